@@ -1,0 +1,172 @@
+//! The configuration file, read once at the start and passed on explicitly.
+
+mod duration;
+mod limits;
+mod logs;
+mod provider;
+mod redaction;
+mod rehearsal;
+mod retention;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use flywheel_gateway::chat::OnStoreFailure;
+use flywheel_storage_sql::Durability;
+use serde::Deserialize;
+
+pub(crate) use duration::ConfigDuration;
+pub(crate) use limits::Limits;
+pub(crate) use logs::{LogFormat, Logs};
+pub(crate) use provider::{Provider, connect};
+pub(crate) use redaction::Redaction;
+pub(crate) use rehearsal::Rehearsal;
+pub(crate) use retention::Retention;
+
+/// The whole file. Every section may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// The data folder; `--data` goes before it.
+    pub(crate) data: Option<PathBuf>,
+    /// The address to listen on; `--listen` goes before it.
+    pub(crate) listen: Option<String>,
+    /// What a commit survives: `process` (any end of the process) or `disk` (a power cut too).
+    pub(crate) durability: DurabilitySetting,
+    /// What happens to a call that cannot be recorded: `serve` or `refuse`.
+    pub(crate) on_store_failure: StoreFailureSetting,
+    /// The providers, by name.
+    pub(crate) providers: BTreeMap<String, Provider>,
+    /// Limits on bodies, concurrency and rate.
+    pub(crate) limits: Limits,
+    /// How long calls and feedback are kept.
+    pub(crate) retention: Retention,
+    /// What is redacted before it is stored.
+    pub(crate) redaction: Redaction,
+    /// How often the way back is rehearsed.
+    pub(crate) rehearsal: Rehearsal,
+    /// The log.
+    pub(crate) log: Logs,
+}
+
+/// See [`Config::durability`].
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DurabilitySetting {
+    #[default]
+    Process,
+    Disk,
+}
+
+impl From<DurabilitySetting> for Durability {
+    fn from(setting: DurabilitySetting) -> Self {
+        match setting {
+            DurabilitySetting::Process => Self::Process,
+            DurabilitySetting::Disk => Self::Disk,
+        }
+    }
+}
+
+/// See [`Config::on_store_failure`].
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StoreFailureSetting {
+    #[default]
+    Serve,
+    Refuse,
+}
+
+impl From<StoreFailureSetting> for OnStoreFailure {
+    fn from(setting: StoreFailureSetting) -> Self {
+        match setting {
+            StoreFailureSetting::Serve => Self::Serve,
+            StoreFailureSetting::Refuse => Self::Refuse,
+        }
+    }
+}
+
+/// The file that is read when none is named, if it is there.
+const DEFAULT_FILE: &str = "flywheel.toml";
+
+impl Config {
+    /// Reads a file, or `flywheel.toml` in the working folder if there is one.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
+        let path = match path {
+            Some(path) => path,
+            None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
+            None => return Ok(Self::default()),
+        };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("the configuration `{}` cannot be read", path.display()))?;
+        Self::parse(&text)
+            .map_err(|error| anyhow!("the configuration `{}` is not valid: {error}", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_file() {
+        let config = Config::parse(
+            r#"
+            data = "/var/lib/flywheel"
+            listen = "127.0.0.1:7701"
+            durability = "disk"
+            on_store_failure = "refuse"
+
+            [providers.local]
+            kind = "openai"
+            base_url = "http://127.0.0.1:8080/v1"
+            timeouts = { connect = "1s", first_byte = "20s", total = "2m" }
+
+            [providers.claude]
+            kind = "anthropic"
+            api_key_env = "ANTHROPIC_API_KEY"
+
+            [limits]
+            body_bytes = 1000
+            requests_per_second = 50
+
+            [retention]
+            age = "90d"
+            bytes = 1000000000
+
+            [redaction]
+            builtin = ["email", "card"]
+            patterns = { ticket = "TCK-[0-9]+" }
+
+            [rehearsal]
+            every = "1h"
+
+            [log]
+            format = "json"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.providers.len(), 2);
+        let day = std::time::Duration::from_secs(24 * 60 * 60);
+        assert_eq!(config.retention.age.map(|age| age.0), Some(90 * day));
+    }
+
+    #[test]
+    fn faults_are_named_with_their_place() {
+        for (text, expected) in [
+            ("listn = 1", "unknown field `listn`"),
+            ("[providers.x]\nkind = \"opnai\"", "unknown variant `opnai`"),
+            ("[retention]\nage = \"90 moons\"", "`90 moons` is not a duration"),
+            ("durability = \"tape\"", "unknown variant `tape`"),
+            ("[limits]\nbody_bytes = -1", "line 2"),
+        ] {
+            let error = Config::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+            assert!(error.contains("line"), "{error}");
+        }
+    }
+}

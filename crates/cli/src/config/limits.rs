@@ -1,0 +1,37 @@
+//! `[limits]`: what the server takes at a time.
+
+use std::num::NonZeroU32;
+
+use flywheel_gateway::GatewayOptions;
+use serde::Deserialize;
+
+use super::ConfigDuration;
+
+/// Limits. What is left out has the value shown by `Default`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// The largest body of a request, in bytes.
+    pub(crate) body_bytes: usize,
+    /// Calls at a time.
+    pub(crate) concurrent_calls: usize,
+    /// Calls that may wait for a place; beyond them the answer is 429.
+    pub(crate) queued_calls: usize,
+    /// How long a call may wait for a place.
+    pub(crate) queue_wait: ConfigDuration,
+    /// Requests each key may make in a second; no limit if left out.
+    pub(crate) requests_per_second: Option<NonZeroU32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let gateway = GatewayOptions::default();
+        Self {
+            body_bytes: 20 << 20,
+            concurrent_calls: gateway.concurrent_calls,
+            queued_calls: gateway.queued_calls,
+            queue_wait: ConfigDuration(gateway.longest_queue_wait),
+            requests_per_second: None,
+        }
+    }
+}

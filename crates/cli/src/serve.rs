@@ -1,0 +1,224 @@
+//! Runs the server: opens the data folder, listens, and on a signal lets what is under way come to its end.
+
+mod data_folder;
+mod logging;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use arc_swap::ArcSwap;
+use flywheel_gateway::recorder::{Recorder, RecorderOptions};
+use flywheel_gateway::routing::SharedTable;
+use flywheel_gateway::{Gateway, GatewayOptions};
+use flywheel_server::context::Shared;
+use flywheel_server::jobs::{self, JobOptions};
+use flywheel_server::rate_limit::RateLimiter;
+use flywheel_server::{Context, ServerOptions, listen, router};
+use flywheel_storage_sql::{SqliteOptions, SqliteStore};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{self, Config};
+use crate::printer::Printer;
+use crate::system;
+
+/// How long requests that are under way may take after the first signal.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How long the last group of records may take.
+const LAST_RECORDS: Duration = Duration::from_secs(10);
+
+/// Run the server
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Folder for everything the server keeps
+    #[arg(long, env = "FLYWHEEL_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1:7700]
+    #[arg(long, env = "FLYWHEEL_LISTEN", value_name = "ADDR")]
+    listen: Option<String>,
+    /// Configuration file [default: flywheel.toml, if there is one]
+    #[arg(long, env = "FLYWHEEL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the server until it is told to stop.
+pub(crate) fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode> {
+    let config = Config::load(args.config.as_deref())?;
+    logging::start(&config.log)?;
+    let data = args.data.or_else(|| config.data.clone()).unwrap_or_else(|| "flywheel-data".into());
+    let listen = args.listen.or_else(|| config.listen.clone());
+    let listen = listen.unwrap_or_else(|| "127.0.0.1:7700".to_owned());
+    let address = parse_address(&listen)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime cannot be started")?;
+    let folder = data_folder::open(&data)?;
+    runtime.block_on(serve(&config, &folder, address, printer))
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr> {
+    let text = text.replace("localhost", "127.0.0.1");
+    text.parse().with_context(|| format!("`{text}` is not an address to listen on; write `127.0.0.1:7700`"))
+}
+
+async fn serve(
+    config: &Config,
+    folder: &data_folder::DataFolder,
+    address: SocketAddr,
+    printer: &Printer,
+) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let options = SqliteOptions { durability: config.durability.into(), ..SqliteOptions::default() };
+    let store = SqliteStore::open(&folder.database(), options)
+        .await
+        .with_context(|| format!("the store in `{}` cannot be opened", folder.path().display()))?;
+    let store = Arc::new(store);
+    let (recording, running, connections) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
+    let shutdown = CancellationToken::new();
+    let context = load_context(config, &store, address.ip(), &recording, &running).await?;
+    if !address.ip().is_loopback() && !context.keys.load().any_made() {
+        bail!(
+            "no key was made yet, so the server may listen on the loopback address only, not on {address}; \
+             start it on 127.0.0.1, run `flywheel key create NAME --role admin`, then start it on {address}"
+        );
+    }
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{address} cannot be listened on"))?;
+    let address = listener.local_addr()?;
+    jobs::start(&context, job_options(config), &shutdown, &running);
+    let accepting =
+        listen::serve(listener, router::router(&context), shutdown.clone(), connections.clone());
+    running.spawn(accepting);
+    tracing::info!(server.address = %address, data.folder = %folder.path().display(), "listening");
+    printer.note(&format!("listening on http://{address}, data in {}", folder.path().display()));
+
+    let name = signals.next().await;
+    tracing::info!(signal.name = name, "shutting down: no new connections, requests under way go on");
+    shutdown.cancel();
+    connections.close();
+    running.close();
+    let drained = async {
+        connections.wait().await;
+        running.wait().await;
+    };
+    tokio::select! {
+        () = drained => {}
+        () = tokio::time::sleep(DRAIN) => {
+            tracing::warn!(connections.open = connections.len(), "some requests did not end in time and are cut off");
+        }
+        name = signals.next() => {
+            tracing::warn!(signal.name = name, "told to stop at once: requests under way are cut off");
+        }
+    }
+    // With the last recorder gone, its task stores what is left and ends.
+    drop(context);
+    recording.close();
+    if tokio::time::timeout(LAST_RECORDS, recording.wait()).await.is_err() {
+        tracing::warn!("requests that were cut off still hold the recorder; their calls are not recorded");
+    }
+    store.close().await.context("the store could not be closed")?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn load_context(
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    ip: IpAddr,
+    recording: &TaskTracker,
+    running: &TaskTracker,
+) -> Result<Context> {
+    let (endpoints, provider_problems) =
+        config::connect(&config.providers, |name| std::env::var(name).ok())?;
+    for problem in provider_problems.values() {
+        tracing::warn!(%problem, "a provider cannot be used");
+    }
+    let sources = system::sources();
+    let redactor = config.redaction.redactor()?;
+    let recorder =
+        Recorder::start(Arc::clone(store) as _, redactor, RecorderOptions::default(), recording);
+    let table = SharedTable::new(ArcSwap::default());
+    let gateway_options = GatewayOptions {
+        concurrent_calls: config.limits.concurrent_calls,
+        queued_calls: config.limits.queued_calls,
+        longest_queue_wait: config.limits.queue_wait.0,
+        on_store_failure: config.on_store_failure.into(),
+    };
+    let gateway = Gateway::new(
+        Arc::clone(&table),
+        recorder,
+        Arc::clone(store) as _,
+        sources.clone(),
+        gateway_options,
+        running.clone(),
+    );
+    let shared = Shared {
+        state: Arc::clone(store) as _,
+        events: Arc::clone(store) as _,
+        gateway: Arc::new(gateway),
+        table,
+        endpoints,
+        keys: ArcSwap::default(),
+        rate_limiter: RateLimiter::new(config.limits.requests_per_second),
+        sources,
+        metrics: Some(install_metrics()?),
+        options: ServerOptions {
+            largest_body: config.limits.body_bytes,
+            requests_per_second: config.limits.requests_per_second,
+            loopback_only: ip.is_loopback(),
+            provider_problems,
+        },
+        reloading: tokio::sync::Mutex::default(),
+    };
+    Context::load(shared).await.context("the state cannot be read")
+}
+
+fn install_metrics() -> Result<PrometheusHandle> {
+    const SECONDS: [f64; 14] = [
+        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0,
+    ];
+    PrometheusBuilder::new()
+        .set_buckets(&SECONDS)?
+        .install_recorder()
+        .context("the metrics cannot be started")
+}
+
+fn job_options(config: &Config) -> JobOptions {
+    JobOptions {
+        retain_for: config.retention.age.map(|age| age.0),
+        retain_bytes: config.retention.bytes,
+        rehearse_every: config.rehearsal.every.map(|every| every.0),
+        rehearse_with_probe: config.rehearsal.probe,
+    }
+}
+
+/// The signals that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

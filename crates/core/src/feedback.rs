@@ -1,0 +1,275 @@
+//! Feedback: what a person or an app says of a call afterwards.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One piece of feedback as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// Its id; the same id again changes nothing.
+    pub id: String,
+    /// The call it is about, which may not be known yet.
+    pub call_id: String,
+    /// What is said.
+    #[serde(flatten)]
+    pub body: FeedbackBody,
+    /// Who says it, if the app tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// When it was said.
+    pub created_at: Timestamp,
+}
+
+/// What is said of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FeedbackBody {
+    /// Up or down.
+    Thumbs {
+        /// Whether it was up.
+        value: bool,
+    },
+    /// A grade on a scale.
+    Rating {
+        /// The grade.
+        value: f64,
+        /// The scale's ends, 1 to 5 unless declared.
+        #[serde(default)]
+        scale: RatingScale,
+    },
+    /// Words.
+    Comment {
+        /// The words.
+        text: String,
+    },
+    /// The answer as it should have been.
+    Correction {
+        /// The edited output.
+        text: String,
+    },
+    /// What came of it: `task_completed`, `escalated`, `handle_time`.
+    Outcome {
+        /// The outcome's name.
+        name: String,
+        /// Its value; yes and no are 1 and 0.
+        #[serde(deserialize_with = "number_or_bool")]
+        value: f64,
+    },
+}
+
+/// The ends of a rating's scale.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RatingScale {
+    /// The worst grade.
+    pub min: f64,
+    /// The best grade.
+    pub max: f64,
+}
+
+impl Default for RatingScale {
+    fn default() -> Self {
+        Self { min: 1.0, max: 5.0 }
+    }
+}
+
+fn number_or_bool<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum NumberOrBool {
+        Number(f64),
+        Bool(bool),
+    }
+    Ok(match NumberOrBool::deserialize(deserializer)? {
+        NumberOrBool::Number(number) => number,
+        NumberOrBool::Bool(flag) => f64::from(u8::from(flag)),
+    })
+}
+
+/// Why feedback is refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum InvalidFeedback {
+    /// An id is missing or too long.
+    #[error("`{0}` must have 1 to 200 characters")]
+    Id(&'static str),
+    /// A grade outside its scale.
+    #[error(
+        "rating `{value}` lies outside its scale from {min} to {max}; declare another with `scale`"
+    )]
+    Rating {
+        /// The grade.
+        value: f64,
+        /// The scale's lower end.
+        min: f64,
+        /// The scale's upper end.
+        max: f64,
+    },
+    /// A scale without extent.
+    #[error("the scale's `min` must lie below its `max`")]
+    Scale,
+    /// Text that is empty or too long.
+    #[error("`text` must have 1 to {LONGEST_TEXT} bytes")]
+    Text,
+    /// An outcome that is no number.
+    #[error("outcome `{0}` must be a finite number, true or false")]
+    Outcome(String),
+}
+
+/// The longest comment or correction, in bytes.
+pub const LONGEST_TEXT: usize = 1 << 20;
+
+impl FeedbackBody {
+    /// The kind as records spell it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Thumbs { .. } => "thumbs",
+            Self::Rating { .. } => "rating",
+            Self::Comment { .. } => "comment",
+            Self::Correction { .. } => "correction",
+            Self::Outcome { .. } => "outcome",
+        }
+    }
+
+    /// What is counted together: the kind, and the name where one kind has several.
+    #[must_use]
+    pub fn series(&self) -> String {
+        match self {
+            Self::Outcome { name, .. } => format!("outcome:{name}"),
+            other => other.kind().to_owned(),
+        }
+    }
+
+    /// The number in it, if there is one.
+    #[must_use]
+    pub fn value(&self) -> Option<f64> {
+        match self {
+            Self::Thumbs { value } => Some(f64::from(u8::from(*value))),
+            Self::Rating { value, .. } | Self::Outcome { value, .. } => Some(*value),
+            Self::Comment { .. } | Self::Correction { .. } => None,
+        }
+    }
+
+    /// The words in it, if there are some.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Comment { text } | Self::Correction { text } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Checks ranges and lengths.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), InvalidFeedback> {
+        match self {
+            Self::Thumbs { .. } => Ok(()),
+            Self::Rating {
+                value,
+                scale: RatingScale { min, max },
+            } => {
+                if !(min.is_finite() && max.is_finite() && min < max) {
+                    return Err(InvalidFeedback::Scale);
+                }
+                if !(*min..=*max).contains(value) {
+                    return Err(InvalidFeedback::Rating {
+                        value: *value,
+                        min: *min,
+                        max: *max,
+                    });
+                }
+                Ok(())
+            }
+            Self::Comment { text } | Self::Correction { text } => {
+                if text.is_empty() || text.len() > LONGEST_TEXT {
+                    return Err(InvalidFeedback::Text);
+                }
+                Ok(())
+            }
+            Self::Outcome { name, value } => {
+                if name.is_empty() || name.len() > 200 {
+                    return Err(InvalidFeedback::Id("name"));
+                }
+                if !value.is_finite() {
+                    return Err(InvalidFeedback::Outcome(name.clone()));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Feedback {
+    /// Checks ids and content.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), InvalidFeedback> {
+        for (name, id) in [("id", &self.id), ("call_id", &self.call_id)] {
+            if id.is_empty() || id.chars().count() > 200 {
+                return Err(InvalidFeedback::Id(name));
+            }
+        }
+        self.body.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check(body: Value) -> Result<(), String> {
+        let body: FeedbackBody = serde_json::from_value(body).map_err(|error| error.to_string())?;
+        body.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn ranges_are_checked() {
+        for (body, expected) in [
+            (json!({"kind": "thumbs", "value": true}), None),
+            (json!({"kind": "rating", "value": 5}), None),
+            (
+                json!({"kind": "rating", "value": 9, "scale": {"min": 0, "max": 10}}),
+                None,
+            ),
+            (
+                json!({"kind": "rating", "value": 6}),
+                Some("rating `6` lies outside its scale"),
+            ),
+            (
+                json!({"kind": "rating", "value": 1, "scale": {"min": 2, "max": 2}}),
+                Some("the scale's"),
+            ),
+            (
+                json!({"kind": "comment", "text": ""}),
+                Some("`text` must have"),
+            ),
+            (
+                json!({"kind": "outcome", "name": "escalated", "value": false}),
+                None,
+            ),
+            (
+                json!({"kind": "outcome", "name": "handle_time", "value": 12.5}),
+                None,
+            ),
+            (
+                json!({"kind": "outcome", "name": "", "value": 1}),
+                Some("`name` must have"),
+            ),
+            (
+                json!({"kind": "applause"}),
+                Some("unknown variant `applause`"),
+            ),
+        ] {
+            match (check(body.clone()), expected) {
+                (Ok(()), None) => {}
+                (Err(error), Some(start)) if error.starts_with(start) => {}
+                (other, _) => panic!("{body}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The recorder: events from many requests, committed in groups, acknowledged one by one.
+//!
+//! While one group is being committed the next one gathers, so the group size follows the load by itself and a lone
+//! request waits for nobody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flywheel_core::redaction::Redactor;
+use flywheel_storage::events::Appended;
+use flywheel_storage::{EventStore, NewEvent, StorageError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+/// How large groups and the queue before them may grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecorderOptions {
+    /// Events in one group at most.
+    pub largest_group: usize,
+    /// Bytes of events that may wait at most; beyond it, senders wait.
+    pub queued_bytes: u32,
+    /// How long a sender waits for its event to be stored before it goes on without.
+    pub patience: Duration,
+}
+
+impl Default for RecorderOptions {
+    fn default() -> Self {
+        Self {
+            largest_group: 512,
+            queued_bytes: 64 << 20,
+            patience: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Why events were not stored, as far as the sender knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotRecorded {
+    /// The store failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The store did not answer in time; it may still succeed.
+    #[error("the store did not answer within {0:?}")]
+    Late(Duration),
+    /// The server is shutting down.
+    #[error("the recorder has stopped")]
+    Stopped,
+}
+
+type Answer = Result<Vec<Appended>, Arc<StorageError>>;
+
+struct Entry {
+    events: Vec<NewEvent>,
+    answer: oneshot::Sender<Answer>,
+    /// Holds the events' share of the queue until they are stored.
+    _room: OwnedSemaphorePermit,
+}
+
+/// Sends events to be stored. Clones share one queue.
+#[derive(Clone)]
+pub struct Recorder {
+    queue: mpsc::Sender<Entry>,
+    room: Arc<Semaphore>,
+    redactor: Arc<Redactor>,
+    options: RecorderOptions,
+}
+
+impl Recorder {
+    /// Starts the task that commits groups. It ends when every clone of the recorder is gone and the queue is empty.
+    #[must_use]
+    pub fn start(
+        store: Arc<dyn EventStore>,
+        redactor: Redactor,
+        options: RecorderOptions,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let (queue, entries) = mpsc::channel(options.largest_group * 16);
+        tasks.spawn(commit_groups(store, entries, options.largest_group));
+        let room = Arc::new(Semaphore::new(options.queued_bytes as usize));
+        Self { queue, room, redactor: Arc::new(redactor), options }
+    }
+
+    /// Stores events and returns once they are durable. Personal data is redacted first.
+    ///
+    /// # Errors
+    /// When they could not be stored, or that is not known in time.
+    pub async fn record(&self, mut events: Vec<NewEvent>) -> Result<Vec<Appended>, NotRecorded> {
+        if !self.redactor.is_empty() {
+            for event in &mut events {
+                match event {
+                    NewEvent::Call(call) => self.redactor.redact_call(call),
+                    NewEvent::Feedback(feedback) => self.redactor.redact_feedback(feedback),
+                }
+            }
+        }
+        match tokio::time::timeout(self.options.patience, self.enqueue(events)).await {
+            Ok(Ok(Ok(appended))) => Ok(appended),
+            Ok(Ok(Err(error))) => Err(NotRecorded::Failed(describe(&error))),
+            Ok(Err(stopped)) => Err(stopped),
+            Err(_) => Err(NotRecorded::Late(self.options.patience)),
+        }
+    }
+
+    async fn enqueue(&self, events: Vec<NewEvent>) -> Result<Answer, NotRecorded> {
+        let bytes: usize = events.iter().map(size_of_event).sum();
+        // An event larger than the whole queue takes all of it rather than waiting for ever.
+        let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.options.queued_bytes);
+        let room = Arc::clone(&self.room)
+            .acquire_many_owned(share)
+            .await
+            .map_err(|_| NotRecorded::Stopped)?;
+        let (answer, answered) = oneshot::channel();
+        let entry = Entry { events, answer, _room: room };
+        self.queue.send(entry).await.map_err(|_| NotRecorded::Stopped)?;
+        answered.await.map_err(|_| NotRecorded::Stopped)
+    }
+}
+
+async fn commit_groups(
+    store: Arc<dyn EventStore>,
+    mut entries: mpsc::Receiver<Entry>,
+    largest_group: usize,
+) {
+    let mut group = Vec::new();
+    while entries.recv_many(&mut group, largest_group).await > 0 {
+        let mut events = Vec::with_capacity(group.len());
+        let mut lengths = Vec::with_capacity(group.len());
+        for entry in &mut group {
+            lengths.push(entry.events.len());
+            events.append(&mut entry.events);
+        }
+        metrics::histogram!("flywheel_record_group_size").record(events.len() as f64);
+        match store.append(&events).await {
+            Ok(appended) => {
+                let mut appended = appended.into_iter();
+                for (entry, length) in group.drain(..).zip(lengths) {
+                    // A sender that lost patience or whose client left does not listen any more.
+                    let _ = entry.answer.send(Ok(appended.by_ref().take(length).collect()));
+                }
+            }
+            Err(error) => {
+                tracing::error!(error.message = %describe(&error), events = events.len(), "a group of events was not stored");
+                metrics::counter!("flywheel_events_not_recorded_total").increment(events.len() as u64);
+                let error = Arc::new(error);
+                for entry in group.drain(..) {
+                    let _ = entry.answer.send(Err(Arc::clone(&error)));
+                }
+            }
+        }
+    }
+}
+
+/// The whole chain of an error in one line.
+fn describe(error: &StorageError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// About how many bytes an event holds.
+fn size_of_event(event: &NewEvent) -> usize {
+    const FIXED: usize = 512;
+    FIXED
+        + match event {
+            NewEvent::Call(call) => {
+                let content = &call.content;
+                let texts = [&content.output, &content.raw_output, &content.error];
+                texts.into_iter().flatten().map(String::len).sum::<usize>()
+                    + content.messages.iter().map(size_of_json).sum::<usize>()
+                    + content.variables.values().map(size_of_json).sum::<usize>()
+            }
+            NewEvent::Feedback(feedback) => feedback.body.text().map_or(0, str::len),
+        }
+}
+
+fn size_of_json(value: &serde_json::Value) -> usize {
+    use serde_json::Value::{Array, Object, String};
+    match value {
+        String(text) => text.len(),
+        Array(items) => items.iter().map(size_of_json).sum(),
+        Object(members) => members.iter().map(|(name, member)| name.len() + size_of_json(member)).sum(),
+        _ => 8,
+    }
+}

@@ -1,0 +1,283 @@
+//! A streamed answer: passed on as it arrives, its end held back until the call is recorded.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flywheel_core::call::CallStatus;
+use http_body_util::BodyExt;
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::answer::{Transcript, into_chunks};
+use crate::chat::{AboutCall, Answered, Run, error_object, micros, report_failure};
+use crate::endpoint::{AnswerBody, Endpoint, LARGEST_ANSWER};
+use crate::error::{Failure, GatewayError, ProviderError, ProviderErrorKind};
+use crate::provider::format::{StreamDecoder, StreamEvent, WireRequest};
+use crate::routing::ModelRoute;
+
+/// Lines that may wait for a slow client before its provider is made to wait too.
+const LINES_AHEAD: usize = 64;
+
+/// A stream whose first event has arrived, so that nothing of it need be repeated.
+pub(crate) struct OpenStream {
+    body: AnswerBody,
+    decoder: Box<dyn StreamDecoder>,
+    events: VecDeque<StreamEvent>,
+    failed: Option<ProviderError>,
+    ended: bool,
+    deadline: Instant,
+    /// When the first event came.
+    first_byte: Instant,
+}
+
+/// Sends a request and waits for the first event of its answer.
+pub(crate) async fn open(
+    endpoint: &Endpoint,
+    request: WireRequest,
+    deadline: Instant,
+) -> Result<OpenStream, ProviderError> {
+    let first_byte = (Instant::now() + endpoint.timeouts.first_byte).min(deadline);
+    let body = endpoint.send(request, first_byte, deadline).await?;
+    let mut stream = OpenStream {
+        body,
+        decoder: endpoint.format.stream_decoder(),
+        events: VecDeque::new(),
+        failed: None,
+        ended: false,
+        deadline,
+        first_byte,
+    };
+    while stream.events.is_empty() && !stream.ended {
+        tokio::time::timeout_at(first_byte, stream.read_more())
+            .await
+            .map_err(|_| endpoint.too_late(first_byte, deadline))?;
+        if let Some(error) = stream.failed.take() {
+            return Err(error);
+        }
+    }
+    if stream.events.is_empty() {
+        return Err(ProviderError::new(
+            ProviderErrorKind::Interrupted,
+            format!("provider `{}` ended its stream before the first event", endpoint.name),
+        ));
+    }
+    stream.first_byte = Instant::now();
+    Ok(stream)
+}
+
+impl OpenStream {
+    /// Reads the next piece and decodes it. Events that came before a failure are kept.
+    async fn read_more(&mut self) {
+        let data = match self.body.frame().await {
+            None => {
+                self.ended = true;
+                return;
+            }
+            Some(Err(error)) => {
+                self.failed = Some(error);
+                return;
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => data,
+                Err(_) => return,
+            },
+        };
+        let mut events = Vec::new();
+        if let Err(error) = self.decoder.feed(&data, &mut events) {
+            self.failed = Some(error);
+        }
+        self.events.extend(events);
+    }
+}
+
+/// How a stream came to its end.
+enum End {
+    Complete,
+    ClientClosed,
+    Failed(ProviderError),
+}
+
+/// Passes a stream on to the client, then records the call and lets the end out.
+pub(crate) async fn pump(
+    mut run: Run,
+    mut open: OpenStream,
+    model: Arc<ModelRoute>,
+    answer: oneshot::Sender<Result<Answered, GatewayError>>,
+) {
+    run.call.facts.first_byte_us =
+        Some(micros(open.first_byte.saturating_duration_since(run.arrived)));
+    let (sender, lines) = mpsc::channel(LINES_AHEAD);
+    let about = AboutCall::of(&run.call);
+    let mut relay = Relay {
+        id: run.call.id.clone(),
+        include_usage: run.body.include_usage,
+        sender,
+        held: Vec::new(),
+        transcript: Transcript::default(),
+    };
+    // A caller that has gone already is noticed with the first line.
+    let _ = answer.send(Ok(Answered::Stream { about: about.clone(), lines }));
+    let end = relay.run(&mut run, &mut open, &model.endpoint).await;
+    // What is left of the provider's answer is not wanted; closing the connection stops the generation.
+    drop(open);
+    run.take_transcript(&relay.transcript, &model);
+    match end {
+        End::Complete => {
+            let recorded = run.record().await;
+            if let (Err(failure), true) = (&recorded, run.must_record()) {
+                relay.send_error(failure).await;
+                return;
+            }
+            relay.finish(about.member, recorded.is_ok()).await;
+        }
+        End::ClientClosed => {
+            run.call.facts.status = CallStatus::ClientClosed;
+            // The failure to record was logged and counted; nobody is left to be told.
+            let _ = run.record().await;
+        }
+        End::Failed(error) => {
+            report_failure(&model.endpoint, &error);
+            let failure = Failure::Provider { provider: model.endpoint.name.clone(), error };
+            run.fail(&failure).await;
+            relay.send_error(&failure).await;
+        }
+    }
+}
+
+struct Relay {
+    id: String,
+    include_usage: bool,
+    sender: mpsc::Sender<Bytes>,
+    /// Chunks that may be the last: the one with a finish reason, and the usage behind it.
+    held: Vec<Map<String, Value>>,
+    transcript: Transcript,
+}
+
+/// The client no longer listens.
+struct ClientGone;
+
+impl Relay {
+    async fn run(&mut self, run: &mut Run, open: &mut OpenStream, endpoint: &Endpoint) -> End {
+        loop {
+            while let Some(event) = open.events.pop_front() {
+                match event {
+                    StreamEvent::Done => return End::Complete,
+                    StreamEvent::Chunk(mut chunk) => {
+                        self.transcript.add_chunk(&chunk);
+                        if self.transcript.bytes() > LARGEST_ANSWER {
+                            let problem = format!("the answer is larger than {LARGEST_ANSWER} bytes");
+                            return End::Failed(ProviderError::new(ProviderErrorKind::Malformed, problem));
+                        }
+                        run.stamp(&mut chunk);
+                        if self.pass(chunk).await.is_err() {
+                            return End::ClientClosed;
+                        }
+                    }
+                }
+            }
+            if let Some(error) = open.failed.take() {
+                return End::Failed(error);
+            }
+            if open.ended {
+                // Some servers close after the last chunk and leave `[DONE]` out.
+                return if self.transcript.is_finished() {
+                    End::Complete
+                } else {
+                    End::Failed(ProviderError::new(
+                        ProviderErrorKind::Interrupted,
+                        format!("provider `{}` ended its stream in the middle of the answer", endpoint.name),
+                    ))
+                };
+            }
+            let begun = Instant::now();
+            let deadline = open.deadline;
+            tokio::select! {
+                () = self.sender.closed() => return End::ClientClosed,
+                read = tokio::time::timeout_at(deadline, open.read_more()) => {
+                    run.waited += begun.elapsed();
+                    if read.is_err() {
+                        return End::Failed(endpoint.too_late(deadline, deadline));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a chunk on, or holds it back if it may be the last.
+    async fn pass(&mut self, mut chunk: Map<String, Value>) -> Result<(), ClientGone> {
+        chunk.insert("id".into(), self.id.as_str().into());
+        let choices = chunk.get("choices").and_then(Value::as_array);
+        let is_empty = choices.is_none_or(Vec::is_empty);
+        let is_last = choices.into_iter().flatten().any(|choice| {
+            choice.get("finish_reason").is_some_and(|reason| !reason.is_null())
+        });
+        if is_empty && chunk.get("usage").is_some_and(Value::is_object) {
+            // We ask every provider for the usage; the client gets it if it asked too.
+            if self.include_usage {
+                self.held.push(chunk);
+            }
+            return Ok(());
+        }
+        for before in std::mem::take(&mut self.held) {
+            self.send(line(&before)).await?;
+        }
+        if is_last {
+            self.held.push(chunk);
+            return Ok(());
+        }
+        self.send(line(&chunk)).await
+    }
+
+    async fn send(&self, bytes: Bytes) -> Result<(), ClientGone> {
+        self.sender.send(bytes).await.map_err(|_| ClientGone)
+    }
+
+    /// Lets the end out, with what there is to say of the call.
+    async fn finish(mut self, mut member: Map<String, Value>, recorded: bool) {
+        member.insert("recorded".into(), recorded.into());
+        if let Some(last) = self.held.last_mut() {
+            last.insert("flywheel".into(), member.into());
+        }
+        for chunk in std::mem::take(&mut self.held) {
+            if self.send(line(&chunk)).await.is_err() {
+                return;
+            }
+        }
+        let _ = self.send(done()).await;
+    }
+
+    async fn send_error(&self, failure: &Failure) {
+        let object = error_object(failure, &self.id);
+        let _ = self.send(Bytes::from(format!("data: {object}\n\n"))).await;
+    }
+}
+
+/// The lines of a stream whose answer is there already.
+pub(crate) fn of_whole(
+    completion: Map<String, Value>,
+    include_usage: bool,
+) -> mpsc::Receiver<Bytes> {
+    let chunks = into_chunks(completion, include_usage);
+    let (sender, lines) = mpsc::channel(chunks.len() + 1);
+    for bytes in chunks.iter().map(line).chain([done()]) {
+        // The channel has room for all of them.
+        let _ = sender.try_send(bytes);
+    }
+    lines
+}
+
+/// A chunk as a server-sent event.
+pub(crate) fn line(chunk: &Map<String, Value>) -> Bytes {
+    let mut bytes = b"data: ".to_vec();
+    // A map of JSON values always serialises.
+    let _ = serde_json::to_writer(&mut bytes, chunk);
+    bytes.extend_from_slice(b"\n\n");
+    bytes.into()
+}
+
+/// The end of a stream.
+pub(crate) fn done() -> Bytes {
+    Bytes::from_static(b"data: [DONE]\n\n")
+}

@@ -1,0 +1,140 @@
+//! Apps.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use flywheel_core::AppName;
+use flywheel_core::deployment::{App, AppSettings};
+use flywheel_core::manifest::RequiredMember;
+use flywheel_core::name::EnvironmentName;
+use flywheel_storage::StateSession;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::deployments::describe_deployment;
+use super::{list, to_json};
+use crate::auth::Caller;
+use crate::context::Context;
+use crate::extract::{JsonBody, PathParams};
+use crate::operations::deploy::{find_app, find_manifest};
+use crate::problem::{ApiResult, Problem};
+
+/// `GET /api/v1/apps`
+pub async fn list_apps(State(context): State<Context>, caller: Caller) -> ApiResult<Response> {
+    let mut session = context.state.read().await?;
+    let mut items = Vec::new();
+    let apps = session.deployments().list_apps().await?;
+    for app in apps {
+        if caller.must_cover(&app.name).is_ok() {
+            items.push(describe(&mut *session, &app).await?);
+        }
+    }
+    Ok(list(items, None))
+}
+
+/// `GET /api/v1/apps/{app}`
+pub async fn get_app(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(app): PathParams<AppName>,
+) -> ApiResult<Response> {
+    caller.must_cover(&app)?;
+    let mut session = context.state.read().await?;
+    let app = find_app(&mut *session, &app).await?;
+    Ok(Json(describe(&mut *session, &app).await?).into_response())
+}
+
+/// What of an app is to be changed. Absent members stay as they are.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppBody {
+    description: Option<String>,
+    environments: Option<Vec<EnvironmentName>>,
+    required_members: Option<Vec<RequiredMember>>,
+    /// A prefix of a manifest's id, or null for none.
+    #[serde(deserialize_with = "present")]
+    fallback_manifest: Option<Option<String>>,
+}
+
+/// Tells a member that is null from one that is absent.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// `PUT /api/v1/apps/{app}`
+pub async fn put_app(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(name): PathParams<AppName>,
+    JsonBody(body): JsonBody<AppBody>,
+) -> ApiResult<Response> {
+    caller.must_cover(&name)?;
+    let mut transaction = context.state.begin().await?;
+    let there = transaction.deployments().get_app(&name).await?;
+    let (mut settings, created_at) = match there {
+        Some(app) => (app.settings, app.created_at),
+        None => (AppSettings::default(), context.sources.clock.now()),
+    };
+    if let Some(description) = body.description {
+        settings.description = description;
+    }
+    if let Some(environments) = body.environments {
+        check_environments(&mut *transaction, &name, &environments).await?;
+        settings.environments = environments;
+    }
+    if let Some(required) = body.required_members {
+        settings.required_members = required;
+    }
+    match body.fallback_manifest {
+        None => {}
+        Some(None) => settings.fallback_manifest = None,
+        Some(Some(prefix)) => {
+            settings.fallback_manifest = Some(find_manifest(&mut *transaction, &prefix).await?.id());
+        }
+    }
+    let app = App { name, settings, created_at };
+    transaction.deployments().put_app(&app).await?;
+    let subject = app.name.to_string();
+    context.commit(transaction, &caller, "app.put", &subject, to_json(&app)).await?;
+    let mut session = context.state.read().await?;
+    Ok(Json(describe(&mut *session, &app).await?).into_response())
+}
+
+async fn check_environments(
+    session: &mut dyn StateSession,
+    app: &AppName,
+    environments: &[EnvironmentName],
+) -> ApiResult<()> {
+    if environments.is_empty() {
+        return Err(Problem::invalid("`environments` must name at least one"));
+    }
+    for (index, environment) in environments.iter().enumerate() {
+        if environments[..index].contains(environment) {
+            return Err(Problem::invalid(format!("`environments` names `{environment}` twice")));
+        }
+    }
+    let current = session.deployments().all_current().await?;
+    let serving = current.iter().find(|deployment| {
+        deployment.app == *app && !environments.contains(&deployment.environment)
+    });
+    match serving {
+        Some(deployment) => {
+            let detail = format!("environment `{}` serves a manifest and cannot be left out", deployment.environment);
+            Err(Problem::conflict("environment_in_use", detail))
+        }
+        None => Ok(()),
+    }
+}
+
+async fn describe(session: &mut dyn StateSession, app: &App) -> ApiResult<Value> {
+    let mut current = Vec::new();
+    for environment in &app.settings.environments {
+        let deployment = session.deployments().current(&app.name, environment).await?;
+        if let Some(deployment) = deployment {
+            current.push(describe_deployment(session, &deployment).await?);
+        }
+    }
+    let mut body = to_json(app);
+    body["current"] = current.into();
+    Ok(body)
+}

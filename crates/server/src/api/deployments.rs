@@ -1,0 +1,220 @@
+//! Deploy, roll back, look back, rehearse, resolve.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use flywheel_core::AppName;
+use flywheel_core::deployment::{Deployment, DeploymentKind};
+use flywheel_core::diff::diff_manifests;
+use flywheel_core::name::EnvironmentName;
+use flywheel_gateway::plan;
+use flywheel_gateway::request::{ChatBody, FlywheelMember, Target};
+use flywheel_storage::StateSession;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::manifests::describe_manifest;
+use super::{list, to_json};
+use crate::auth::Caller;
+use crate::context::Context;
+use crate::extract::{JsonBody, PageQuery, PathParams, QueryParams};
+use crate::openai::problem_of;
+use crate::operations::deploy::{self, Goal, Move, Moved, Selection, find_app};
+use crate::operations::rehearse::{self, Rehearsal, Rehearsed};
+use crate::problem::ApiResult;
+
+/// What is deployed, and how.
+#[derive(Debug, Deserialize)]
+pub struct DeployBody {
+    #[serde(flatten)]
+    selection: Selection,
+    #[serde(flatten)]
+    request: Move,
+}
+
+/// `POST /api/v1/apps/{app}/deploy`
+pub async fn deploy_app(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(app): PathParams<AppName>,
+    JsonBody(body): JsonBody<DeployBody>,
+) -> ApiResult<Response> {
+    caller.must_cover(&app)?;
+    let kind = DeploymentKind::Deploy;
+    let DeployBody { selection, request } = body;
+    let moved = deploy::deploy(&context, &caller, &app, &selection, kind, &request).await?;
+    describe_move(&context, moved, request.dry_run).await
+}
+
+/// Where to roll back to, and how.
+#[derive(Debug, Deserialize)]
+pub struct RollbackBody {
+    #[serde(flatten)]
+    goal: Goal,
+    #[serde(flatten)]
+    request: Move,
+}
+
+/// `POST /api/v1/apps/{app}/rollback`
+pub async fn roll_back_app(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(app): PathParams<AppName>,
+    JsonBody(body): JsonBody<RollbackBody>,
+) -> ApiResult<Response> {
+    caller.must_cover(&app)?;
+    let RollbackBody { goal, request } = body;
+    let moved = deploy::rollback(&context, &caller, &app, &goal, &request).await?;
+    describe_move(&context, moved, request.dry_run).await
+}
+
+async fn describe_move(context: &Context, moved: Moved, dry_run: bool) -> ApiResult<Response> {
+    let mut session = context.state.read().await?;
+    let deployment = match &moved.deployment {
+        Some(deployment) => Some(describe_deployment(&mut *session, deployment).await?),
+        None => None,
+    };
+    let changes = match &moved.previous {
+        Some(previous) => to_json(&diff_manifests(previous, &moved.manifest)),
+        None => json!([]),
+    };
+    let body = json!({
+        "dry_run": dry_run,
+        "unchanged": moved.unchanged,
+        "deployment": deployment,
+        "manifest": describe_manifest(&moved.manifest),
+        "previous": moved.previous.as_ref().map(describe_manifest),
+        "changes": changes,
+        "preflight": {"passed": moved.preflight.passed(), "checks": moved.preflight.checks},
+    });
+    Ok(Json(body).into_response())
+}
+
+/// Which environment's deployments.
+#[derive(Debug, Deserialize)]
+pub struct HistoryQuery {
+    environment: Option<EnvironmentName>,
+}
+
+/// `GET /api/v1/apps/{app}/deployments`
+pub async fn list_deployments(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(app): PathParams<AppName>,
+    QueryParams(query): QueryParams<HistoryQuery>,
+    QueryParams(page): QueryParams<PageQuery>,
+) -> ApiResult<Response> {
+    caller.must_cover(&app)?;
+    let request = page.request(|cursor| cursor.parse::<u64>().ok())?;
+    let mut session = context.state.read().await?;
+    let app = find_app(&mut *session, &app).await?.name;
+    let environment = query.environment.as_ref();
+    let mut found =
+        session.deployments().history(&app, environment, request.before, request.limit + 1).await?;
+    let has_more = found.len() > request.limit as usize;
+    found.truncate(request.limit as usize);
+    let next = if has_more { found.last().map(|last| last.number.to_string()) } else { None };
+    let mut items = Vec::with_capacity(found.len());
+    for deployment in &found {
+        items.push(describe_deployment(&mut *session, deployment).await?);
+    }
+    Ok(list(items, next))
+}
+
+/// A deployment with what its manifest names, so that a list of them can be read.
+pub(super) async fn describe_deployment(
+    session: &mut dyn StateSession,
+    deployment: &Deployment,
+) -> ApiResult<Value> {
+    let mut body = to_json(deployment);
+    body["forced_over"] = to_json(&deployment.forced_over);
+    let manifest = session.deployments().get_manifest(&deployment.manifest).await?;
+    if let Some(manifest) = manifest {
+        body["prompt"] = to_json(&manifest.prompt_id);
+        body["prompt_version"] = to_json(&manifest.prompt_version);
+        body["model"] = format!("{}:{}", manifest.model_id, manifest.model_version).into();
+        let version = session.prompts().get(&manifest.prompt_id, &manifest.prompt_version).await?;
+        body["prompt_ordinal"] = to_json(&version.map(|version| version.ordinal));
+    }
+    Ok(body)
+}
+
+/// `POST /api/v1/apps/{app}/rehearse`
+pub async fn rehearse_app(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(app): PathParams<AppName>,
+    JsonBody(rehearsal): JsonBody<Rehearsal>,
+) -> ApiResult<Response> {
+    caller.must_cover(&app)?;
+    let rehearsed = rehearse::rehearse(&context, &app, &rehearsal).await?;
+    let passed = rehearsed.iter().all(Rehearsed::passed);
+    let items: Vec<_> = rehearsed
+        .iter()
+        .map(|item| {
+            let mut body = to_json(item);
+            body["preflight"]["passed"] = item.preflight.passed().into();
+            body
+        })
+        .collect();
+    Ok(Json(json!({"passed": passed, "items": items})).into_response())
+}
+
+/// What an app that calls its provider itself wants to have rendered.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResolveBody {
+    environment: Option<EnvironmentName>,
+    user: Option<String>,
+    session: Option<String>,
+    variables: Map<String, Value>,
+    messages: Vec<Value>,
+}
+
+/// `POST /api/v1/apps/{app}/resolve`
+pub async fn resolve_app(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(app): PathParams<AppName>,
+    JsonBody(body): JsonBody<ResolveBody>,
+) -> ApiResult<Response> {
+    caller.must_cover(&app)?;
+    let ResolveBody { environment, user, session, variables, messages } = body;
+    let body = ChatBody {
+        target: Target::App { app, environment },
+        messages,
+        user,
+        stream: false,
+        include_usage: false,
+        flywheel: FlywheelMember { variables, session, ..FlywheelMember::default() },
+        further: Map::new(),
+    };
+    let call_id = context.sources.new_id();
+    let table = context.table.load();
+    let destination = plan::destination(&table, &body, &call_id).map_err(|failure| problem_of(&failure))?;
+    let served = destination.served.as_deref();
+    let messages = match served {
+        Some(served) => plan::render(served, &body).map_err(|error| problem_of(&error.into()))?,
+        None => body.messages.clone(),
+    };
+    let request = plan::chat_request(&destination.model, served, &messages, &body, false);
+    let mut members = request.body;
+    members.insert("model".into(), request.model.into());
+    let (app, environment) = destination.app.unzip();
+    let (experiment, arm) = destination.assignment.unzip();
+    let answer = json!({
+        "call_id": call_id,
+        "app": app,
+        "environment": environment,
+        "manifest": served.map(|served| served.id),
+        "prompt": served.map(|served| &served.manifest.prompt_id),
+        "prompt_version": served.map(|served| served.manifest.prompt_version),
+        "model_id": destination.model.model_id,
+        "model_version": destination.model.model_version,
+        "provider": destination.model.endpoint.name,
+        "experiment": experiment,
+        "arm": arm,
+        "request": members,
+    });
+    Ok(Json(answer).into_response())
+}

@@ -1,0 +1,142 @@
+//! Extractors whose rejections are problem documents that say what, where and what to do.
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use bytes::Bytes;
+use flywheel_gateway::request::json_problem;
+use flywheel_storage::page::{LARGEST_PAGE, PageRequest};
+use http::StatusCode;
+use http::request::Parts;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::auth::Caller;
+use crate::problem::Problem;
+
+/// A JSON body.
+pub struct JsonBody<T>(pub T);
+
+/// A body of one JSON value, of an array of them, or of one on each line.
+pub struct JsonItems<T>(pub Vec<T>);
+
+/// The query.
+pub struct QueryParams<T>(pub T);
+
+/// The parameters in the path.
+pub struct PathParams<T>(pub T);
+
+/// The raw body, if it is not too large.
+pub struct RawBody(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "body_too_large",
+                    "the body is larger than this server accepts",
+                )
+                .hint("send less at a time, or raise `limits.body_bytes` in the configuration")
+            } else {
+                Problem::new(StatusCode::BAD_REQUEST, "body_interrupted", "the body broke off")
+            }
+        })?;
+        Ok(Self(bytes))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        // A request that needs nothing may come without a body.
+        let text = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
+        serde_json::from_slice(text).map(Self).map_err(|error| malformed(text, &error))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonItems<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return serde_json::from_slice(&bytes).map(Self).map_err(|error| malformed(&bytes, &error));
+        }
+        let items = serde_json::Deserializer::from_slice(&bytes).into_iter();
+        let items = items.collect::<Result<Vec<T>, _>>().map_err(|error| malformed(&bytes, &error))?;
+        if items.is_empty() {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_body", "the body is empty"));
+        }
+        Ok(Self(items))
+    }
+}
+
+fn malformed(bytes: &[u8], error: &serde_json::Error) -> Problem {
+    if error.is_data() {
+        return Problem::invalid(error.to_string());
+    }
+    Problem::new(StatusCode::BAD_REQUEST, "malformed_body", json_problem(bytes, error))
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query.map(|Query(query)| Self(query)).map_err(|rejection| Problem::invalid(rejection.body_text()))
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParams<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<T>::from_request_parts(parts, state).await;
+        path.map(|Path(path)| Self(path)).map_err(|rejection| Problem::invalid(rejection.body_text()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the route has no permission")
+        })
+    }
+}
+
+/// The query members of a list.
+#[derive(Debug, Default, Deserialize)]
+pub struct PageQuery {
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+    /// How many items.
+    pub limit: Option<u32>,
+}
+
+impl PageQuery {
+    /// The page that is asked for, its cursor read by `parse`.
+    ///
+    /// # Errors
+    /// When the cursor is none of ours.
+    pub fn request<K>(&self, parse: impl Fn(&str) -> Option<K>) -> Result<PageRequest<K>, Problem> {
+        let before = match &self.cursor {
+            None => None,
+            Some(cursor) => Some(parse(cursor).ok_or_else(|| {
+                Problem::invalid(format!("cursor `{cursor}` is none that this list gave out"))
+            })?),
+        };
+        Ok(PageRequest { limit: self.limit(), before })
+    }
+
+    /// How many items are asked for.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit.unwrap_or(50).clamp(1, LARGEST_PAGE)
+    }
+}

@@ -1,0 +1,131 @@
+//! Background jobs: keeping the routing table fresh, retention, scheduled rehearsals.
+
+use std::time::Duration;
+
+use flywheel_storage::events::PruneBound;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::context::Context;
+use crate::operations::rehearse::{self, Rehearsal};
+
+/// How often the state is looked at for changes that another process made.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How often retention is enforced.
+const RETAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// What the jobs are to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JobOptions {
+    /// Events older than this are removed.
+    pub retain_for: Option<Duration>,
+    /// The oldest events are removed when the store is larger than this.
+    pub retain_bytes: Option<u64>,
+    /// How often every app's way back is rehearsed.
+    pub rehearse_every: Option<Duration>,
+    /// Whether that makes real calls.
+    pub rehearse_with_probe: bool,
+}
+
+/// Starts the jobs. They end at `shutdown`.
+pub fn start(
+    context: &Context,
+    options: JobOptions,
+    shutdown: &CancellationToken,
+    tasks: &TaskTracker,
+) {
+    let spawn = |job: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = job => {}
+            }
+        });
+    };
+    spawn(Box::pin(refresh(context.clone())));
+    spawn(Box::pin(retain(context.clone(), options)));
+    if let Some(every) = options.rehearse_every {
+        spawn(Box::pin(rehearse_all(context.clone(), every, options.rehearse_with_probe)));
+    }
+}
+
+async fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick comes at once; what it would do was done at the start.
+    interval.tick().await;
+    interval
+}
+
+async fn refresh(context: Context) {
+    let mut interval = every(REFRESH_EVERY).await;
+    loop {
+        interval.tick().await;
+        let known = context.table.load().revision;
+        let outcome = match context.state.revision().await {
+            Ok(revision) if revision == known => Ok(()),
+            Ok(_) => context.reload().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(error.message = %error, "the state could not be read; what was in force stays so");
+        }
+    }
+}
+
+async fn retain(context: Context, options: JobOptions) {
+    let mut interval = every(RETAIN_EVERY).await;
+    loop {
+        interval.tick().await;
+        let oldest = options.retain_for.and_then(|age| context.sources.clock.now().checked_sub(age).ok());
+        let bounds = oldest.map(PruneBound::Before);
+        for bound in bounds.into_iter().chain(options.retain_bytes.map(PruneBound::Bytes)) {
+            loop {
+                match context.events.prune(bound).await {
+                    Ok(0) => break,
+                    Ok(removed) => {
+                        metrics::counter!("flywheel_events_pruned_total").increment(removed);
+                        // Between two batches the writers get their turn.
+                        tokio::task::yield_now().await;
+                    }
+                    Err(error) => {
+                        tracing::warn!(error.message = %error, "old events could not be removed");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn rehearse_all(context: Context, period: Duration, probe: bool) {
+    let mut interval = every(period).await;
+    loop {
+        interval.tick().await;
+        let apps: Vec<_> = context.table.load().apps().cloned().collect();
+        for app in apps {
+            let rehearsal = Rehearsal { probe, ..Rehearsal::default() };
+            let failed = match rehearse::rehearse(&context, &app, &rehearsal).await {
+                Ok(rehearsed) => rehearsed.into_iter().filter(|item| !item.passed()).collect(),
+                Err(problem) => {
+                    tracing::warn!(app.name = %app, error.message = %problem.detail(), "a rehearsal could not be made");
+                    Vec::new()
+                }
+            };
+            let gauge = metrics::gauge!("flywheel_rehearsal_failures", "app" => app.to_string());
+            gauge.set(failed.len() as f64);
+            for item in failed {
+                let mut problems = item.preflight.problems();
+                problems.extend(item.probe.and_then(|probe| probe.problem));
+                tracing::error!(
+                    app.name = %app,
+                    manifest.id = %item.manifest,
+                    problems = %problems.join("; "),
+                    "the way back to this manifest is not clear"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Calls that were made elsewhere, by apps that ask their provider themselves, and are logged here.
+
+use std::collections::HashMap;
+
+use flywheel_core::call::{Call, CallContent, CallFacts, CallStatus};
+use flywheel_core::model::Usage;
+use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName, VersionName};
+use flywheel_core::{AppName, Manifest, ManifestId, ModelName};
+use flywheel_storage::NewEvent;
+use flywheel_storage::events::Appended;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::auth::Caller;
+use crate::context::Context;
+use crate::problem::{ApiResult, Problem};
+
+/// A call as it is logged.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoggedCall {
+    /// Its id, to which feedback will refer; drawn here if absent. The same id again changes nothing.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// The app.
+    pub app: AppName,
+    /// The environment; the app's last one if absent.
+    #[serde(default)]
+    pub environment: Option<EnvironmentName>,
+    /// The manifest, as `resolve` told it.
+    #[serde(default)]
+    pub manifest: Option<ManifestId>,
+    /// The unit.
+    #[serde(default, alias = "user")]
+    pub unit: Option<String>,
+    /// The session.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// The experiment, as `resolve` told it.
+    #[serde(default)]
+    pub experiment: Option<ExperimentName>,
+    /// The arm, as `resolve` told it.
+    #[serde(default)]
+    pub arm: Option<ArmName>,
+    /// The model, where no manifest names it.
+    #[serde(default)]
+    pub model_id: Option<ModelName>,
+    /// Its version.
+    #[serde(default)]
+    pub model_version: Option<VersionName>,
+    /// The variables.
+    #[serde(default)]
+    pub variables: Map<String, Value>,
+    /// The messages that were sent.
+    #[serde(default)]
+    pub messages: Vec<Value>,
+    /// The answer.
+    #[serde(default)]
+    pub output: Option<String>,
+    /// The tool calls in the answer.
+    #[serde(default)]
+    pub tool_calls: Option<Value>,
+    /// How it ended.
+    #[serde(default)]
+    pub status: Option<CallStatus>,
+    /// What failed.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// Why the model stopped.
+    #[serde(default)]
+    pub finish_reason: Option<String>,
+    /// When it began; now if absent.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    /// How long it took.
+    #[serde(default)]
+    pub latency_ms: Option<f64>,
+    /// How long the first byte took.
+    #[serde(default)]
+    pub first_byte_ms: Option<f64>,
+    /// The tokens it used.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Map<String, Value>,
+}
+
+/// Logs calls: all of them, or none if one is wrong.
+///
+/// # Errors
+/// With one entry for each call that is wrong; or when the store fails.
+pub async fn log(
+    context: &Context,
+    caller: &Caller,
+    calls: Vec<LoggedCall>,
+) -> ApiResult<Vec<(String, Appended)>> {
+    let mut errors = Vec::new();
+    for (index, call) in calls.iter().enumerate() {
+        caller.must_cover(&call.app)?;
+        if let Err(detail) = check(call) {
+            errors.push(json!({"index": index, "detail": detail}));
+        }
+    }
+    let manifests = find_manifests(context, &calls, &mut errors).await?;
+    if let Some(first) = errors.first() {
+        let detail = first["detail"].as_str().unwrap_or_default().to_owned();
+        return Err(Problem::invalid(detail).with("errors", errors.into()));
+    }
+    let calls: Vec<_> = calls
+        .into_iter()
+        .map(|call| {
+            let manifest = call.manifest.and_then(|id| manifests.get(&id));
+            complete(context, call, manifest)
+        })
+        .collect();
+    let ids: Vec<_> = calls.iter().map(|call| call.id.clone()).collect();
+    let events = calls.into_iter().map(|call| NewEvent::Call(Box::new(call))).collect();
+    let appended = store(context, events).await?;
+    Ok(ids.into_iter().zip(appended).collect())
+}
+
+/// Stores events that must not be acknowledged unless they are durable.
+///
+/// # Errors
+/// When they are not.
+pub async fn store(context: &Context, events: Vec<NewEvent>) -> ApiResult<Vec<Appended>> {
+    context.gateway.recorder.record(events).await.map_err(|error| {
+        tracing::error!(error.message = %error, "events were refused");
+        Problem::new(
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            "store_unavailable",
+            format!("the events could not be stored: {error}"),
+        )
+        .hint("send them again shortly; ids make that safe")
+    })
+}
+
+fn check(call: &LoggedCall) -> Result<(), String> {
+    if call.id.as_ref().is_some_and(|id| id.is_empty() || id.len() > 200) {
+        return Err("`id` must have 1 to 200 bytes".into());
+    }
+    for (name, value) in [("latency_ms", call.latency_ms), ("first_byte_ms", call.first_byte_ms)] {
+        if value.is_some_and(|value| !(0.0..=1e10).contains(&value)) {
+            return Err(format!("`{name}` must be a number of milliseconds that is not negative"));
+        }
+    }
+    if call.arm.is_some() != call.experiment.is_some() {
+        return Err("`experiment` and `arm` belong together".into());
+    }
+    Ok(())
+}
+
+async fn find_manifests(
+    context: &Context,
+    calls: &[LoggedCall],
+    errors: &mut Vec<Value>,
+) -> ApiResult<HashMap<ManifestId, Manifest>> {
+    let mut found = HashMap::new();
+    let mut session = context.state.read().await?;
+    for (index, call) in calls.iter().enumerate() {
+        let Some(id) = call.manifest else { continue };
+        if found.contains_key(&id) {
+            continue;
+        }
+        match session.deployments().get_manifest(&id).await? {
+            Some(manifest) => {
+                found.insert(id, manifest);
+            }
+            None => errors.push(json!({"index": index, "detail": format!("there is no manifest `{id}`")})),
+        }
+    }
+    Ok(found)
+}
+
+fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) -> Call {
+    let started_at = call.started_at.unwrap_or_else(|| context.sources.clock.now());
+    let model_id = manifest.map(|manifest| manifest.model_id.clone()).or(call.model_id);
+    let model_version = manifest.map(|manifest| manifest.model_version.clone()).or(call.model_version);
+    let table = context.table.load();
+    let price = model_id.as_ref().zip(model_version.as_ref()).and_then(|(id, version)| {
+        table.model(&format!("{id}:{version}"))?.price
+    });
+    let environment = call
+        .environment
+        .or_else(|| table.app(&call.app).and_then(|routes| routes.default_environment.clone()));
+    let microseconds = |ms: f64| (ms * 1000.0).round() as u64;
+    let status = call.status.unwrap_or(if call.error.is_some() {
+        CallStatus::ProviderError
+    } else {
+        CallStatus::Ok
+    });
+    Call {
+        id: call.id.unwrap_or_else(|| context.sources.id_at(started_at)),
+        started_at,
+        facts: CallFacts {
+            app: Some(call.app),
+            environment,
+            manifest: call.manifest,
+            prompt: manifest.map(|manifest| manifest.prompt_id.clone()),
+            prompt_version: manifest.map(|manifest| manifest.prompt_version),
+            model_id,
+            model_version,
+            experiment: call.experiment,
+            arm: call.arm,
+            unit: call.unit,
+            session: call.session,
+            tags: call.tags,
+            idempotency_key: None,
+            status,
+            error_kind: (status == CallStatus::ProviderError).then(|| "reported".to_owned()),
+            finish_reason: call.finish_reason,
+            streamed: false,
+            fallback: false,
+            attempts: 1,
+            latency_us: call.latency_ms.map_or(0, microseconds),
+            first_byte_us: call.first_byte_ms.map(microseconds),
+            overhead_us: None,
+            usage: call.usage,
+            cost_nano_usd: price.zip(call.usage).map(|(price, usage)| price.cost(&usage)),
+        },
+        content: CallContent {
+            variables: call.variables,
+            messages: call.messages,
+            output: call.output,
+            raw_output: None,
+            tool_calls: call.tool_calls,
+            error: call.error,
+        },
+    }
+}

@@ -1,0 +1,126 @@
+//! Errors of our own API: RFC 9457 problem documents. Errors of the domain become HTTP here and nowhere else.
+
+use axum::response::{IntoResponse, Response};
+use flywheel_storage::StorageError;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+/// What a caller of the API is told when its request was not carried out.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    hint: Option<String>,
+    further: Map<String, Value>,
+}
+
+/// What handlers return.
+pub type ApiResult<T> = Result<T, Problem>;
+
+impl Problem {
+    /// A problem with its stable short name and what happened.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), hint: None, further: Map::new() }
+    }
+
+    /// The request is wrong.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+    }
+
+    /// Nothing of that name is there.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// The key does not allow it.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// Something else stands in the way.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds a member to the document.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.further.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What happened, in words.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        let mut chain = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            chain = format!("{chain}: {cause}");
+            source = cause.source();
+        }
+        tracing::error!(error.message = %chain, "the store failed");
+        match error {
+            StorageError::Unavailable { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                error.to_string(),
+            )
+            .hint("nothing was changed; try again shortly, and look at the server's disk if it persists"),
+            _ => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the store could not carry this out; the server's log says why",
+            ),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self { status, code, detail, hint, further } = self;
+        let mut document = Map::new();
+        document.insert("type".into(), format!("https://flywheel.dev/errors/{code}").into());
+        document.insert("title".into(), status.canonical_reason().into());
+        document.insert("status".into(), status.as_u16().into());
+        document.insert("code".into(), code.into());
+        document.insert("detail".into(), detail.into());
+        if let Some(hint) = hint {
+            document.insert("hint".into(), hint.into());
+        }
+        document.extend(further);
+        let mut response = (status, json!(document).to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

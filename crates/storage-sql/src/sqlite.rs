@@ -1,0 +1,191 @@
+//! The store in one SQLite file: opening, closing, and who gets which connection.
+
+mod append;
+mod audit;
+mod calls;
+mod deployments;
+mod error;
+mod events;
+mod experiments;
+mod feedback;
+mod fields;
+mod keys;
+mod migrations;
+mod models;
+mod prompts;
+mod prune;
+mod retrievers;
+mod session;
+mod summary;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flywheel_storage::{StateSession, StateStore, StateTransaction, StorageResult};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, query, query_scalar};
+use tokio::sync::Mutex;
+
+use self::error::failed;
+use self::session::{Session, Snapshot};
+use self::writer::{WriteTransaction, Writer};
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process, at any moment and by any signal.
+    #[default]
+    Process,
+    /// A power cut too: every commit is synced to the disk.
+    Disk,
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// What a commit survives.
+    pub durability: Durability,
+    /// How many connections read at the same time.
+    pub readers: u32,
+    /// How long to wait for another process that is writing.
+    pub busy_timeout: Duration,
+    /// The size beyond which the file does not grow: writing then fails as if the disk were full.
+    pub largest_file_bytes: Option<u64>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            readers: 4,
+            busy_timeout: Duration::from_secs(5),
+            largest_file_bytes: None,
+        }
+    }
+}
+
+const PAGE_BYTES: u32 = 4096;
+
+/// Pages of appended data before they are moved into the main file. Index pages are written again and again, so moving
+/// them less often saves most of that work; 16 MiB is a log that a restart still reads in no time.
+const CHECKPOINT_PAGES: u32 = 4096;
+
+impl SqliteOptions {
+    fn shared(&self, path: &Path) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(self.busy_timeout)
+            .foreign_keys(true)
+            .disable_statement_logging()
+    }
+
+    fn for_writing(&self, path: &Path) -> SqliteConnectOptions {
+        let synchronous = match self.durability {
+            Durability::Process => SqliteSynchronous::Normal,
+            Durability::Disk => SqliteSynchronous::Full,
+        };
+        let options = self
+            .shared(path)
+            .create_if_missing(true)
+            .page_size(PAGE_BYTES)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .thread_name(|_| "sqlite-writer".to_owned())
+            .pragma("cache_size", std::env::var("CACHE").unwrap_or("-8192".into())).pragma("mmap_size", std::env::var("MMAP").unwrap_or("0".into()))
+            .pragma("wal_autocheckpoint", std::env::var("CKPT").unwrap_or("4096".into()))
+            .pragma("journal_size_limit", "33554432");
+        match self.largest_file_bytes {
+            None => options,
+            Some(bytes) => {
+                let pages = (bytes / u64::from(PAGE_BYTES)).max(1);
+                options.pragma("max_page_count", pages.to_string())
+            }
+        }
+    }
+
+    fn for_reading(&self, path: &Path) -> SqliteConnectOptions {
+        self.shared(path)
+            .read_only(true)
+            .thread_name(|number| format!("sqlite-reader-{number}"))
+            .pragma("cache_size", "-2048")
+    }
+}
+
+/// State and events in one SQLite file. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    writer: Arc<Mutex<Writer>>,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the store in a file, which is made if it is missing and brought to the newest schema if it is older.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or written, or was written by a newer release.
+    pub async fn open(path: &Path, options: SqliteOptions) -> StorageResult<Self> {
+        let context = format!("opening `{}`", path.display());
+        let for_writing = options.for_writing(path);
+        let mut connection = for_writing.connect().await.map_err(failed(context))?;
+        migrations::run(&mut connection).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(options.readers.max(1))
+            .min_connections(0)
+            .idle_timeout(Duration::from_secs(60))
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            // A session may be dropped in its transaction, which would otherwise see the same old moment for ever.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    let _ = query("ROLLBACK").execute(connection).await;
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options.for_reading(path));
+        let writer = Arc::new(Mutex::new(Writer::new(for_writing, connection)));
+        Ok(Self { writer, readers })
+    }
+
+    /// Moves what was appended into the main file and closes the store. What is asked of it later fails.
+    ///
+    /// # Errors
+    /// When the log cannot be moved; it is then moved when the store is opened again.
+    pub async fn close(&self) -> StorageResult<()> {
+        self.readers.close().await;
+        self.writer.lock().await.close().await
+    }
+
+    async fn write(&self) -> StorageResult<WriteTransaction> {
+        WriteTransaction::begin(Arc::clone(&self.writer)).await
+    }
+
+    async fn snapshot(&self) -> StorageResult<Snapshot> {
+        Snapshot::take(&self.readers).await
+    }
+}
+
+#[async_trait]
+impl StateStore for SqliteStore {
+    async fn read(&self) -> StorageResult<Box<dyn StateSession>> {
+        Ok(Box::new(Session(self.snapshot().await?)))
+    }
+
+    async fn begin(&self) -> StorageResult<Box<dyn StateTransaction>> {
+        Ok(Box::new(Session(self.write().await?)))
+    }
+
+    async fn revision(&self) -> StorageResult<u64> {
+        let revision: i64 = query_scalar("SELECT revision FROM state_revision")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(failed("reading the revision"))?;
+        Ok(fields::unsigned(revision))
+    }
+}

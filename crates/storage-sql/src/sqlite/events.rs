@@ -1,0 +1,74 @@
+//! The event store: each method takes a connection and leaves the rest to the file of its concern.
+
+use async_trait::async_trait;
+use flywheel_core::AppName;
+use flywheel_core::call::Call;
+use flywheel_core::feedback::Feedback;
+use flywheel_storage::events::{
+    Appended, CallFilter, CallKey, CallSummary, EventStore, NewEvent, PruneBound, SummaryFilter,
+    SummaryKey, SummaryRow,
+};
+use flywheel_storage::page::{Page, PageRequest};
+use flywheel_storage::StorageResult;
+
+use super::{SqliteStore, append, calls, feedback, prune, summary};
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    #[tracing::instrument(name = "db.events.append", skip_all, fields(events = events.len()))]
+    async fn append(&self, events: &[NewEvent]) -> StorageResult<Vec<Appended>> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut transaction = self.write().await?;
+        let appended = append::append(transaction.connection(), events).await?;
+        transaction.commit().await?;
+        Ok(appended)
+    }
+
+    #[tracing::instrument(name = "db.calls.get", skip_all)]
+    async fn get_call(&self, id: &str) -> StorageResult<Option<Call>> {
+        calls::get(&self.readers, id).await
+    }
+
+    #[tracing::instrument(name = "db.calls.find_idempotent", skip_all)]
+    async fn find_idempotent(&self, app: &AppName, key: &str) -> StorageResult<Option<Call>> {
+        calls::find_idempotent(&self.readers, app, key).await
+    }
+
+    #[tracing::instrument(name = "db.calls.list", skip_all)]
+    async fn list_calls(
+        &self,
+        filter: &CallFilter,
+        page: PageRequest<CallKey>,
+    ) -> StorageResult<Page<CallSummary, CallKey>> {
+        calls::list(&self.readers, filter, page).await
+    }
+
+    #[tracing::instrument(name = "db.feedback.on_call", skip_all)]
+    async fn feedback_on(&self, call_id: &str) -> StorageResult<Vec<Feedback>> {
+        feedback::on_call(&self.readers, call_id).await
+    }
+
+    #[tracing::instrument(name = "db.calls.summarize", skip_all)]
+    async fn summarize(
+        &self,
+        filter: &SummaryFilter,
+        by: SummaryKey,
+    ) -> StorageResult<Vec<SummaryRow>> {
+        summary::summarize(self.snapshot().await?.connection(), filter, by).await
+    }
+
+    #[tracing::instrument(name = "db.events.prune", skip_all)]
+    async fn prune(&self, bound: PruneBound) -> StorageResult<u64> {
+        prune::prune(self.write().await?, bound).await
+    }
+
+    #[tracing::instrument(name = "db.events.live_bytes", skip_all)]
+    async fn live_bytes(&self) -> StorageResult<u64> {
+        let mut transaction = self.write().await?;
+        let bytes = prune::probe(transaction.connection()).await?;
+        transaction.commit().await?;
+        Ok(bytes)
+    }
+}

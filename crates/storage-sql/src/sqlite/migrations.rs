@@ -1,0 +1,51 @@
+//! The schema, which comes with the program.
+
+use flywheel_storage::{StorageError, StorageResult};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Connection as _, SqliteConnection, query_scalar};
+
+use super::error::failed;
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Brings the schema up to date, or refuses one that is newer than this release.
+pub(super) async fn run(connection: &mut SqliteConnection) -> StorageResult<()> {
+    let known = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let found = version(connection).await?;
+    if found > known {
+        return Err(StorageError::NewerSchema { found, known });
+    }
+    if found == known {
+        return Ok(());
+    }
+    // The lock keeps a second process that starts at the same time from migrating too. Each migration is a savepoint
+    // in this transaction, so either all of them take effect or none.
+    let mut transaction =
+        connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed("locking the schema"))?;
+    MIGRATOR.run(&mut *transaction).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            failed("migrating the schema")(error)
+        }
+        other => StorageError::Refused {
+            context: "migrating the schema".to_owned(),
+            source: Box::new(other),
+        },
+    })?;
+    transaction.commit().await.map_err(failed("migrating the schema"))
+}
+
+/// The newest migration that was applied; 0 in a fresh file.
+async fn version(connection: &mut SqliteConnection) -> StorageResult<i64> {
+    let has_table: i64 =
+        query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed("reading the schema's version"))?;
+    if has_table == 0 {
+        return Ok(0);
+    }
+    query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+        .fetch_one(connection)
+        .await
+        .map_err(failed("reading the schema's version"))
+}

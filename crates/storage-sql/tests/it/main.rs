@@ -1,0 +1,25 @@
+//! The conformance suite over SQLite, and what only SQLite can get wrong.
+
+mod disk;
+mod schema;
+
+use flywheel_storage_sql::{SqliteOptions, SqliteStore};
+use tempfile::TempDir;
+
+async fn open() -> (SqliteStore, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (open_in(&folder).await, folder)
+}
+
+async fn open_in(folder: &TempDir) -> SqliteStore {
+    let path = folder.path().join("flywheel.db");
+    SqliteStore::open(&path, SqliteOptions::default()).await.unwrap()
+}
+
+mod state {
+    flywheel_storage::state_conformance!(super::open);
+}
+
+mod events {
+    flywheel_storage::event_conformance!(super::open);
+}

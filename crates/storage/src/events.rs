@@ -1,0 +1,198 @@
+//! The event store: calls and feedback, appended in groups.
+
+use async_trait::async_trait;
+use flywheel_core::call::{Call, CallFacts, CallStatus};
+use flywheel_core::feedback::Feedback;
+use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
+use flywheel_core::{AppName, ManifestId, PromptVersionId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::StorageResult;
+use crate::page::{Page, PageRequest};
+
+/// An event to be appended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NewEvent {
+    /// A call.
+    Call(Box<Call>),
+    /// A piece of feedback.
+    Feedback(Box<Feedback>),
+}
+
+/// What appending an event led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It is new.
+    Stored,
+    /// An event with its id was there; nothing changed.
+    Duplicate,
+}
+
+/// Which calls are asked for. Every condition that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CallFilter {
+    /// Calls of these apps only; none means all.
+    pub apps: Vec<AppName>,
+    /// In this environment.
+    pub environment: Option<EnvironmentName>,
+    /// Served by this manifest.
+    pub manifest: Option<ManifestId>,
+    /// With this prompt version.
+    pub prompt_version: Option<PromptVersionId>,
+    /// In this experiment.
+    pub experiment: Option<ExperimentName>,
+    /// In this arm.
+    pub arm: Option<ArmName>,
+    /// Of this unit.
+    pub unit: Option<String>,
+    /// In this session.
+    pub session: Option<String>,
+    /// With this status.
+    pub status: Option<CallStatus>,
+    /// Not before this time.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// With this text in the messages or the output, letter case of ASCII ignored.
+    pub text: Option<String>,
+    /// With feedback of this kind (`thumbs`, `rating`, …), or `any`.
+    pub feedback: Option<String>,
+}
+
+/// A call's place in a list: newest first, ids decide between calls of one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallKey {
+    /// When the call began.
+    pub started_at: Timestamp,
+    /// Its id.
+    pub id: String,
+}
+
+/// A call in a list, without its texts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallSummary {
+    /// The call's id.
+    pub id: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub facts: CallFacts,
+    /// The beginning of the output, at most 200 characters.
+    pub output_preview: Option<String>,
+}
+
+/// What a summary of feedback is broken down by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SummaryKey {
+    /// Experiment and arm.
+    Arm,
+    /// The prompt version.
+    PromptVersion,
+    /// The manifest.
+    Manifest,
+    /// The model version.
+    Model,
+    /// The UTC day the call began.
+    Day,
+}
+
+/// Which calls a summary covers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SummaryFilter {
+    /// Calls of these apps only; none means all.
+    pub apps: Vec<AppName>,
+    /// In this environment.
+    pub environment: Option<EnvironmentName>,
+    /// In this experiment.
+    pub experiment: Option<ExperimentName>,
+    /// Calls that began not before this time.
+    pub since: Option<Timestamp>,
+    /// Calls that began before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// One row of a summary, as sums from which means and intervals follow.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SummaryRow {
+    /// The value of the key; for arms `experiment/arm`, for models `id:version`.
+    pub key: String,
+    /// How many calls.
+    pub calls: u64,
+    /// How many of them failed at the provider.
+    pub provider_errors: u64,
+    /// The sum of their latencies, in microseconds.
+    pub latency_us_sum: u64,
+    /// How many calls have a cost.
+    pub calls_with_cost: u64,
+    /// The sum of their costs.
+    pub cost_nano_usd_sum: i64,
+    /// Feedback on them, by series; for each call and series only the latest counts.
+    pub series: Vec<SeriesSums>,
+}
+
+/// Sums over one series of feedback.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SeriesSums {
+    /// The series: `thumbs`, `rating`, `comment`, `correction`, `outcome:<name>`.
+    pub series: String,
+    /// How many calls have feedback of it.
+    pub n: u64,
+    /// How many values are exactly 1.
+    pub ones: u64,
+    /// How many values are exactly 0.
+    pub zeros: u64,
+    /// The sum of the values.
+    pub sum: f64,
+    /// The sum of squared differences from the mean.
+    pub squared_deviations: f64,
+}
+
+/// What is to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PruneBound {
+    /// Events older than this.
+    Before(Timestamp),
+    /// The oldest events, until the store's live data is at most this many bytes.
+    Bytes(u64),
+}
+
+/// Appends events and reads them.
+#[async_trait]
+pub trait EventStore: Send + Sync {
+    /// Appends events in one group: all of them are durable when this returns, or none is. The answer has one entry for
+    /// each event, in order.
+    async fn append(&self, events: &[NewEvent]) -> StorageResult<Vec<Appended>>;
+
+    /// One call.
+    async fn get_call(&self, id: &str) -> StorageResult<Option<Call>>;
+
+    /// The call that was recorded with this idempotency key for this app.
+    async fn find_idempotent(&self, app: &AppName, key: &str) -> StorageResult<Option<Call>>;
+
+    /// Calls, newest first.
+    async fn list_calls(
+        &self,
+        filter: &CallFilter,
+        page: PageRequest<CallKey>,
+    ) -> StorageResult<Page<CallSummary, CallKey>>;
+
+    /// All feedback on a call, oldest first.
+    async fn feedback_on(&self, call_id: &str) -> StorageResult<Vec<Feedback>>;
+
+    /// Calls and feedback summed up by a key.
+    async fn summarize(
+        &self,
+        filter: &SummaryFilter,
+        by: SummaryKey,
+    ) -> StorageResult<Vec<SummaryRow>>;
+
+    /// Removes at most a few thousand of the oldest events beyond the bound, so that writers are never held up for
+    /// long. Returns how many were removed; call again until it is none.
+    async fn prune(&self, bound: PruneBound) -> StorageResult<u64>;
+
+    /// The bytes that live data takes, and whether the store can be written.
+    async fn live_bytes(&self) -> StorageResult<u64>;
+}
