@@ -99,8 +99,12 @@ impl Config {
         };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("the configuration `{}` cannot be read", path.display()))?;
-        Self::parse(&text)
-            .map_err(|error| anyhow!("the configuration `{}` is not valid: {error}", path.display()))
+        Self::parse(&text).map_err(|error| {
+            anyhow!(
+                "the configuration `{}` is not valid: {error}",
+                path.display()
+            )
+        })
     }
 
     fn parse(text: &str) -> Result<Self, toml::de::Error> {
@@ -160,7 +164,10 @@ mod tests {
         for (text, expected) in [
             ("listn = 1", "unknown field `listn`"),
             ("[providers.x]\nkind = \"opnai\"", "unknown variant `opnai`"),
-            ("[retention]\nage = \"90 moons\"", "`90 moons` is not a duration"),
+            (
+                "[retention]\nage = \"90 moons\"",
+                "`90 moons` is not a duration",
+            ),
             ("durability = \"tape\"", "unknown variant `tape`"),
             ("[limits]\nbody_bytes = -1", "line 2"),
         ] {

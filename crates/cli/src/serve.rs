@@ -52,7 +52,10 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode> {
     let config = Config::load(args.config.as_deref())?;
     logging::start(&config.log)?;
-    let data = args.data.or_else(|| config.data.clone()).unwrap_or_else(|| "flywheel-data".into());
+    let data = args
+        .data
+        .or_else(|| config.data.clone())
+        .unwrap_or_else(|| "flywheel-data".into());
     let listen = args.listen.or_else(|| config.listen.clone());
     let listen = listen.unwrap_or_else(|| "127.0.0.1:7700".to_owned());
     let address = parse_address(&listen)?;
@@ -66,7 +69,8 @@ pub(crate) fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode> {
 
 fn parse_address(text: &str) -> Result<SocketAddr> {
     let text = text.replace("localhost", "127.0.0.1");
-    text.parse().with_context(|| format!("`{text}` is not an address to listen on; write `127.0.0.1:7700`"))
+    text.parse()
+        .with_context(|| format!("`{text}` is not an address to listen on; write `127.0.0.1:7700`"))
 }
 
 async fn serve(
@@ -76,12 +80,21 @@ async fn serve(
     printer: &Printer,
 ) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let options = SqliteOptions { durability: config.durability.into(), ..SqliteOptions::default() };
+    let options = SqliteOptions {
+        durability: config.durability.into(),
+        ..SqliteOptions::default()
+    };
     let store = SqliteStore::open(&folder.database(), options)
         .await
-        .with_context(|| format!("the store in `{}` cannot be opened", folder.path().display()))?;
+        .with_context(|| {
+            format!(
+                "the store in `{}` cannot be opened",
+                folder.path().display()
+            )
+        })?;
     let store = Arc::new(store);
-    let (recording, running, connections) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
+    let (recording, running, connections) =
+        (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
     let shutdown = CancellationToken::new();
     let context = load_context(config, &store, address.ip(), &recording, &running).await?;
     if !address.ip().is_loopback() && !context.keys.load().any_made() {
@@ -95,14 +108,24 @@ async fn serve(
         .with_context(|| format!("{address} cannot be listened on"))?;
     let address = listener.local_addr()?;
     jobs::start(&context, job_options(config), &shutdown, &running);
-    let accepting =
-        listen::serve(listener, router::router(&context), shutdown.clone(), connections.clone());
+    let accepting = listen::serve(
+        listener,
+        router::router(&context),
+        shutdown.clone(),
+        connections.clone(),
+    );
     running.spawn(accepting);
     tracing::info!(server.address = %address, data.folder = %folder.path().display(), "listening");
-    printer.note(&format!("listening on http://{address}, data in {}", folder.path().display()));
+    printer.note(&format!(
+        "listening on http://{address}, data in {}",
+        folder.path().display()
+    ));
 
     let name = signals.next().await;
-    tracing::info!(signal.name = name, "shutting down: no new connections, requests under way go on");
+    tracing::info!(
+        signal.name = name,
+        "shutting down: no new connections, requests under way go on"
+    );
     shutdown.cancel();
     connections.close();
     running.close();
@@ -122,11 +145,21 @@ async fn serve(
     // With the last recorder gone, its task stores what is left and ends.
     drop(context);
     recording.close();
-    if tokio::time::timeout(LAST_RECORDS, recording.wait()).await.is_err() {
-        tracing::warn!("requests that were cut off still hold the recorder; their calls are not recorded");
+    if tokio::time::timeout(LAST_RECORDS, recording.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "requests that were cut off still hold the recorder; their calls are not recorded"
+        );
     }
-    store.close().await.context("the store could not be closed")?;
-    tracing::info!("stopped");
+    match store.close().await {
+        Ok(()) => tracing::info!("stopped"),
+        // What was acknowledged is in the log of the database, which the next start works off.
+        Err(error) => {
+            tracing::warn!(error.message = %error, "stopped; the store could not be tidied up")
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -144,8 +177,12 @@ async fn load_context(
     }
     let sources = system::sources();
     let redactor = config.redaction.redactor()?;
-    let recorder =
-        Recorder::start(Arc::clone(store) as _, redactor, RecorderOptions::default(), recording);
+    let recorder = Recorder::start(
+        Arc::clone(store) as _,
+        redactor,
+        RecorderOptions::default(),
+        recording,
+    );
     let table = SharedTable::new(ArcSwap::default());
     let gateway_options = GatewayOptions {
         concurrent_calls: config.limits.concurrent_calls,
@@ -179,7 +216,9 @@ async fn load_context(
         },
         reloading: tokio::sync::Mutex::default(),
     };
-    Context::load(shared).await.context("the state cannot be read")
+    Context::load(shared)
+        .await
+        .context("the state cannot be read")
 }
 
 fn install_metrics() -> Result<PrometheusHandle> {

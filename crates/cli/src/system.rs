@@ -8,20 +8,27 @@ use jiff::{Timestamp, Unit};
 struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the adapter behind the clock passed everywhere else")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the adapter behind the clock passed everywhere else"
+    )]
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
         let truncated = jiff::TimestampRound::new().smallest(Unit::Microsecond);
-        now.round(truncated.mode(jiff::RoundMode::Floor)).unwrap_or(now)
+        now.round(truncated.mode(jiff::RoundMode::Floor))
+            .unwrap_or(now)
     }
 }
 
 struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
-    #[expect(clippy::disallowed_methods, reason = "the adapter behind the randomness passed everywhere else")]
-    #[expect(clippy::panic, reason = "ids and salts that are not random would be worse than none")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the adapter behind the randomness passed everywhere else"
+    )]
     fn fill(&self, buffer: &mut [u8]) {
+        // Ids and salts that are not random would be worse than none.
         if let Err(error) = getrandom::fill(buffer) {
             panic!("the system has no random bytes: {error}");
         }
@@ -30,7 +37,10 @@ impl Entropy for SystemEntropy {
 
 /// The system's clock and randomness.
 pub(crate) fn sources() -> Sources {
-    Sources { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+    Sources {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+    }
 }
 
 #[cfg(test)]

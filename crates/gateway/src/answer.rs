@@ -27,7 +27,10 @@ impl Transcript {
     /// Reads a whole `chat.completion`.
     #[must_use]
     pub fn of_completion(completion: &Map<String, Value>) -> Self {
-        let mut transcript = Self { usage: read_usage(completion), ..Self::default() };
+        let mut transcript = Self {
+            usage: read_usage(completion),
+            ..Self::default()
+        };
         transcript.add_choices(completion, "message");
         transcript
     }
@@ -42,18 +45,26 @@ impl Transcript {
 
     fn add_choices(&mut self, source: &Map<String, Value>, member: &str) {
         for (position, choice) in array(source.get("choices")).iter().enumerate() {
-            let index = choice.get("index").and_then(Value::as_u64).unwrap_or(position as u64);
+            let index = choice
+                .get("index")
+                .and_then(Value::as_u64)
+                .unwrap_or(position as u64);
             let kept = self.choices.entry(index).or_default();
             if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
                 kept.finish_reason = Some(reason.to_owned());
             }
-            let Some(message) = choice.get(member) else { continue };
+            let Some(message) = choice.get(member) else {
+                continue;
+            };
             if let Some(text) = message.get("content").and_then(Value::as_str) {
                 self.bytes += text.len();
                 kept.content.get_or_insert_default().push_str(text);
             }
             for (position, call) in array(message.get("tool_calls")).iter().enumerate() {
-                let index = call.get("index").and_then(Value::as_u64).unwrap_or(position as u64);
+                let index = call
+                    .get("index")
+                    .and_then(Value::as_u64)
+                    .unwrap_or(position as u64);
                 self.bytes += merge_tool_call(kept.tool_calls.entry(index).or_default(), call);
             }
         }
@@ -69,20 +80,28 @@ impl Transcript {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         !self.choices.is_empty()
-            && self.choices.values().all(|choice| choice.finish_reason.is_some())
+            && self
+                .choices
+                .values()
+                .all(|choice| choice.finish_reason.is_some())
     }
 
     /// The first choice's reason for its end.
     #[must_use]
     pub fn finish_reason(&self) -> Option<String> {
-        self.choices.values().find_map(|choice| choice.finish_reason.clone())
+        self.choices
+            .values()
+            .find_map(|choice| choice.finish_reason.clone())
     }
 
     /// The text; of several choices, a JSON array of their texts.
     #[must_use]
     pub fn output(&self) -> Option<String> {
-        let texts: Vec<_> =
-            self.choices.values().filter_map(|choice| choice.content.as_deref()).collect();
+        let texts: Vec<_> = self
+            .choices
+            .values()
+            .filter_map(|choice| choice.content.as_deref())
+            .collect();
         match texts.as_slice() {
             [] => None,
             [text] => Some((*text).to_owned()),
@@ -135,7 +154,9 @@ fn array(value: Option<&Value>) -> &[Value] {
 fn read_usage(source: &Map<String, Value>) -> Option<Usage> {
     let usage = source.get("usage")?.as_object()?;
     let count = |name: &str| usage.get(name).and_then(Value::as_u64);
-    let cached = usage.get("prompt_tokens_details").and_then(|details| details.get("cached_tokens"));
+    let cached = usage
+        .get("prompt_tokens_details")
+        .and_then(|details| details.get("cached_tokens"));
     Some(Usage {
         input_tokens: count("prompt_tokens")?,
         output_tokens: count("completion_tokens").unwrap_or(0),
@@ -151,7 +172,9 @@ pub fn post_process(
     completion: &mut Map<String, Value>,
     steps: &[PreparedStep],
 ) -> Result<(), PostProcessError> {
-    let Some(Value::Array(choices)) = completion.get_mut("choices") else { return Ok(()) };
+    let Some(Value::Array(choices)) = completion.get_mut("choices") else {
+        return Ok(());
+    };
     for choice in choices {
         if let Some(Value::String(content)) = choice.pointer_mut("/message/content") {
             *content = apply_all(steps, std::mem::take(content))?;
@@ -172,9 +195,18 @@ pub fn into_chunks(completion: Map<String, Value>, include_usage: bool) -> Vec<M
     };
     let (mut contents, mut ends) = (Vec::new(), Vec::new());
     for (position, mut choice) in choices.into_iter().enumerate() {
-        let index = choice.get("index").cloned().unwrap_or_else(|| position.into());
-        let reason = choice.get("finish_reason").cloned().unwrap_or_else(|| "stop".into());
-        let mut delta = choice.get_mut("message").map(Value::take).unwrap_or_else(|| json!({}));
+        let index = choice
+            .get("index")
+            .cloned()
+            .unwrap_or_else(|| position.into());
+        let reason = choice
+            .get("finish_reason")
+            .cloned()
+            .unwrap_or_else(|| "stop".into());
+        let mut delta = choice
+            .get_mut("message")
+            .map(Value::take)
+            .unwrap_or_else(|| json!({}));
         if let Some(Value::Array(calls)) = delta.get_mut("tool_calls") {
             for (position, call) in calls.iter_mut().enumerate() {
                 call["index"] = position.into();

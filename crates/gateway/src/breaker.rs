@@ -23,17 +23,26 @@ pub struct Breaker {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+    },
     /// One call is probing; it is given as long as the breaker was open, in case it never reports.
-    Probing { until: Instant },
+    Probing {
+        until: Instant,
+    },
 }
 
 impl Breaker {
     /// A closed breaker.
     #[must_use]
     pub fn new(options: BreakerOptions) -> Self {
-        Self { options, state: Mutex::new(State::Closed { failures: 0 }) }
+        Self {
+            options,
+            state: Mutex::new(State::Closed { failures: 0 }),
+        }
     }
 
     /// Whether a call may go out now; if not, how long the breaker will stay open.
@@ -47,7 +56,9 @@ impl Breaker {
             State::Closed { .. } => Ok(()),
             State::Open { until } | State::Probing { until } if now < until => Err(until - now),
             State::Open { .. } | State::Probing { .. } => {
-                *state = State::Probing { until: now + self.options.open_for };
+                *state = State::Probing {
+                    until: now + self.options.open_for,
+                };
                 Ok(())
             }
         }
@@ -60,12 +71,18 @@ impl Breaker {
             *state = State::Closed { failures: 0 };
             return false;
         }
-        let open = State::Open { until: Instant::now() + self.options.open_for };
+        let open = State::Open {
+            until: Instant::now() + self.options.open_for,
+        };
         match *state {
             State::Closed { failures } => {
                 let failures = failures + 1;
                 let opens = self.options.failures > 0 && failures >= self.options.failures;
-                *state = if opens { open } else { State::Closed { failures } };
+                *state = if opens {
+                    open
+                } else {
+                    State::Closed { failures }
+                };
                 opens
             }
             State::Probing { .. } => {
@@ -79,7 +96,10 @@ impl Breaker {
     /// Whether calls are refused now.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Closed { .. })
+        !matches!(
+            *self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            State::Closed { .. }
+        )
     }
 }
 
@@ -90,9 +110,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_opens_probes_and_closes() {
         let open_for = Duration::from_secs(10);
-        let breaker = Breaker::new(BreakerOptions { failures: 2, open_for });
+        let breaker = Breaker::new(BreakerOptions {
+            failures: 2,
+            open_for,
+        });
         assert!(!breaker.report(false));
-        assert!(!breaker.report(true), "a success in between starts the count anew");
+        assert!(
+            !breaker.report(true),
+            "a success in between starts the count anew"
+        );
         assert!(!breaker.report(false));
         assert!(breaker.report(false));
         assert_eq!(breaker.check(), Err(open_for));
@@ -111,7 +137,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_never_reports_does_not_block_for_ever() {
-        let breaker = Breaker::new(BreakerOptions { failures: 1, open_for: Duration::from_secs(1) });
+        let breaker = Breaker::new(BreakerOptions {
+            failures: 1,
+            open_for: Duration::from_secs(1),
+        });
         breaker.report(false);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(breaker.check(), Ok(()));

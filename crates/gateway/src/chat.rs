@@ -128,7 +128,11 @@ struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut keys = self.gateway.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self
+            .gateway
+            .in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         keys.remove(&self.key);
     }
 }
@@ -156,7 +160,16 @@ impl Gateway {
             options.longest_queue_wait,
         );
         let in_flight = Mutex::default();
-        Self { table, recorder, events, sources, limiter, options, tasks, in_flight }
+        Self {
+            table,
+            recorder,
+            events,
+            sources,
+            limiter,
+            options,
+            tasks,
+            in_flight,
+        }
     }
 
     /// Answers a chat request. Once it is admitted it runs to its end, whether or not the caller still listens.
@@ -173,8 +186,8 @@ impl Gateway {
         };
         let started_at = self.sources.clock.now();
         let id = self.sources.id_at(started_at);
-        let destination = plan::destination(&self.table.load(), &body, &id)
-            .map_err(Failure::unrecorded)?;
+        let destination =
+            plan::destination(&self.table.load(), &body, &id).map_err(Failure::unrecorded)?;
         let call = Call {
             id,
             started_at,
@@ -196,12 +209,17 @@ impl Gateway {
         let (answer, answered) = oneshot::channel();
         self.tasks.spawn(run.execute(destination, answer));
         // The sender is only dropped without a word when the task panicked.
-        answered.await.unwrap_or_else(|_| Err(Failure::Store.unrecorded()))
+        answered
+            .await
+            .unwrap_or_else(|_| Err(Failure::Store.unrecorded()))
     }
 
     /// Waits for a place among the calls that run at a time.
     pub(crate) async fn admit(&self) -> Result<OwnedSemaphorePermit, GatewayError> {
-        self.limiter.admit().await.map_err(|_| Failure::Overloaded.unrecorded())
+        self.limiter
+            .admit()
+            .await
+            .map_err(|_| Failure::Overloaded.unrecorded())
     }
 
     async fn claim_idempotency_key(
@@ -214,13 +232,19 @@ impl Gateway {
         };
         let pair = (app.clone(), key.clone());
         let claimed = {
-            let mut keys = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut keys = self
+                .in_flight
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             keys.insert(pair.clone())
         };
         if !claimed {
             return Err(Failure::InFlight(key.clone()).unrecorded());
         }
-        let in_flight = InFlight { gateway: Arc::clone(self), key: pair };
+        let in_flight = InFlight {
+            gateway: Arc::clone(self),
+            key: pair,
+        };
         let earlier = self.events.find_idempotent(app, key).await.map_err(|error| {
             tracing::error!(error.message = %error, "an idempotency key could not be looked up");
             Failure::Store.unrecorded()
@@ -245,9 +269,16 @@ fn replay(call: &Call, body: &ChatBody) -> Answered {
     about.member.insert("recorded".into(), true.into());
     completion.insert("flywheel".into(), about.member.clone().into());
     if !body.stream {
-        return Answered::Complete { about, recorded: true, completion };
+        return Answered::Complete {
+            about,
+            recorded: true,
+            completion,
+        };
     }
-    Answered::Stream { about, lines: stream::of_whole(completion, body.include_usage) }
+    Answered::Stream {
+        about,
+        lines: stream::of_whole(completion, body.include_usage),
+    }
 }
 
 fn facts_of(destination: &Destination, body: &ChatBody) -> CallFacts {
@@ -296,16 +327,30 @@ impl AboutCall {
             }
         };
         put("app", facts.app.as_ref().map(ToString::to_string));
-        put("environment", facts.environment.as_ref().map(ToString::to_string));
+        put(
+            "environment",
+            facts.environment.as_ref().map(ToString::to_string),
+        );
         put("manifest", manifest.clone());
         put("prompt", facts.prompt.as_ref().map(ToString::to_string));
-        put("prompt_version", facts.prompt_version.map(|version| version.to_string()));
-        put("experiment", facts.experiment.as_ref().map(ToString::to_string));
+        put(
+            "prompt_version",
+            facts.prompt_version.map(|version| version.to_string()),
+        );
+        put(
+            "experiment",
+            facts.experiment.as_ref().map(ToString::to_string),
+        );
         put("arm", facts.arm.as_ref().map(ToString::to_string));
         if facts.fallback {
             member.insert("fallback".into(), true.into());
         }
-        Self { call_id: call.id.clone(), manifest, arm, member }
+        Self {
+            call_id: call.id.clone(),
+            manifest,
+            arm,
+            member,
+        }
     }
 }
 
@@ -315,7 +360,12 @@ impl Run {
         destination: Destination,
         answer: oneshot::Sender<Result<Answered, GatewayError>>,
     ) {
-        let Destination { model, served, fallback, .. } = destination;
+        let Destination {
+            model,
+            served,
+            fallback,
+            ..
+        } = destination;
         let first = self.serve(&model, served.as_ref()).await;
         let (given, served, model) = match (first, fallback) {
             (Ok(given), _) => (Ok(given), served, model),
@@ -331,7 +381,8 @@ impl Run {
         match given {
             Ok(Given::Stream(open)) => stream::pump(self, open, model, answer).await,
             Ok(Given::Whole(completion)) => {
-                self.answer_whole(completion, &model, served.as_deref(), answer).await;
+                self.answer_whole(completion, &model, served.as_deref(), answer)
+                    .await;
             }
             Err(failure) => {
                 let call_id = self.fail(&failure).await;
@@ -358,13 +409,24 @@ impl Run {
         };
         // Post-processing needs the whole text, so such an answer is streamed from here, not from the provider.
         let stream = self.body.stream && served.is_none_or(|served| served.postprocess.is_empty());
-        let request = plan::chat_request(model, served.map(AsRef::as_ref), &messages, &self.body, stream);
+        let request = plan::chat_request(
+            model,
+            served.map(AsRef::as_ref),
+            &messages,
+            &self.body,
+            stream,
+        );
         self.call.content.messages = messages;
         let endpoint = &model.endpoint;
         let begun = Instant::now();
-        let given = self.attempt(endpoint, &request, begun + endpoint.timeouts.total).await;
+        let given = self
+            .attempt(endpoint, &request, begun + endpoint.timeouts.total)
+            .await;
         self.waited += begun.elapsed();
-        given.map_err(|error| Failure::Provider { provider: endpoint.name.clone(), error })
+        given.map_err(|error| Failure::Provider {
+            provider: endpoint.name.clone(),
+            error,
+        })
     }
 
     async fn attempt(
@@ -381,16 +443,22 @@ impl Run {
                 retry_after: Some(wait),
                 ..ProviderError::new(
                     ProviderErrorKind::CircuitOpen,
-                    format!("provider `{}` failed repeatedly and is left alone for a while", endpoint.name),
+                    format!(
+                        "provider `{}` failed repeatedly and is left alone for a while",
+                        endpoint.name
+                    ),
                 )
             })?;
             attempt += 1;
             self.call.facts.attempts += 1;
             let result = if request.stream {
-                stream::open(endpoint, wire.clone(), deadline).await.map(Given::Stream)
+                stream::open(endpoint, wire.clone(), deadline)
+                    .await
+                    .map(Given::Stream)
             } else {
                 let body = endpoint.send_and_read(wire.clone(), deadline).await;
-                body.and_then(|body| endpoint.format.chat_response(&body)).map(Given::Whole)
+                body.and_then(|body| endpoint.format.chat_response(&body))
+                    .map(Given::Whole)
             };
             let Err(error) = result else {
                 endpoint.breaker.report(true);
@@ -429,7 +497,8 @@ impl Run {
         if served.is_some_and(|served| !served.postprocess.is_empty()) {
             let output = Transcript::of_completion(&completion).output();
             if output != self.call.content.output {
-                self.call.content.raw_output = std::mem::replace(&mut self.call.content.output, output);
+                self.call.content.raw_output =
+                    std::mem::replace(&mut self.call.content.output, output);
             }
         }
         let mut about = AboutCall::of(&self.call);
@@ -437,7 +506,10 @@ impl Run {
         let recorded = match self.record().await {
             Ok(()) => true,
             Err(failure) if self.must_record() => {
-                let _ = answer.send(Err(GatewayError { failure, call_id: None }));
+                let _ = answer.send(Err(GatewayError {
+                    failure,
+                    call_id: None,
+                }));
                 return;
             }
             Err(_) => false,
@@ -447,9 +519,16 @@ impl Run {
         self.stamp(&mut completion);
         completion.insert("flywheel".into(), about.member.clone().into());
         let answered = if self.body.stream {
-            Answered::Stream { about, lines: stream::of_whole(completion, self.body.include_usage) }
+            Answered::Stream {
+                about,
+                lines: stream::of_whole(completion, self.body.include_usage),
+            }
         } else {
-            Answered::Complete { about, recorded, completion }
+            Answered::Complete {
+                about,
+                recorded,
+                completion,
+            }
         };
         // A caller that went away does not undo the record.
         let _ = answer.send(Ok(answered));
@@ -472,8 +551,10 @@ impl Run {
         content.tool_calls = transcript.tool_calls();
         facts.finish_reason = transcript.finish_reason();
         facts.usage = transcript.usage;
-        facts.cost_nano_usd =
-            model.price.zip(transcript.usage).map(|(price, usage)| price.cost(&usage));
+        facts.cost_nano_usd = model
+            .price
+            .zip(transcript.usage)
+            .map(|(price, usage)| price.cost(&usage));
     }
 
     /// Records a call that failed. Returns its id if that worked.
@@ -508,7 +589,8 @@ impl Run {
         metrics::histogram!("flywheel_overhead_seconds").record(own.as_secs_f64());
         recorded.map(|_| ()).map_err(|error| {
             metrics::counter!("flywheel_calls_not_recorded_total").increment(1);
-            tracing::error!(call.id = %self.call.id, error.message = %error, "a call was not recorded");
+            // The recorder has logged why, once for the whole group.
+            tracing::debug!(call.id = %self.call.id, error.message = %error, "a call was not recorded");
             Failure::NotRecorded(error.to_string())
         })
     }
@@ -543,13 +625,20 @@ const LONGEST_DATA_URL: usize = 1024;
 /// Replaces images inside messages by their size and hash: the record says which image it was without holding it.
 fn elide_images(messages: &mut [Value]) {
     for message in messages {
-        let Some(Value::Array(parts)) = message.get_mut("content") else { continue };
+        let Some(Value::Array(parts)) = message.get_mut("content") else {
+            continue;
+        };
         for part in parts {
-            let Some(Value::String(url)) = part.pointer_mut("/image_url/url") else { continue };
+            let Some(Value::String(url)) = part.pointer_mut("/image_url/url") else {
+                continue;
+            };
             if url.starts_with("data:") && url.len() > LONGEST_DATA_URL {
                 let kind = url.split([';', ',']).next().unwrap_or("data:").to_owned();
                 let hash = flywheel_core::ContentHash::of_bytes(url.as_bytes());
-                *url = format!("{kind};elided,{} bytes, sha256 of the URL {hash}", url.len());
+                *url = format!(
+                    "{kind};elided,{} bytes, sha256 of the URL {hash}",
+                    url.len()
+                );
             }
         }
     }

@@ -38,7 +38,9 @@ impl Sources {
         let mut random = [0_u8; 10];
         self.entropy.fill(&mut random);
         let millisecond = u64::try_from(at.as_millisecond()).unwrap_or(0);
-        uuid::Builder::from_unix_timestamp_millis(millisecond, &random).into_uuid().to_string()
+        uuid::Builder::from_unix_timestamp_millis(millisecond, &random)
+            .into_uuid()
+            .to_string()
     }
 
     /// A random number from 0 up to, not including, 1.

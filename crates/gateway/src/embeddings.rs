@@ -23,16 +23,25 @@ impl Gateway {
             Failure::NotFound(format!("model `{name}` is not registered")).unrecorded()
         })?;
         let endpoint = &model.endpoint;
-        let answer = match endpoint.format.embeddings_request(&model.provider_model, &body) {
+        let answer = match endpoint
+            .format
+            .embeddings_request(&model.provider_model, &body)
+        {
             Ok(wire) => {
-                endpoint.send_and_read(wire, Instant::now() + endpoint.timeouts.total).await
+                endpoint
+                    .send_and_read(wire, Instant::now() + endpoint.timeouts.total)
+                    .await
             }
             Err(error) => Err(error),
         };
         metrics::counter!("flywheel_embeddings_total").increment(1);
         answer.map_err(|error| {
             report_failure(endpoint, &error);
-            Failure::Provider { provider: endpoint.name.clone(), error }.unrecorded()
+            Failure::Provider {
+                provider: endpoint.name.clone(),
+                error,
+            }
+            .unrecorded()
         })
     }
 }

@@ -64,7 +64,10 @@ impl Default for EndpointOptions {
                 longest_delay: Duration::from_secs(5),
                 budget_percent: 20,
             },
-            breaker: BreakerOptions { failures: 5, open_for: Duration::from_secs(10) },
+            breaker: BreakerOptions {
+                failures: 5,
+                open_for: Duration::from_secs(10),
+            },
         }
     }
 }
@@ -109,10 +112,15 @@ impl std::str::FromStr for BaseUrl {
     type Err = InvalidBaseUrl;
 
     fn from_str(url: &str) -> Result<Self, InvalidBaseUrl> {
-        let invalid = |problem| InvalidBaseUrl { url: url.to_owned(), problem };
+        let invalid = |problem| InvalidBaseUrl {
+            url: url.to_owned(),
+            problem,
+        };
         let uri: Uri = url.parse().map_err(|_| invalid("is not a URL"))?;
         let parts = uri.into_parts();
-        let scheme = parts.scheme.filter(|scheme| ["http", "https"].contains(&scheme.as_str()));
+        let scheme = parts
+            .scheme
+            .filter(|scheme| ["http", "https"].contains(&scheme.as_str()));
         let authority = parts.authority.ok_or_else(|| invalid("has no host"))?;
         if authority.as_str().contains('@') {
             return Err(InvalidBaseUrl {
@@ -120,7 +128,9 @@ impl std::str::FromStr for BaseUrl {
                 problem: "must not hold credentials; name a key with `api_key_env`",
             });
         }
-        let path = parts.path_and_query.map_or_else(String::new, |path| path.path().to_owned());
+        let path = parts
+            .path_and_query
+            .map_or_else(String::new, |path| path.path().to_owned());
         Ok(Self {
             scheme: scheme.ok_or_else(|| invalid("must begin with http:// or https://"))?,
             authority,
@@ -210,7 +220,9 @@ impl Endpoint {
         deadline: Instant,
     ) -> Result<AnswerBody, ProviderError> {
         let head = tokio::time::timeout_at(first_byte, self.dispatch(request));
-        let answer = head.await.map_err(|_| self.too_late(first_byte, deadline))??;
+        let answer = head
+            .await
+            .map_err(|_| self.too_late(first_byte, deadline))??;
         let (head, body) = answer.into_parts();
         if head.status.is_success() {
             return Ok(body);
@@ -263,7 +275,8 @@ impl Endpoint {
             Transport::Simulated(simulated) => Ok(simulated.answer(&request)),
             Transport::Http { client, base } => {
                 let invalid = |error: http::Error| {
-                    let problem = format!("the request to `{}` cannot be formed: {error}", self.name);
+                    let problem =
+                        format!("the request to `{}` cannot be formed: {error}", self.name);
                     ProviderError::new(ProviderErrorKind::Unsupported, problem)
                 };
                 let uri = base.join(&request.path_and_query).map_err(invalid)?;
@@ -309,7 +322,9 @@ async fn read_whole(mut body: AnswerBody, limit: usize) -> Result<Bytes, Provide
     let mut first: Option<Bytes> = None;
     let mut joined: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
         if joined.len() + first.as_ref().map_or(0, Bytes::len) + data.len() > limit {
             return Err(ProviderError::new(
                 ProviderErrorKind::Malformed,
@@ -348,15 +363,23 @@ mod tests {
     #[test]
     fn base_urls() {
         for (url, expected) in [
-            ("http://127.0.0.1:8080/v1/", Ok("http://127.0.0.1:8080/v1/chat")),
-            ("https://api.openai.com/v1", Ok("https://api.openai.com/v1/chat")),
+            (
+                "http://127.0.0.1:8080/v1/",
+                Ok("http://127.0.0.1:8080/v1/chat"),
+            ),
+            (
+                "https://api.openai.com/v1",
+                Ok("https://api.openai.com/v1/chat"),
+            ),
             ("http://localhost", Ok("http://localhost/chat")),
             ("localhost:80", Err("must begin with http:// or https://")),
             ("ftp://x/y", Err("must begin with http:// or https://")),
             ("/v1", Err("has no host")),
             ("http://me:secret@x/", Err("must not hold credentials")),
         ] {
-            let joined = url.parse::<BaseUrl>().map(|base| base.join("/chat").unwrap().to_string());
+            let joined = url
+                .parse::<BaseUrl>()
+                .map(|base| base.join("/chat").unwrap().to_string());
             match (joined, expected) {
                 (Ok(joined), Ok(expected)) => assert_eq!(joined, expected),
                 (Err(error), Err(part)) => {

@@ -83,7 +83,13 @@ impl ProviderErrorKind {
 impl ProviderError {
     /// A failure without an answer from the provider.
     pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, retry_after: None, code: None }
+        Self {
+            kind,
+            message: message.into(),
+            status: None,
+            retry_after: None,
+            code: None,
+        }
     }
 }
 
@@ -141,7 +147,10 @@ impl Failure {
     /// The failure without a recorded call.
     #[must_use]
     pub fn unrecorded(self) -> GatewayError {
-        GatewayError { failure: self, call_id: None }
+        GatewayError {
+            failure: self,
+            call_id: None,
+        }
     }
 
     /// The status to answer with.
@@ -163,9 +172,10 @@ impl Failure {
                 ProviderErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
                 ProviderErrorKind::CircuitOpen => StatusCode::SERVICE_UNAVAILABLE,
                 ProviderErrorKind::Unsupported => StatusCode::BAD_REQUEST,
-                ProviderErrorKind::Refused => {
-                    error.status.filter(StatusCode::is_client_error).unwrap_or(StatusCode::BAD_REQUEST)
-                }
+                ProviderErrorKind::Refused => error
+                    .status
+                    .filter(StatusCode::is_client_error)
+                    .unwrap_or(StatusCode::BAD_REQUEST),
                 _ => StatusCode::BAD_GATEWAY,
             },
         }
@@ -176,7 +186,9 @@ impl Failure {
     pub fn culprit(&self) -> &'static str {
         match self {
             Self::Invalid(_) | Self::Render(_) | Self::NotFound(_) | Self::InFlight(_) => "client",
-            Self::Unservable(_) | Self::Overloaded | Self::NotRecorded(_) | Self::Store => "gateway",
+            Self::Unservable(_) | Self::Overloaded | Self::NotRecorded(_) | Self::Store => {
+                "gateway"
+            }
             Self::InvalidOutput(_) => "model",
             Self::Provider { error, .. } => match error.kind {
                 ProviderErrorKind::Refused | ProviderErrorKind::Unsupported => "client",

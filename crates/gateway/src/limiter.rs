@@ -72,10 +72,18 @@ mod tests {
         let queued = limiter.admit();
         tokio::pin!(queued);
         assert!(futures_util::poll!(&mut queued).is_pending());
-        assert_eq!(limiter.admit().await.err(), Some(Overloaded), "the queue is full");
+        assert_eq!(
+            limiter.admit().await.err(),
+            Some(Overloaded),
+            "the queue is full"
+        );
         drop(running);
         let second = queued.await.unwrap();
-        assert_eq!(limiter.admit().await.err(), Some(Overloaded), "nobody made room in time");
+        assert_eq!(
+            limiter.admit().await.err(),
+            Some(Overloaded),
+            "nobody made room in time"
+        );
         drop(second);
         assert!(limiter.admit().await.is_ok());
     }

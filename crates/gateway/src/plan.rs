@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use flywheel_core::AppName;
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
 use flywheel_core::template::RenderError;
-use flywheel_core::AppName;
 use serde_json::{Map, Value};
 
 use crate::error::Failure;
@@ -65,18 +65,23 @@ fn app_destination(
     request_id: &str,
 ) -> Result<Destination, Failure> {
     let not_found = |text: String| Failure::NotFound(text);
-    let routes = table.app(app).ok_or_else(|| not_found(format!("app `{app}` does not exist")))?;
+    let routes = table
+        .app(app)
+        .ok_or_else(|| not_found(format!("app `{app}` does not exist")))?;
     let environment = environment
         .or(routes.default_environment.as_ref())
         .ok_or_else(|| not_found(format!("app `{app}` has no environment")))?;
-    let serving = routes.environments.get(environment).ok_or_else(|| {
-        not_found(format!("app `{app}` has no environment `{environment}`"))
-    })?;
+    let serving = routes
+        .environments
+        .get(environment)
+        .ok_or_else(|| not_found(format!("app `{app}` has no environment `{environment}`")))?;
     let (route, assignment) = match assigned(serving, body, request_id) {
         Some((route, experiment, arm)) => (route, Some((experiment, arm))),
         None => {
             let deployed = serving.deployed.as_ref().ok_or_else(|| {
-                not_found(format!("nothing is deployed for app `{app}` in `{environment}`"))
+                not_found(format!(
+                    "nothing is deployed for app `{app}` in `{environment}`"
+                ))
             })?;
             (deployed, None)
         }
@@ -105,8 +110,15 @@ fn assigned<'a>(
         let session = body.flywheel.session.as_deref();
         let unit = routing::unit_of(experiment.unit, body.user.as_deref(), session, request_id)?;
         let arm = experiment.assign(unit)?;
-        let index = experiment.arms.iter().position(|other| other.name == arm.name)?;
-        Some((routes.arms.get(index)?, experiment.name.clone(), arm.name.clone()))
+        let index = experiment
+            .arms
+            .iter()
+            .position(|other| other.name == arm.name)?;
+        Some((
+            routes.arms.get(index)?,
+            experiment.name.clone(),
+            arm.name.clone(),
+        ))
     })
 }
 
@@ -145,5 +157,9 @@ pub fn chat_request(
         }
         members.insert(name.clone(), value.clone());
     }
-    ChatRequest { model: model.provider_model.clone(), body: members, stream }
+    ChatRequest {
+        model: model.provider_model.clone(),
+        body: members,
+        stream,
+    }
 }

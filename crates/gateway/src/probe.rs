@@ -28,13 +28,19 @@ impl Gateway {
             user: None,
             stream: false,
             include_usage: false,
-            flywheel: FlywheelMember { variables: variables.clone(), ..FlywheelMember::default() },
+            flywheel: FlywheelMember {
+                variables: variables.clone(),
+                ..FlywheelMember::default()
+            },
             further: Map::new(),
         };
         let messages = plan::render(served, &body).map_err(|error| error.to_string())?;
         let request = plan::chat_request(&served.model, Some(served), &messages, &body, false);
         let endpoint = &served.model.endpoint;
-        let wire = endpoint.format.chat_request(&request).map_err(|error| error.to_string())?;
+        let wire = endpoint
+            .format
+            .chat_request(&request)
+            .map_err(|error| error.to_string())?;
         let deadline = Instant::now() + endpoint.timeouts.total;
         let answer = endpoint.send_and_read(wire, deadline).await;
         let answer = answer.and_then(|body| endpoint.format.chat_response(&body));

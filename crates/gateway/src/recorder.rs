@@ -77,7 +77,12 @@ impl Recorder {
         let (queue, entries) = mpsc::channel(options.largest_group * 16);
         tasks.spawn(commit_groups(store, entries, options.largest_group));
         let room = Arc::new(Semaphore::new(options.queued_bytes as usize));
-        Self { queue, room, redactor: Arc::new(redactor), options }
+        Self {
+            queue,
+            room,
+            redactor: Arc::new(redactor),
+            options,
+        }
     }
 
     /// Stores events and returns once they are durable. Personal data is redacted first.
@@ -95,7 +100,7 @@ impl Recorder {
         }
         match tokio::time::timeout(self.options.patience, self.enqueue(events)).await {
             Ok(Ok(Ok(appended))) => Ok(appended),
-            Ok(Ok(Err(error))) => Err(NotRecorded::Failed(describe(&error))),
+            Ok(Ok(Err(error))) => Err(NotRecorded::Failed(error.chain())),
             Ok(Err(stopped)) => Err(stopped),
             Err(_) => Err(NotRecorded::Late(self.options.patience)),
         }
@@ -104,14 +109,23 @@ impl Recorder {
     async fn enqueue(&self, events: Vec<NewEvent>) -> Result<Answer, NotRecorded> {
         let bytes: usize = events.iter().map(size_of_event).sum();
         // An event larger than the whole queue takes all of it rather than waiting for ever.
-        let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.options.queued_bytes);
+        let share = u32::try_from(bytes)
+            .unwrap_or(u32::MAX)
+            .clamp(1, self.options.queued_bytes);
         let room = Arc::clone(&self.room)
             .acquire_many_owned(share)
             .await
             .map_err(|_| NotRecorded::Stopped)?;
         let (answer, answered) = oneshot::channel();
-        let entry = Entry { events, answer, _room: room };
-        self.queue.send(entry).await.map_err(|_| NotRecorded::Stopped)?;
+        let entry = Entry {
+            events,
+            answer,
+            _room: room,
+        };
+        self.queue
+            .send(entry)
+            .await
+            .map_err(|_| NotRecorded::Stopped)?;
         answered.await.map_err(|_| NotRecorded::Stopped)
     }
 }
@@ -135,12 +149,15 @@ async fn commit_groups(
                 let mut appended = appended.into_iter();
                 for (entry, length) in group.drain(..).zip(lengths) {
                     // A sender that lost patience or whose client left does not listen any more.
-                    let _ = entry.answer.send(Ok(appended.by_ref().take(length).collect()));
+                    let _ = entry
+                        .answer
+                        .send(Ok(appended.by_ref().take(length).collect()));
                 }
             }
             Err(error) => {
-                tracing::error!(error.message = %describe(&error), events = events.len(), "a group of events was not stored");
-                metrics::counter!("flywheel_events_not_recorded_total").increment(events.len() as u64);
+                tracing::error!(error.message = %error.chain(), events = events.len(), "a group of events was not stored");
+                metrics::counter!("flywheel_events_not_recorded_total")
+                    .increment(events.len() as u64);
                 let error = Arc::new(error);
                 for entry in group.drain(..) {
                     let _ = entry.answer.send(Err(Arc::clone(&error)));
@@ -148,17 +165,6 @@ async fn commit_groups(
             }
         }
     }
-}
-
-/// The whole chain of an error in one line.
-fn describe(error: &StorageError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// About how many bytes an event holds.
@@ -182,7 +188,10 @@ fn size_of_json(value: &serde_json::Value) -> usize {
     match value {
         String(text) => text.len(),
         Array(items) => items.iter().map(size_of_json).sum(),
-        Object(members) => members.iter().map(|(name, member)| name.len() + size_of_json(member)).sum(),
+        Object(members) => members
+            .iter()
+            .map(|(name, member)| name.len() + size_of_json(member))
+            .sum(),
         _ => 8,
     }
 }

@@ -1,7 +1,7 @@
 //! The chat-completion request as clients send it, taken apart.
 
-use flywheel_core::name::EnvironmentName;
 use flywheel_core::AppName;
+use flywheel_core::name::EnvironmentName;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -65,7 +65,10 @@ pub struct InvalidRequest {
 impl InvalidRequest {
     /// A fault of one member.
     pub fn member(param: &str, message: impl Into<String>) -> Self {
-        Self { message: message.into(), param: Some(param.to_owned()) }
+        Self {
+            message: message.into(),
+            param: Some(param.to_owned()),
+        }
     }
 }
 
@@ -101,21 +104,29 @@ impl ChatBody {
     /// # Errors
     /// When it is not JSON, or a member that concerns us has the wrong form.
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidRequest> {
-        let mut body: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| {
-            InvalidRequest { message: json_problem(bytes, &error), param: None }
-        })?;
+        let mut body: Map<String, Value> =
+            serde_json::from_slice(bytes).map_err(|error| InvalidRequest {
+                message: json_problem(bytes, &error),
+                param: None,
+            })?;
         let model = match body.remove("model") {
             Some(Value::String(model)) => model,
             Some(_) => return Err(InvalidRequest::member("model", "`model` must be a string")),
             None => {
-                let message = "`model` is missing: name an app as `flywheel/<app>`, or a registered model";
+                let message =
+                    "`model` is missing: name an app as `flywheel/<app>`, or a registered model";
                 return Err(InvalidRequest::member("model", message));
             }
         };
         let messages = match body.remove("messages") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(messages)) => messages,
-            Some(_) => return Err(InvalidRequest::member("messages", "`messages` must be an array")),
+            Some(_) => {
+                return Err(InvalidRequest::member(
+                    "messages",
+                    "`messages` must be an array",
+                ));
+            }
         };
         for (index, message) in messages.iter().enumerate() {
             if message.get("role").and_then(Value::as_str).is_none() {
@@ -128,7 +139,12 @@ impl ChatBody {
         let stream = match body.remove("stream") {
             None | Some(Value::Null) => false,
             Some(Value::Bool(stream)) => stream,
-            Some(_) => return Err(InvalidRequest::member("stream", "`stream` must be true or false")),
+            Some(_) => {
+                return Err(InvalidRequest::member(
+                    "stream",
+                    "`stream` must be true or false",
+                ));
+            }
         };
         let include_usage = body
             .remove("stream_options")
@@ -136,7 +152,10 @@ impl ChatBody {
         let flywheel: FlywheelMember = match body.remove("flywheel") {
             None | Some(Value::Null) => FlywheelMember::default(),
             Some(member) => serde_json::from_value(member).map_err(|error| {
-                InvalidRequest::member("flywheel", format!("`flywheel` has the wrong form: {error}"))
+                InvalidRequest::member(
+                    "flywheel",
+                    format!("`flywheel` has the wrong form: {error}"),
+                )
             })?,
         };
         for (name, id) in [
@@ -146,7 +165,15 @@ impl ChatBody {
             check_id(name, id.as_deref())?;
         }
         let target = Target::parse(&model)?;
-        Ok(Self { target, messages, user, stream, include_usage, flywheel, further: body })
+        Ok(Self {
+            target,
+            messages,
+            user,
+            stream,
+            include_usage,
+            flywheel,
+            further: body,
+        })
     }
 }
 
@@ -157,13 +184,19 @@ fn take_id(body: &mut Map<String, Value>, name: &str) -> Result<Option<String>, 
             check_id(name, Some(&id))?;
             Ok(Some(id).filter(|id| !id.is_empty()))
         }
-        Some(_) => Err(InvalidRequest::member(name, format!("`{name}` must be a string"))),
+        Some(_) => Err(InvalidRequest::member(
+            name,
+            format!("`{name}` must be a string"),
+        )),
     }
 }
 
 fn check_id(name: &str, id: Option<&str>) -> Result<(), InvalidRequest> {
     if id.is_some_and(|id| id.len() > LONGEST_ID) {
-        return Err(InvalidRequest::member(name, format!("`{name}` is longer than {LONGEST_ID} bytes")));
+        return Err(InvalidRequest::member(
+            name,
+            format!("`{name}` is longer than {LONGEST_ID} bytes"),
+        ));
     }
     Ok(())
 }
@@ -176,7 +209,10 @@ pub fn json_problem(bytes: &[u8], error: &serde_json::Error) -> String {
     }
     match std::str::from_utf8(bytes) {
         Err(invalid) => {
-            format!("the body is not valid UTF-8: byte {} begins no character", invalid.valid_up_to())
+            format!(
+                "the body is not valid UTF-8: byte {} begins no character",
+                invalid.valid_up_to()
+            )
         }
         Ok(_) => format!("the body is not the JSON that is expected: {error}"),
     }
@@ -190,7 +226,13 @@ mod tests {
     fn targets() {
         for (model, expected) in [
             ("gpt-4o", Ok(Target::Model("gpt-4o".into()))),
-            ("flywheel/a", Ok(Target::App { app: "a".parse().unwrap(), environment: None })),
+            (
+                "flywheel/a",
+                Ok(Target::App {
+                    app: "a".parse().unwrap(),
+                    environment: None,
+                }),
+            ),
             (
                 "flywheel/a@staging",
                 Ok(Target::App {
@@ -213,16 +255,37 @@ mod tests {
     fn faults_are_named() {
         for (body, expected) in [
             (&b""[..], "the body is empty"),
-            (b"{", "the body is not the JSON that is expected: EOF while parsing an object at line 1 column 1"),
-            (b"[]", "the body is not the JSON that is expected: invalid type: sequence"),
-            (b"{\"model\": \"\xff\"}", "the body is not valid UTF-8: byte 11 begins no character"),
+            (
+                b"{",
+                "the body is not the JSON that is expected: EOF while parsing an object at line 1 column 1",
+            ),
+            (
+                b"[]",
+                "the body is not the JSON that is expected: invalid type: sequence",
+            ),
+            (
+                b"{\"model\": \"\xff\"}",
+                "the body is not valid UTF-8: byte 11 begins no character",
+            ),
             (b"{}", "`model` is missing"),
             (br#"{"model": 1}"#, "`model` must be a string"),
-            (br#"{"model": "m", "messages": "x"}"#, "`messages` must be an array"),
-            (br#"{"model": "m", "messages": [{"content": "x"}]}"#, "`messages[0].role` is missing"),
-            (br#"{"model": "m", "stream": 1}"#, "`stream` must be true or false"),
+            (
+                br#"{"model": "m", "messages": "x"}"#,
+                "`messages` must be an array",
+            ),
+            (
+                br#"{"model": "m", "messages": [{"content": "x"}]}"#,
+                "`messages[0].role` is missing",
+            ),
+            (
+                br#"{"model": "m", "stream": 1}"#,
+                "`stream` must be true or false",
+            ),
             (br#"{"model": "m", "user": 1}"#, "`user` must be a string"),
-            (br#"{"model": "m", "flywheel": {"vars": {}}}"#, "`flywheel` has the wrong form: unknown field `vars`"),
+            (
+                br#"{"model": "m", "flywheel": {"vars": {}}}"#,
+                "`flywheel` has the wrong form: unknown field `vars`",
+            ),
         ] {
             let error = ChatBody::parse(body).unwrap_err();
             assert!(error.message.starts_with(expected), "{error}");
@@ -240,6 +303,11 @@ mod tests {
     #[test]
     fn deep_nesting_is_refused_and_does_not_overflow() {
         let body = format!(r#"{{"model": "m", "x": {}"#, "[".repeat(100_000));
-        assert!(ChatBody::parse(body.as_bytes()).unwrap_err().message.contains("recursion limit"));
+        assert!(
+            ChatBody::parse(body.as_bytes())
+                .unwrap_err()
+                .message
+                .contains("recursion limit")
+        );
     }
 }

@@ -34,7 +34,10 @@ impl RetryBudget {
     /// A full budget.
     #[must_use]
     pub fn new(options: RetryOptions) -> Self {
-        Self { options, hundredths: AtomicI64::new(SAVED_RETRIES * RETRY) }
+        Self {
+            options,
+            hundredths: AtomicI64::new(SAVED_RETRIES * RETRY),
+        }
     }
 
     /// Takes note of a request, which earns a part of a retry.
@@ -44,7 +47,8 @@ impl RetryBudget {
         // A race between two requests loses a hundredth or two, which nobody can notice.
         let saved = self.hundredths.load(Ordering::Relaxed);
         if saved < most {
-            self.hundredths.store((saved + earned).min(most), Ordering::Relaxed);
+            self.hundredths
+                .store((saved + earned).min(most), Ordering::Relaxed);
         }
     }
 
@@ -65,7 +69,9 @@ impl RetryBudget {
             }
         };
         let spend = |saved: i64| (saved >= RETRY).then(|| saved - RETRY);
-        self.hundredths.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).ok()?;
+        self.hundredths
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
+            .ok()?;
         Some(delay)
     }
 }
@@ -103,7 +109,11 @@ mod tests {
             (1, Refused, None, 0.5, None),
         ] {
             let delay = budget().next_delay(attempt, &error(kind, retry_after), jitter);
-            assert_eq!(delay, expected.map(Duration::from_millis), "{attempt} {kind:?}");
+            assert_eq!(
+                delay,
+                expected.map(Duration::from_millis),
+                "{attempt} {kind:?}"
+            );
         }
     }
 

@@ -120,9 +120,16 @@ impl RoutingTable {
     #[must_use]
     pub fn callable_names(&self) -> Vec<String> {
         let apps = self.apps.iter().flat_map(|(app, routes)| {
-            let default = routes.default_environment.iter().map(move |_| format!("flywheel/{app}"));
-            let named = routes.environments.iter().filter(|(_, routes)| routes.deployed.is_some());
-            default.chain(named.map(move |(environment, _)| format!("flywheel/{app}@{environment}")))
+            let default = routes
+                .default_environment
+                .iter()
+                .map(move |_| format!("flywheel/{app}"));
+            let named = routes
+                .environments
+                .iter()
+                .filter(|(_, routes)| routes.deployed.is_some());
+            default
+                .chain(named.map(move |(environment, _)| format!("flywheel/{app}@{environment}")))
         });
         let mut names: Vec<_> = apps.chain(self.model_names.keys().cloned()).collect();
         names.sort();
@@ -147,7 +154,12 @@ pub async fn load(
     // The revision is read first: if a change comes in between, the table only seems older than it is.
     let revision = state.revision().await?;
     let mut session = state.read().await?;
-    let mut loader = Loader { endpoints, previous, loaded: HashMap::new(), table: RoutingTable::default() };
+    let mut loader = Loader {
+        endpoints,
+        previous,
+        loaded: HashMap::new(),
+        table: RoutingTable::default(),
+    };
     loader.table.revision = revision;
     loader.load_models(&mut *session).await?;
     loader.load_apps(&mut *session).await?;
@@ -166,10 +178,21 @@ impl Loader<'_> {
     async fn load_models(&mut self, session: &mut dyn StateSession) -> StorageResult<()> {
         // Newest first within a name, so the first one seen is the one that the bare name means.
         for model in session.models().list().await? {
-            let Some(route) = self.model_route(&model) else { continue };
-            let ModelVersion { model_id, model_version, .. } = model;
-            self.table.model_names.entry(model_id.to_string()).or_insert_with(|| Arc::clone(&route));
-            self.table.model_names.insert(format!("{model_id}:{model_version}"), Arc::clone(&route));
+            let Some(route) = self.model_route(&model) else {
+                continue;
+            };
+            let ModelVersion {
+                model_id,
+                model_version,
+                ..
+            } = model;
+            self.table
+                .model_names
+                .entry(model_id.to_string())
+                .or_insert_with(|| Arc::clone(&route));
+            self.table
+                .model_names
+                .insert(format!("{model_id}:{model_version}"), Arc::clone(&route));
             self.table.models.insert((model_id, model_version), route);
         }
         for alias in session.models().aliases().await? {
@@ -215,11 +238,21 @@ impl Loader<'_> {
                 .map(|environment| (environment.clone(), EnvironmentRoutes::default()))
                 .collect();
             let default_environment = app.settings.default_environment().cloned();
-            let routes = AppRoutes { default_environment, environments, fallback };
+            let routes = AppRoutes {
+                default_environment,
+                environments,
+                fallback,
+            };
             self.table.apps.insert(app.name, routes);
         }
         let deployments = session.deployments().all_current().await?;
-        for Deployment { app, environment, manifest, .. } in deployments {
+        for Deployment {
+            app,
+            environment,
+            manifest,
+            ..
+        } in deployments
+        {
             let route = self.route(session, &manifest).await?;
             if let Some(routes) = self.table.apps.get_mut(&app) {
                 routes.environments.entry(environment).or_default().deployed = Some(route);
@@ -240,7 +273,10 @@ impl Loader<'_> {
             }
             if let Some(routes) = self.table.apps.get_mut(&experiment.app) {
                 let environment = routes.environments.entry(experiment.environment.clone());
-                environment.or_default().experiments.push(ExperimentRoutes { experiment, arms });
+                environment
+                    .or_default()
+                    .experiments
+                    .push(ExperimentRoutes { experiment, arms });
             }
         }
         Ok(())
@@ -267,13 +303,21 @@ impl Loader<'_> {
         session: &mut dyn StateSession,
         id: &ManifestId,
     ) -> StorageResult<Route> {
-        let unservable = |problem: String| Ok(Err(Unservable { manifest: *id, problem }));
+        let unservable = |problem: String| {
+            Ok(Err(Unservable {
+                manifest: *id,
+                problem,
+            }))
+        };
         let Some(manifest) = session.deployments().get_manifest(id).await? else {
             return unservable("it is not in the store".into());
         };
         let (prompt, version) = (&manifest.prompt_id, &manifest.prompt_version);
         let Some(prompt_version) = session.prompts().get(prompt, version).await? else {
-            return unservable(format!("prompt `{prompt}` has no version `{}`", version.short()));
+            return unservable(format!(
+                "prompt `{prompt}` has no version `{}`",
+                version.short()
+            ));
         };
         let (model_id, model_version) = (&manifest.model_id, &manifest.model_version);
         let key = (model_id.clone(), model_version.clone());
@@ -282,9 +326,14 @@ impl Loader<'_> {
                 "model `{model_id}:{model_version}` is not registered, or its provider is not configured"
             ));
         };
-        Ok(ServedManifest::new(*id, manifest, &prompt_version.content, Arc::clone(model))
-            .map(Arc::new)
-            .map_err(|problem| Unservable { manifest: *id, problem }))
+        Ok(
+            ServedManifest::new(*id, manifest, &prompt_version.content, Arc::clone(model))
+                .map(Arc::new)
+                .map_err(|problem| Unservable {
+                    manifest: *id,
+                    problem,
+                }),
+        )
     }
 }
 
@@ -306,7 +355,14 @@ impl ServedManifest {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| error.to_string())?;
         let request_members = content.request_members();
-        Ok(Self { id, manifest, prompt, request_members, postprocess, model })
+        Ok(Self {
+            id,
+            manifest,
+            prompt,
+            request_members,
+            postprocess,
+            model,
+        })
     }
 }
 

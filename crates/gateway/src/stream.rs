@@ -60,7 +60,10 @@ pub(crate) async fn open(
     if stream.events.is_empty() {
         return Err(ProviderError::new(
             ProviderErrorKind::Interrupted,
-            format!("provider `{}` ended its stream before the first event", endpoint.name),
+            format!(
+                "provider `{}` ended its stream before the first event",
+                endpoint.name
+            ),
         ));
     }
     stream.first_byte = Instant::now();
@@ -106,8 +109,9 @@ pub(crate) async fn pump(
     model: Arc<ModelRoute>,
     answer: oneshot::Sender<Result<Answered, GatewayError>>,
 ) {
-    run.call.facts.first_byte_us =
-        Some(micros(open.first_byte.saturating_duration_since(run.arrived)));
+    run.call.facts.first_byte_us = Some(micros(
+        open.first_byte.saturating_duration_since(run.arrived),
+    ));
     let (sender, lines) = mpsc::channel(LINES_AHEAD);
     let about = AboutCall::of(&run.call);
     let mut relay = Relay {
@@ -118,7 +122,10 @@ pub(crate) async fn pump(
         transcript: Transcript::default(),
     };
     // A caller that has gone already is noticed with the first line.
-    let _ = answer.send(Ok(Answered::Stream { about: about.clone(), lines }));
+    let _ = answer.send(Ok(Answered::Stream {
+        about: about.clone(),
+        lines,
+    }));
     let end = relay.run(&mut run, &mut open, &model.endpoint).await;
     // What is left of the provider's answer is not wanted; closing the connection stops the generation.
     drop(open);
@@ -139,7 +146,10 @@ pub(crate) async fn pump(
         }
         End::Failed(error) => {
             report_failure(&model.endpoint, &error);
-            let failure = Failure::Provider { provider: model.endpoint.name.clone(), error };
+            let failure = Failure::Provider {
+                provider: model.endpoint.name.clone(),
+                error,
+            };
             run.fail(&failure).await;
             relay.send_error(&failure).await;
         }
@@ -167,8 +177,12 @@ impl Relay {
                     StreamEvent::Chunk(mut chunk) => {
                         self.transcript.add_chunk(&chunk);
                         if self.transcript.bytes() > LARGEST_ANSWER {
-                            let problem = format!("the answer is larger than {LARGEST_ANSWER} bytes");
-                            return End::Failed(ProviderError::new(ProviderErrorKind::Malformed, problem));
+                            let problem =
+                                format!("the answer is larger than {LARGEST_ANSWER} bytes");
+                            return End::Failed(ProviderError::new(
+                                ProviderErrorKind::Malformed,
+                                problem,
+                            ));
                         }
                         run.stamp(&mut chunk);
                         if self.pass(chunk).await.is_err() {
@@ -187,7 +201,10 @@ impl Relay {
                 } else {
                     End::Failed(ProviderError::new(
                         ProviderErrorKind::Interrupted,
-                        format!("provider `{}` ended its stream in the middle of the answer", endpoint.name),
+                        format!(
+                            "provider `{}` ended its stream in the middle of the answer",
+                            endpoint.name
+                        ),
                     ))
                 };
             }
@@ -211,7 +228,9 @@ impl Relay {
         let choices = chunk.get("choices").and_then(Value::as_array);
         let is_empty = choices.is_none_or(Vec::is_empty);
         let is_last = choices.into_iter().flatten().any(|choice| {
-            choice.get("finish_reason").is_some_and(|reason| !reason.is_null())
+            choice
+                .get("finish_reason")
+                .is_some_and(|reason| !reason.is_null())
         });
         if is_empty && chunk.get("usage").is_some_and(Value::is_object) {
             // We ask every provider for the usage; the client gets it if it asked too.

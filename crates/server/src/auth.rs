@@ -35,8 +35,13 @@ impl KeyTable {
     pub fn new(keys: Vec<ApiKey>) -> Self {
         let any_made = !keys.is_empty();
         let in_force = keys.into_iter().filter(|key| key.revoked_at.is_none());
-        let by_secret = in_force.map(|key| (key.secret_hash, Arc::new(key))).collect();
-        Self { by_secret, any_made }
+        let by_secret = in_force
+            .map(|key| (key.secret_hash, Arc::new(key)))
+            .collect();
+        Self {
+            by_secret,
+            any_made,
+        }
     }
 
     /// Whether a key was ever made. From then on every request needs one.
@@ -50,13 +55,19 @@ impl Caller {
     /// The server itself, for jobs.
     #[must_use]
     pub fn server() -> Self {
-        Self { name: "flywheel".into(), key: None }
+        Self {
+            name: "flywheel".into(),
+            key: None,
+        }
     }
 
     /// Whoever is on this machine, while no key was made.
     #[must_use]
     pub fn local() -> Self {
-        Self { name: "local".into(), key: None }
+        Self {
+            name: "local".into(),
+            key: None,
+        }
     }
 
     /// What names the caller for the rate limit.
@@ -77,9 +88,9 @@ impl Caller {
     /// When the key is limited to other apps.
     pub fn must_cover(&self, app: &AppName) -> Result<(), Problem> {
         match &self.key {
-            Some(key) if !key.covers(Some(app)) => {
-                Err(Problem::forbidden(format!("this key does not cover app `{app}`")))
-            }
+            Some(key) if !key.covers(Some(app)) => Err(Problem::forbidden(format!(
+                "this key does not cover app `{app}`"
+            ))),
             _ => Ok(()),
         }
     }
@@ -92,7 +103,9 @@ impl Caller {
         if self.apps().is_empty() {
             Ok(())
         } else {
-            Err(Problem::forbidden("this key is limited to some apps, and this concerns all of them"))
+            Err(Problem::forbidden(
+                "this key is limited to some apps, and this concerns all of them",
+            ))
         }
     }
 }
@@ -111,7 +124,10 @@ pub async fn authorise(
         let problem = Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limited",
-            format!("this key has used up its requests; the next is due in {} ms", wait.as_millis()),
+            format!(
+                "this key has used up its requests; the next is due in {} ms",
+                wait.as_millis()
+            ),
         );
         return refuse(&request, problem);
     }
@@ -137,7 +153,9 @@ fn identify(
         return if context.options.loopback_only && is_local(headers) {
             Ok(Caller::local())
         } else {
-            Err(unauthenticated("this request does not come from this machine, and no key was made yet"))
+            Err(unauthenticated(
+                "this request does not come from this machine, and no key was made yet",
+            ))
         };
     }
     let secret = headers
@@ -162,7 +180,10 @@ fn identify(
         let detail = format!("this key has the role `{role}`; this takes the role `{needed}`");
         return Err(Problem::forbidden(detail));
     }
-    Ok(Caller { name: key.name.clone(), key: Some(Arc::clone(key)) })
+    Ok(Caller {
+        name: key.name.clone(),
+        key: Some(Arc::clone(key)),
+    })
 }
 
 fn unauthenticated(detail: &str) -> Problem {
@@ -183,7 +204,8 @@ fn is_local(headers: &HeaderMap) -> bool {
     };
     let origin = text(header::ORIGIN).and_then(|origin| origin.split_once("://"));
     text(header::HOST).is_none_or(is_loopback)
-        && (headers.get(header::ORIGIN).is_none() || origin.is_some_and(|(_, host)| is_loopback(host)))
+        && (headers.get(header::ORIGIN).is_none()
+            || origin.is_some_and(|(_, host)| is_loopback(host)))
 }
 
 /// The roles that may do something, lowest first.

@@ -31,18 +31,24 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "body_too_large",
-                    "the body is larger than this server accepts",
-                )
-                .hint("send less at a time, or raise `limits.body_bytes` in the configuration")
-            } else {
-                Problem::new(StatusCode::BAD_REQUEST, "body_interrupted", "the body broke off")
-            }
-        })?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| {
+                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    Problem::new(
+                        StatusCode::PAYLOAD_TOO_LARGE,
+                        "body_too_large",
+                        "the body is larger than this server accepts",
+                    )
+                    .hint("send less at a time, or raise `limits.body_bytes` in the configuration")
+                } else {
+                    Problem::new(
+                        StatusCode::BAD_REQUEST,
+                        "body_interrupted",
+                        "the body broke off",
+                    )
+                }
+            })?;
         Ok(Self(bytes))
     }
 }
@@ -54,7 +60,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
         // A request that needs nothing may come without a body.
         let text = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
-        serde_json::from_slice(text).map(Self).map_err(|error| malformed(text, &error))
+        serde_json::from_slice(text)
+            .map(Self)
+            .map_err(|error| malformed(text, &error))
     }
 }
 
@@ -64,12 +72,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonItems<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
         if bytes.trim_ascii_start().starts_with(b"[") {
-            return serde_json::from_slice(&bytes).map(Self).map_err(|error| malformed(&bytes, &error));
+            return serde_json::from_slice(&bytes)
+                .map(Self)
+                .map_err(|error| malformed(&bytes, &error));
         }
         let items = serde_json::Deserializer::from_slice(&bytes).into_iter();
-        let items = items.collect::<Result<Vec<T>, _>>().map_err(|error| malformed(&bytes, &error))?;
+        let items = items
+            .collect::<Result<Vec<T>, _>>()
+            .map_err(|error| malformed(&bytes, &error))?;
         if items.is_empty() {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_body", "the body is empty"));
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "malformed_body",
+                "the body is empty",
+            ));
         }
         Ok(Self(items))
     }
@@ -79,7 +95,11 @@ fn malformed(bytes: &[u8], error: &serde_json::Error) -> Problem {
     if error.is_data() {
         return Problem::invalid(error.to_string());
     }
-    Problem::new(StatusCode::BAD_REQUEST, "malformed_body", json_problem(bytes, error))
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "malformed_body",
+        json_problem(bytes, error),
+    )
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T> {
@@ -87,7 +107,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|Query(query)| Self(query)).map_err(|rejection| Problem::invalid(rejection.body_text()))
+        query
+            .map(|Query(query)| Self(query))
+            .map_err(|rejection| Problem::invalid(rejection.body_text()))
     }
 }
 
@@ -96,7 +118,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = Path::<T>::from_request_parts(parts, state).await;
-        path.map(|Path(path)| Self(path)).map_err(|rejection| Problem::invalid(rejection.body_text()))
+        path.map(|Path(path)| Self(path))
+            .map_err(|rejection| Problem::invalid(rejection.body_text()))
     }
 }
 
@@ -105,7 +128,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the route has no permission")
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the route has no permission",
+            )
         })
     }
 }
@@ -131,7 +158,10 @@ impl PageQuery {
                 Problem::invalid(format!("cursor `{cursor}` is none that this list gave out"))
             })?),
         };
-        Ok(PageRequest { limit: self.limit(), before })
+        Ok(PageRequest {
+            limit: self.limit(),
+            before,
+        })
     }
 
     /// How many items are asked for.

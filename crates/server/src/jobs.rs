@@ -47,7 +47,11 @@ pub fn start(
     spawn(Box::pin(refresh(context.clone())));
     spawn(Box::pin(retain(context.clone(), options)));
     if let Some(every) = options.rehearse_every {
-        spawn(Box::pin(rehearse_all(context.clone(), every, options.rehearse_with_probe)));
+        spawn(Box::pin(rehearse_all(
+            context.clone(),
+            every,
+            options.rehearse_with_probe,
+        )));
     }
 }
 
@@ -79,9 +83,14 @@ async fn retain(context: Context, options: JobOptions) {
     let mut interval = every(RETAIN_EVERY).await;
     loop {
         interval.tick().await;
-        let oldest = options.retain_for.and_then(|age| context.sources.clock.now().checked_sub(age).ok());
+        let oldest = options
+            .retain_for
+            .and_then(|age| context.sources.clock.now().checked_sub(age).ok());
         let bounds = oldest.map(PruneBound::Before);
-        for bound in bounds.into_iter().chain(options.retain_bytes.map(PruneBound::Bytes)) {
+        for bound in bounds
+            .into_iter()
+            .chain(options.retain_bytes.map(PruneBound::Bytes))
+        {
             loop {
                 match context.events.prune(bound).await {
                     Ok(0) => break,
@@ -106,9 +115,15 @@ async fn rehearse_all(context: Context, period: Duration, probe: bool) {
         interval.tick().await;
         let apps: Vec<_> = context.table.load().apps().cloned().collect();
         for app in apps {
-            let rehearsal = Rehearsal { probe, ..Rehearsal::default() };
+            let rehearsal = Rehearsal {
+                probe,
+                ..Rehearsal::default()
+            };
             let failed = match rehearse::rehearse(&context, &app, &rehearsal).await {
-                Ok(rehearsed) => rehearsed.into_iter().filter(|item| !item.passed()).collect(),
+                Ok(rehearsed) => rehearsed
+                    .into_iter()
+                    .filter(|item| !item.passed())
+                    .collect(),
                 Err(problem) => {
                     tracing::warn!(app.name = %app, error.message = %problem.detail(), "a rehearsal could not be made");
                     Vec::new()

@@ -41,7 +41,11 @@ pub async fn create_chat_completion(
         return refuse(&problem);
     }
     match context.gateway.chat(body).await {
-        Ok(Answered::Complete { about, recorded, completion }) => {
+        Ok(Answered::Complete {
+            about,
+            recorded,
+            completion,
+        }) => {
             let mut response = Json(completion).into_response();
             describe(response.headers_mut(), &about);
             let recorded = HeaderValue::from_static(if recorded { "true" } else { "false" });
@@ -55,7 +59,10 @@ pub async fn create_chat_completion(
             });
             let mut response = Response::new(Body::from_stream(lines));
             let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/event-stream"),
+            );
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             describe(headers, &about);
             response
@@ -89,7 +96,11 @@ pub async fn create_embeddings(
         Ok(body) => body,
         Err(error) => {
             let problem = json_problem(&bytes, &error);
-            return refuse(&Problem::new(StatusCode::BAD_REQUEST, "invalid_request", problem));
+            return refuse(&Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                problem,
+            ));
         }
     };
     match context.gateway.embeddings(body).await {
@@ -120,7 +131,13 @@ fn fail(error: &GatewayError) -> Response {
         "model" => "model_error",
         _ => "gateway_error",
     };
-    let mut response = respond(failure.status(), &failure.to_string(), kind, failure.code(), failure.param());
+    let mut response = respond(
+        failure.status(),
+        &failure.to_string(),
+        kind,
+        failure.code(),
+        failure.param(),
+    );
     let headers = response.headers_mut();
     if let Some(wait) = failure.retry_after() {
         let seconds = wait.as_secs_f64().ceil().max(1.0);
@@ -128,7 +145,11 @@ fn fail(error: &GatewayError) -> Response {
             headers.insert(header::RETRY_AFTER, value);
         }
     }
-    if let Some(id) = error.call_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
+    if let Some(id) = error
+        .call_id
+        .as_deref()
+        .and_then(|id| HeaderValue::from_str(id).ok())
+    {
         headers.insert("x-request-id", id);
     }
     response
@@ -145,7 +166,9 @@ pub(crate) fn refuse(problem: &Problem) -> Response {
     };
     let mut response = respond(problem.status(), problem.detail(), kind, code, None);
     if problem.status() == StatusCode::TOO_MANY_REQUESTS {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }

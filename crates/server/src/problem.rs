@@ -21,7 +21,13 @@ pub type ApiResult<T> = Result<T, Problem>;
 impl Problem {
     /// A problem with its stable short name and what happened.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), hint: None, further: Map::new() }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            hint: None,
+            further: Map::new(),
+        }
     }
 
     /// The request is wrong.
@@ -73,13 +79,7 @@ impl Problem {
 
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
-        let mut chain = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            chain = format!("{chain}: {cause}");
-            source = cause.source();
-        }
-        tracing::error!(error.message = %chain, "the store failed");
+        tracing::error!(error.message = %error.chain(), "the store failed");
         match error {
             StorageError::Unavailable { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -98,9 +98,18 @@ impl From<StorageError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, code, detail, hint, further } = self;
+        let Self {
+            status,
+            code,
+            detail,
+            hint,
+            further,
+        } = self;
         let mut document = Map::new();
-        document.insert("type".into(), format!("https://flywheel.dev/errors/{code}").into());
+        document.insert(
+            "type".into(),
+            format!("https://flywheel.dev/errors/{code}").into(),
+        );
         document.insert("title".into(), status.canonical_reason().into());
         document.insert("status".into(), status.as_u16().into());
         document.insert("code".into(), code.into());

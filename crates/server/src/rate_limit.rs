@@ -21,7 +21,9 @@ impl RateLimiter {
     /// # Errors
     /// How long to wait, when the key has used up its requests.
     pub fn check(&self, key: &str) -> Result<(), Duration> {
-        let Some(limiter) = &self.0 else { return Ok(()) };
+        let Some(limiter) = &self.0 else {
+            return Ok(());
+        };
         limiter
             .check_key(&key.to_owned())
             .map_err(|early| early.wait_time_from(DefaultClock::default().now()))

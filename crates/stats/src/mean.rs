@@ -20,7 +20,10 @@ pub fn student_interval(
     let t = quantile::student_t(0.5 + confidence / 2.0, count - 1.0).filter(|t| *t > 0.0)?;
     let mean = sum / count;
     let half = t * (squared_deviations.max(0.0) / (count - 1.0) / count).sqrt();
-    Some(Interval { low: mean - half, high: mean + half })
+    Some(Interval {
+        low: mean - half,
+        high: mean + half,
+    })
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ pub fn wilson_interval(successes: u64, n: u64, confidence: f64) -> Option<Interv
     let scale = 1.0 + z2 / n;
     let centre = (share + z2 / (2.0 * n)) / scale;
     let half = z / scale * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
-    Some(Interval { low: (centre - half).max(0.0), high: (centre + half).min(1.0) })
+    Some(Interval {
+        low: (centre - half).max(0.0),
+        high: (centre + half).min(1.0),
+    })
 }
 
 #[cfg(test)]

@@ -51,7 +51,10 @@ mod tests {
             (0.5, 50.0, 0.0),
         ] {
             let found = student_t(p, df).unwrap();
-            assert!((found - expected).abs() < 2e-7, "p {p}, df {df}: {found}, not {expected}");
+            assert!(
+                (found - expected).abs() < 2e-7,
+                "p {p}, df {df}: {found}, not {expected}"
+            );
         }
     }
 
@@ -66,7 +69,13 @@ mod tests {
 
     #[test]
     fn outside_the_domain_there_is_none() {
-        for (p, df) in [(0.0, 5.0), (1.0, 5.0), (f64::NAN, 5.0), (0.5, 0.0), (0.5, f64::NAN)] {
+        for (p, df) in [
+            (0.0, 5.0),
+            (1.0, 5.0),
+            (f64::NAN, 5.0),
+            (0.5, 0.0),
+            (0.5, f64::NAN),
+        ] {
             assert_eq!(student_t(p, df), None, "{p} {df}");
         }
     }

@@ -58,7 +58,9 @@ fn feedback(number: u64) -> NewEvent {
     NewEvent::Feedback(Box::new(Feedback {
         id: format!("019b{number:08x}-7c15-7c15-{:016x}", scattered(number)),
         call_id: call_id(scattered(number) % CALLS),
-        body: FeedbackBody::Thumbs { value: number.is_multiple_of(3) },
+        body: FeedbackBody::Thumbs {
+            value: number.is_multiple_of(3),
+        },
         author: None,
         created_at: Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_millis(number as i64),
     }))
@@ -79,18 +81,26 @@ async fn measure(
     }
     let seconds = begin.elapsed().as_secs_f64();
     let rate = events as f64 / seconds;
-    writeln!(std::io::stdout(), "{what}: {rate:.0}/s, slowest group {slowest:?}")?;
+    writeln!(
+        std::io::stdout(),
+        "{what}: {rate:.0}/s, slowest group {slowest:?}"
+    )?;
     Ok(())
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).unwrap_or_else(|| "append-benchmark.db".to_owned());
+    let path = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "append-benchmark.db".to_owned());
     for durability in [Durability::Process, Durability::Disk] {
         for suffix in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{path}{suffix}"));
         }
-        let options = SqliteOptions { durability, ..SqliteOptions::default() };
+        let options = SqliteOptions {
+            durability,
+            ..SqliteOptions::default()
+        };
         let store = SqliteStore::open(path.as_ref(), options).await?;
         let mut groups = Vec::new();
         for group in 0..CALLS / GROUP {

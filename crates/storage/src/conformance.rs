@@ -10,7 +10,10 @@
 //! ```
 //!
 //! Each case becomes a test with a store of its own.
-#![expect(clippy::unwrap_used, reason = "a suite of tests: what fails here is to be seen here")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a suite of tests: what fails here is to be seen here"
+)]
 
 pub mod calls;
 pub mod feedback;

@@ -46,3 +46,17 @@ pub enum StorageError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
+
+impl StorageError {
+    /// The error and everything that caused it, in one line for the log.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    }
+}

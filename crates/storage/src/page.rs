@@ -18,7 +18,10 @@ impl<K> PageRequest<K> {
     /// The first page.
     #[must_use]
     pub fn first(limit: u32) -> Self {
-        Self { limit: limit.clamp(1, LARGEST_PAGE), before: None }
+        Self {
+            limit: limit.clamp(1, LARGEST_PAGE),
+            before: None,
+        }
     }
 }
 

@@ -19,7 +19,9 @@ impl<'de> Deserialize<'de> for ConfigDuration {
             .and_then(|duration| Duration::try_from(duration).ok())
             .map(Self)
             .ok_or_else(|| {
-                D::Error::custom(format!("`{text}` is not a duration; write `300ms`, `5s`, `2m`, `1h` or `90d`"))
+                D::Error::custom(format!(
+                    "`{text}` is not a duration; write `300ms`, `5s`, `2m`, `1h` or `90d`"
+                ))
             })
     }
 }

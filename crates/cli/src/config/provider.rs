@@ -133,7 +133,9 @@ impl Provider {
     fn endpoint(&self, name: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<Endpoint> {
         let secret = |name: &str| {
             let value = variable(name).filter(|value| !value.is_empty());
-            value.map(Secret::new).ok_or_else(|| anyhow!("environment variable `{name}` is not set"))
+            value
+                .map(Secret::new)
+                .ok_or_else(|| anyhow!("environment variable `{name}` is not set"))
         };
         let api_key = self.api_key_env.as_deref().map(secret).transpose()?;
         let extra_headers = self
@@ -145,20 +147,35 @@ impl Provider {
         let format: Box<dyn ProviderFormat> = match self.kind {
             Kind::OpenAi => {
                 let organization = self.organization.clone();
-                let options = OpenAiOptions { api_key, organization, stream_usage, extra_headers };
+                let options = OpenAiOptions {
+                    api_key,
+                    organization,
+                    stream_usage,
+                    extra_headers,
+                };
                 Box::new(OpenAiFormat::new(options)?)
             }
             Kind::Azure => {
                 let defaults = AzureOptions::default();
                 let api_version = self.api_version.clone().unwrap_or(defaults.api_version);
-                let options = AzureOptions { api_key, api_version, stream_usage, extra_headers };
+                let options = AzureOptions {
+                    api_key,
+                    api_version,
+                    stream_usage,
+                    extra_headers,
+                };
                 Box::new(AzureFormat::new(options)?)
             }
             Kind::Anthropic => {
                 let defaults = AnthropicOptions::default();
-                let default_max_tokens =
-                    self.default_max_tokens.unwrap_or(defaults.default_max_tokens);
-                let options = AnthropicOptions { api_key, default_max_tokens, extra_headers };
+                let default_max_tokens = self
+                    .default_max_tokens
+                    .unwrap_or(defaults.default_max_tokens);
+                let options = AnthropicOptions {
+                    api_key,
+                    default_max_tokens,
+                    extra_headers,
+                };
                 Box::new(AnthropicFormat::new(options)?)
             }
             Kind::Simulated => Box::new(OpenAiFormat::new(OpenAiOptions::default())?),
@@ -197,9 +214,15 @@ impl Provider {
         set(&mut options.retry.base_delay, self.retries.base_delay);
         set(&mut options.retry.longest_delay, self.retries.longest_delay);
         set(&mut options.breaker.open_for, self.breaker.open_for);
-        options.retry.attempts = self.retries.attempts.unwrap_or(options.retry.attempts).max(1);
-        options.retry.budget_percent =
-            self.retries.budget_percent.unwrap_or(options.retry.budget_percent);
+        options.retry.attempts = self
+            .retries
+            .attempts
+            .unwrap_or(options.retry.attempts)
+            .max(1);
+        options.retry.budget_percent = self
+            .retries
+            .budget_percent
+            .unwrap_or(options.retry.budget_percent);
         options.breaker.failures = self.breaker.failures.unwrap_or(options.breaker.failures);
         options
     }
@@ -212,18 +235,30 @@ mod tests {
     fn endpoint(text: &str) -> Result<(), String> {
         let provider: Provider = toml::from_str(text).unwrap();
         let variable = |name: &str| (name == "KEY").then(|| "secret".to_owned());
-        provider.endpoint("p", &variable).map(|_| ()).map_err(|error| format!("{error:#}"))
+        provider
+            .endpoint("p", &variable)
+            .map(|_| ())
+            .map_err(|error| format!("{error:#}"))
     }
 
     #[test]
     fn what_is_wrong_with_a_provider_is_told() {
         for (text, expected) in [
             ("kind = \"openai\"\napi_key_env = \"KEY\"", None),
-            ("kind = \"openai\"\napi_key_env = \"OTHER\"", Some("environment variable `OTHER` is not set")),
-            ("kind = \"openai\"\nbase_url = \"localhost\"", Some("base URL `localhost` must begin")),
+            (
+                "kind = \"openai\"\napi_key_env = \"OTHER\"",
+                Some("environment variable `OTHER` is not set"),
+            ),
+            (
+                "kind = \"openai\"\nbase_url = \"localhost\"",
+                Some("base URL `localhost` must begin"),
+            ),
             ("kind = \"azure\"", Some("`base_url` is missing")),
             ("kind = \"simulated\"", None),
-            ("kind = \"anthropic\"\nheaders_env = { \"anthropic-beta\" = \"KEY\" }", None),
+            (
+                "kind = \"anthropic\"\nheaders_env = { \"anthropic-beta\" = \"KEY\" }",
+                None,
+            ),
         ] {
             match (endpoint(text), expected) {
                 (Ok(()), None) => {}

@@ -37,8 +37,11 @@ impl Redaction {
                 Builtin::Card => BuiltinPattern::Card,
             })
             .collect();
-        let custom: Vec<_> =
-            self.patterns.iter().map(|(name, pattern)| (name.clone(), pattern.clone())).collect();
+        let custom: Vec<_> = self
+            .patterns
+            .iter()
+            .map(|(name, pattern)| (name.clone(), pattern.clone()))
+            .collect();
         Ok(Redactor::new(&builtin, &custom)?)
     }
 }

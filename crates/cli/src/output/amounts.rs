@@ -16,9 +16,9 @@ pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
         _ => return then.to_string().chars().take(10).collect(),
     };
     match seconds {
+        ..-5 => format!("in {amount} {unit}"),
         -5..5 => "just now".to_owned(),
-        0.. => format!("{amount} {unit} ago"),
-        _ => format!("in {amount} {unit}"),
+        5.. => format!("{amount} {unit} ago"),
     }
 }
 
@@ -38,8 +38,12 @@ pub(crate) fn parse_time(text: &str, now: Timestamp) -> Option<Timestamp> {
         'w' => 7 * DAY,
         _ => return None,
     };
-    let amount: i64 = text[..text.len() - 1].parse().ok().filter(|amount| *amount >= 0)?;
-    now.checked_sub(SignedDuration::from_secs(amount.checked_mul(unit)?)).ok()
+    let amount: i64 = text[..text.len() - 1]
+        .parse()
+        .ok()
+        .filter(|amount| *amount >= 0)?;
+    now.checked_sub(SignedDuration::from_secs(amount.checked_mul(unit)?))
+        .ok()
 }
 
 /// A duration in microseconds as milliseconds, seconds or minutes.
@@ -80,7 +84,11 @@ pub(crate) fn nano_dollars(amount: f64) -> String {
 pub(crate) fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A share of one as a percentage.
@@ -167,21 +175,32 @@ mod tests {
         ] {
             assert_eq!(duration(microseconds), expected);
         }
-        for (amount, expected) in
-            [(0.0, "$0"), (0.0012, "$0.0012"), (0.000_001_23, "$0.0000012"), (12.345_6, "$12.35")]
-        {
+        for (amount, expected) in [
+            (0.0, "$0"),
+            (0.0012, "$0.0012"),
+            (0.000_001_23, "$0.0000012"),
+            (12.345_6, "$12.35"),
+        ] {
             assert_eq!(dollars(amount), expected);
         }
-        for (value, expected) in [(1.0, "1"), (0.25, "0.25"), (0.333_333, "0.333"), (-0.0001, "0")] {
+        for (value, expected) in [
+            (1.0, "1"),
+            (0.25, "0.25"),
+            (0.333_333, "0.333"),
+            (-0.0001, "0"),
+        ] {
             assert_eq!(number(value), expected);
         }
     }
 
     #[test]
     fn percentages_become_basis_points() {
-        for (text, expected) in
-            [("10", Some(1000)), ("12.5%", Some(1250)), ("0.01", Some(1)), ("100", Some(10_000))]
-        {
+        for (text, expected) in [
+            ("10", Some(1000)),
+            ("12.5%", Some(1250)),
+            ("0.01", Some(1)),
+            ("100", Some(10_000)),
+        ] {
             assert_eq!(parse_basis_points(text).ok(), expected, "{text}");
         }
         for text in ["101", "-1", "0.001", "ten", "", "NaN"] {

@@ -17,7 +17,9 @@ impl<'a> Record<'a> {
 
     /// A member that is an object.
     pub(crate) fn record(self, name: &str) -> Option<Record<'a>> {
-        self.member(name).filter(|value| value.is_object()).map(Record)
+        self.member(name)
+            .filter(|value| value.is_object())
+            .map(Record)
     }
 
     /// A text member.
@@ -57,7 +59,11 @@ impl<'a> Record<'a> {
 
     /// The items of a list member.
     pub(crate) fn items(self, name: &str) -> impl Iterator<Item = Record<'a>> + use<'a> {
-        self.member(name).and_then(Value::as_array).into_iter().flatten().map(Record)
+        self.member(name)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(Record)
     }
 
     /// The items of a list member as one text.
@@ -69,7 +75,9 @@ impl<'a> Record<'a> {
     /// `name@ordinal` of the prompt version that a deployment or a version tells of.
     pub(crate) fn prompt_reference(self) -> String {
         let prompt = self.text("prompt");
-        let ordinal = self.member("prompt_ordinal").or_else(|| self.member("ordinal"));
+        let ordinal = self
+            .member("prompt_ordinal")
+            .or_else(|| self.member("ordinal"));
         match ordinal {
             Some(ordinal) => format!("{prompt}@{}", plain(ordinal)),
             None => prompt.to_owned(),

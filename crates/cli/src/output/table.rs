@@ -17,7 +17,10 @@ pub(crate) struct Cell {
 impl Cell {
     /// A cell in a style.
     pub(crate) fn styled(text: impl AsRef<str>, style: Style) -> Self {
-        Self { text: text::visible_line(text.as_ref()), style }
+        Self {
+            text: text::visible_line(text.as_ref()),
+            style,
+        }
     }
 }
 
@@ -47,7 +50,10 @@ impl Table {
             name: heading.trim_start_matches('>'),
             right: heading.starts_with('>'),
         };
-        Self { columns: headings.iter().map(column).collect(), rows: Vec::new() }
+        Self {
+            columns: headings.iter().map(column).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
@@ -63,16 +69,29 @@ impl Table {
 
     /// The table as lines, at most `width` columns wide if its columns can be made that narrow. Columns that are
     /// empty in every row are left out.
-    pub(crate) fn lines(&self, width: Option<usize>, paint: impl Fn(Style, &str) -> String) -> Vec<String> {
+    pub(crate) fn lines(
+        &self,
+        width: Option<usize>,
+        paint: impl Fn(Style, &str) -> String,
+    ) -> Vec<String> {
         let used: Vec<usize> = (0..self.columns.len())
             .filter(|index| self.rows.iter().any(|row| !row[*index].text.is_empty()))
             .collect();
-        let mut widths: Vec<usize> = used.iter().map(|index| self.natural_width(*index)).collect();
+        let mut widths: Vec<usize> = used
+            .iter()
+            .map(|index| self.natural_width(*index))
+            .collect();
         if let Some(width) = width {
-            shrink(&mut widths, width.saturating_sub(GAP * used.len().saturating_sub(1)));
+            shrink(
+                &mut widths,
+                width.saturating_sub(GAP * used.len().saturating_sub(1)),
+            );
         }
-        let heading: Vec<Cell> =
-            self.columns.iter().map(|column| Cell::styled(column.name, Style::Dim)).collect();
+        let heading: Vec<Cell> = self
+            .columns
+            .iter()
+            .map(|column| Cell::styled(column.name, Style::Dim))
+            .collect();
         std::iter::once(&heading)
             .chain(&self.rows)
             .map(|row| {
@@ -99,7 +118,10 @@ impl Table {
 
     fn natural_width(&self, index: usize) -> usize {
         let cells = self.rows.iter().map(|row| text::width(&row[index].text));
-        cells.max().unwrap_or(0).max(text::width(self.columns[index].name))
+        cells
+            .max()
+            .unwrap_or(0)
+            .max(text::width(self.columns[index].name))
     }
 }
 
@@ -136,7 +158,12 @@ impl Block {
 
     /// The block as lines. Long values are not cut: a person who asks for one thing wants all of it.
     pub(crate) fn lines(&self, paint: impl Fn(Style, &str) -> String) -> Vec<String> {
-        let width = self.entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let width = self
+            .entries
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or(0);
         let mut lines = Vec::new();
         for (name, value) in &self.entries {
             for (index, line) in value.lines().enumerate() {
@@ -159,7 +186,12 @@ mod tests {
 
     fn table() -> Table {
         let mut table = Table::new(&["name", ">n", "unused", "reason"]);
-        table.row(["summary".into(), "3".into(), "".into(), "a long reason to change it".into()]);
+        table.row([
+            "summary".into(),
+            "3".into(),
+            "".into(),
+            "a long reason to change it".into(),
+        ]);
         table.row(["s".into(), "12".into(), "".into(), "\u{1b}[2J".into()]);
         table
     }
@@ -168,7 +200,11 @@ mod tests {
     fn columns_are_aligned_and_empty_ones_left_out() {
         assert_eq!(
             table().lines(None, plain),
-            ["name      n  reason", "summary   3  a long reason to change it", "s        12  ␛[2J"]
+            [
+                "name      n  reason",
+                "summary   3  a long reason to change it",
+                "s        12  ␛[2J"
+            ]
         );
     }
 
@@ -176,7 +212,11 @@ mod tests {
     fn the_widest_column_gives_way() {
         assert_eq!(
             table().lines(Some(27), plain),
-            ["name      n  reason", "summary   3  a long reason…", "s        12  ␛[2J"]
+            [
+                "name      n  reason",
+                "summary   3  a long reason…",
+                "s        12  ␛[2J"
+            ]
         );
         let narrow = table().lines(Some(5), plain);
         assert_eq!(narrow[1], "summary   3  a long…");
@@ -194,7 +234,13 @@ mod tests {
     #[test]
     fn blocks_indent_further_lines() {
         let mut block = Block::new();
-        block.entry("id", "1").entry("empty", "").entry("output", "two\nlines\n");
-        assert_eq!(block.lines(plain), ["id      1", "output  two", "        lines"]);
+        block
+            .entry("id", "1")
+            .entry("empty", "")
+            .entry("output", "two\nlines\n");
+        assert_eq!(
+            block.lines(plain),
+            ["id      1", "output  two", "        lines"]
+        );
     }
 }

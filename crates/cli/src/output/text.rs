@@ -145,8 +145,14 @@ mod tests {
     fn json_keeps_its_meaning() {
         let value = serde_json::json!({"text": "\u{1b}[2J \u{9b}2J \u{202e} \u{e0041} ü \n"});
         let json = visible_json(&serde_json::to_string_pretty(&value).unwrap());
-        assert!(json.chars().all(|character| character == '\n' || !acts_on_terminal(character)));
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
+        assert!(
+            json.chars()
+                .all(|character| character == '\n' || !acts_on_terminal(character))
+        );
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&json).unwrap(),
+            value
+        );
     }
 
     #[test]

@@ -16,14 +16,27 @@ pub(crate) fn open(path: &Path) -> Result<DataFolder> {
     std::fs::create_dir_all(path)
         .with_context(|| format!("the data folder `{}` cannot be made", path.display()))?;
     let lock_path = path.join("lock");
-    let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path);
     let lock = lock.with_context(|| {
-        format!("the data folder `{}` cannot be written; check its owner and permissions", path.display())
+        format!(
+            "the data folder `{}` cannot be written; check its owner and permissions",
+            path.display()
+        )
     })?;
     match lock.try_lock() {
-        Ok(()) => Ok(DataFolder { path: path.to_owned(), _lock: lock }),
+        Ok(()) => Ok(DataFolder {
+            path: path.to_owned(),
+            _lock: lock,
+        }),
         Err(TryLockError::WouldBlock) => {
-            bail!("another server uses the data folder `{}`; stop it, or name another with `--data`", path.display())
+            bail!(
+                "another server uses the data folder `{}`; stop it, or name another with `--data`",
+                path.display()
+            )
         }
         Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("`{}` cannot be locked", lock_path.display()))
@@ -52,7 +65,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = open(folder.path()).unwrap();
         let refused = open(folder.path()).err().unwrap().to_string();
-        assert!(refused.starts_with("another server uses the data folder"), "{refused}");
+        assert!(
+            refused.starts_with("another server uses the data folder"),
+            "{refused}"
+        );
         drop(first);
         assert!(open(folder.path()).is_ok());
     }

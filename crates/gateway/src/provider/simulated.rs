@@ -37,7 +37,8 @@ impl Simulated {
         } else {
             let mut completion = frame("chat.completion");
             let message = json!({"role": "assistant", "content": words.concat()});
-            completion["choices"] = json!([{"index": 0, "message": message, "finish_reason": "stop"}]);
+            completion["choices"] =
+                json!([{"index": 0, "message": message, "finish_reason": "stop"}]);
             completion["usage"] = usage;
             whole(&completion)
         };
@@ -50,10 +51,20 @@ fn frame(object: &str) -> Value {
 }
 
 fn answer_words(body: &Map<String, Value>) -> Vec<String> {
-    let last = body.get("messages").and_then(Value::as_array).and_then(|messages| messages.last());
-    let text = last.and_then(|message| message.get("content")).and_then(Value::as_str);
-    let words = text.unwrap_or_default().split_whitespace().take(LONGEST_ANSWER);
-    std::iter::once("[simulated]".to_owned()).chain(words.map(|word| format!(" {word}"))).collect()
+    let last = body
+        .get("messages")
+        .and_then(Value::as_array)
+        .and_then(|messages| messages.last());
+    let text = last
+        .and_then(|message| message.get("content"))
+        .and_then(Value::as_str);
+    let words = text
+        .unwrap_or_default()
+        .split_whitespace()
+        .take(LONGEST_ANSWER);
+    std::iter::once("[simulated]".to_owned())
+        .chain(words.map(|word| format!(" {word}")))
+        .collect()
 }
 
 fn usage_of(body: &Map<String, Value>, answered: usize) -> Value {
@@ -73,8 +84,15 @@ fn streamed(words: &[String], usage: &Value) -> AnswerBody {
         chunk["choices"] = json!([{"index": 0, "delta": delta, "finish_reason": reason}]);
         chunk
     };
-    let mut chunks = vec![choice(json!({"role": "assistant", "content": ""}), Value::Null)];
-    chunks.extend(words.iter().map(|word| choice(json!({"content": word}), Value::Null)));
+    let mut chunks = vec![choice(
+        json!({"role": "assistant", "content": ""}),
+        Value::Null,
+    )];
+    chunks.extend(
+        words
+            .iter()
+            .map(|word| choice(json!({"content": word}), Value::Null)),
+    );
     chunks.push(choice(json!({}), "stop".into()));
     let mut last = frame("chat.completion.chunk");
     last["choices"] = json!([]);
@@ -82,7 +100,9 @@ fn streamed(words: &[String], usage: &Value) -> AnswerBody {
     chunks.push(last);
     let lines = chunks.into_iter().map(|chunk| format!("data: {chunk}\n\n"));
     let lines: Vec<_> = lines.chain(["data: [DONE]\n\n".to_owned()]).collect();
-    let frames = lines.into_iter().map(|line| Ok(Frame::data(Bytes::from(line))));
+    let frames = lines
+        .into_iter()
+        .map(|line| Ok(Frame::data(Bytes::from(line))));
     StreamBody::new(stream::iter(frames)).boxed_unsync()
 }
 

@@ -89,13 +89,20 @@ pub async fn put_app(
         None => {}
         Some(None) => settings.fallback_manifest = None,
         Some(Some(prefix)) => {
-            settings.fallback_manifest = Some(find_manifest(&mut *transaction, &prefix).await?.id());
+            settings.fallback_manifest =
+                Some(find_manifest(&mut *transaction, &prefix).await?.id());
         }
     }
-    let app = App { name, settings, created_at };
+    let app = App {
+        name,
+        settings,
+        created_at,
+    };
     transaction.deployments().put_app(&app).await?;
     let subject = app.name.to_string();
-    context.commit(transaction, &caller, "app.put", &subject, to_json(&app)).await?;
+    context
+        .commit(transaction, &caller, "app.put", &subject, to_json(&app))
+        .await?;
     let mut session = context.state.read().await?;
     Ok(Json(describe(&mut *session, &app).await?).into_response())
 }
@@ -110,7 +117,9 @@ async fn check_environments(
     }
     for (index, environment) in environments.iter().enumerate() {
         if environments[..index].contains(environment) {
-            return Err(Problem::invalid(format!("`environments` names `{environment}` twice")));
+            return Err(Problem::invalid(format!(
+                "`environments` names `{environment}` twice"
+            )));
         }
     }
     let current = session.deployments().all_current().await?;
@@ -119,7 +128,10 @@ async fn check_environments(
     });
     match serving {
         Some(deployment) => {
-            let detail = format!("environment `{}` serves a manifest and cannot be left out", deployment.environment);
+            let detail = format!(
+                "environment `{}` serves a manifest and cannot be left out",
+                deployment.environment
+            );
             Err(Problem::conflict("environment_in_use", detail))
         }
         None => Ok(()),
@@ -129,7 +141,10 @@ async fn check_environments(
 async fn describe(session: &mut dyn StateSession, app: &App) -> ApiResult<Value> {
     let mut current = Vec::new();
     for environment in &app.settings.environments {
-        let deployment = session.deployments().current(&app.name, environment).await?;
+        let deployment = session
+            .deployments()
+            .current(&app.name, environment)
+            .await?;
         if let Some(deployment) = deployment {
             current.push(describe_deployment(session, &deployment).await?);
         }

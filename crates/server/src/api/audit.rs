@@ -46,5 +46,8 @@ pub async fn verify_audit_log(State(context): State<Context>) -> ApiResult<Respo
             return Ok(Json(body).into_response());
         }
     }
-    Ok(Json(json!({"verified": true, "entries": walk.entries(), "head": walk.head()})).into_response())
+    Ok(
+        Json(json!({"verified": true, "entries": walk.entries(), "head": walk.head()}))
+            .into_response(),
+    )
 }

@@ -50,7 +50,10 @@ pub async fn list_calls(
         apps: covered_apps(&caller, query.app)?,
         environment: query.environment,
         manifest: parse_hash::<ManifestId>("manifest", query.manifest.as_deref())?,
-        prompt_version: parse_hash::<PromptVersionId>("prompt_version", query.prompt_version.as_deref())?,
+        prompt_version: parse_hash::<PromptVersionId>(
+            "prompt_version",
+            query.prompt_version.as_deref(),
+        )?,
         experiment: query.experiment,
         arm: query.arm,
         unit: query.unit,
@@ -62,7 +65,9 @@ pub async fn list_calls(
         feedback: query.feedback,
     };
     let page = context.events.list_calls(&filter, request).await?;
-    let next = page.next.map(|key| format!("{}_{}", key.started_at.as_microsecond(), key.id));
+    let next = page
+        .next
+        .map(|key| format!("{}_{}", key.started_at.as_microsecond(), key.id));
     Ok(list(page.items, next))
 }
 
@@ -80,21 +85,32 @@ pub(super) fn covered_apps(caller: &Caller, asked: Option<AppName>) -> ApiResult
 fn parse_cursor(cursor: &str) -> Option<CallKey> {
     let (microsecond, id) = cursor.split_once('_')?;
     let started_at = Timestamp::from_microsecond(microsecond.parse().ok()?).ok()?;
-    Some(CallKey { started_at, id: id.to_owned() })
+    Some(CallKey {
+        started_at,
+        id: id.to_owned(),
+    })
 }
 
 fn parse_hash<T: std::str::FromStr>(name: &str, text: Option<&str>) -> ApiResult<Option<T>>
 where
     T::Err: std::fmt::Display,
 {
-    text.map(str::parse).transpose().map_err(|error| Problem::invalid(format!("`{name}`: {error}")))
+    text.map(str::parse)
+        .transpose()
+        .map_err(|error| Problem::invalid(format!("`{name}`: {error}")))
 }
 
 fn parse_status(text: Option<&str>) -> ApiResult<Option<CallStatus>> {
     let Some(text) = text else { return Ok(None) };
     CallStatus::parse(text).map(Some).ok_or_else(|| {
-        let all: Vec<_> = CallStatus::ALL.iter().map(|status| format!("`{}`", status.as_str())).collect();
-        Problem::invalid(format!("`status` is `{text}`, it must be one of {}", all.join(", ")))
+        let all: Vec<_> = CallStatus::ALL
+            .iter()
+            .map(|status| format!("`{}`", status.as_str()))
+            .collect();
+        Problem::invalid(format!(
+            "`status` is `{text}`, it must be one of {}",
+            all.join(", ")
+        ))
     })
 }
 

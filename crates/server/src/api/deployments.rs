@@ -109,11 +109,17 @@ pub async fn list_deployments(
     let mut session = context.state.read().await?;
     let app = find_app(&mut *session, &app).await?.name;
     let environment = query.environment.as_ref();
-    let mut found =
-        session.deployments().history(&app, environment, request.before, request.limit + 1).await?;
+    let mut found = session
+        .deployments()
+        .history(&app, environment, request.before, request.limit + 1)
+        .await?;
     let has_more = found.len() > request.limit as usize;
     found.truncate(request.limit as usize);
-    let next = if has_more { found.last().map(|last| last.number.to_string()) } else { None };
+    let next = if has_more {
+        found.last().map(|last| last.number.to_string())
+    } else {
+        None
+    };
     let mut items = Vec::with_capacity(found.len());
     for deployment in &found {
         items.push(describe_deployment(&mut *session, deployment).await?);
@@ -128,12 +134,18 @@ pub(super) async fn describe_deployment(
 ) -> ApiResult<Value> {
     let mut body = to_json(deployment);
     body["forced_over"] = to_json(&deployment.forced_over);
-    let manifest = session.deployments().get_manifest(&deployment.manifest).await?;
+    let manifest = session
+        .deployments()
+        .get_manifest(&deployment.manifest)
+        .await?;
     if let Some(manifest) = manifest {
         body["prompt"] = to_json(&manifest.prompt_id);
         body["prompt_version"] = to_json(&manifest.prompt_version);
         body["model"] = format!("{}:{}", manifest.model_id, manifest.model_version).into();
-        let version = session.prompts().get(&manifest.prompt_id, &manifest.prompt_version).await?;
+        let version = session
+            .prompts()
+            .get(&manifest.prompt_id, &manifest.prompt_version)
+            .await?;
         body["prompt_ordinal"] = to_json(&version.map(|version| version.ordinal));
     }
     Ok(body)
@@ -179,19 +191,30 @@ pub async fn resolve_app(
     JsonBody(body): JsonBody<ResolveBody>,
 ) -> ApiResult<Response> {
     caller.must_cover(&app)?;
-    let ResolveBody { environment, user, session, variables, messages } = body;
+    let ResolveBody {
+        environment,
+        user,
+        session,
+        variables,
+        messages,
+    } = body;
     let body = ChatBody {
         target: Target::App { app, environment },
         messages,
         user,
         stream: false,
         include_usage: false,
-        flywheel: FlywheelMember { variables, session, ..FlywheelMember::default() },
+        flywheel: FlywheelMember {
+            variables,
+            session,
+            ..FlywheelMember::default()
+        },
         further: Map::new(),
     };
     let call_id = context.sources.new_id();
     let table = context.table.load();
-    let destination = plan::destination(&table, &body, &call_id).map_err(|failure| problem_of(&failure))?;
+    let destination =
+        plan::destination(&table, &body, &call_id).map_err(|failure| problem_of(&failure))?;
     let served = destination.served.as_deref();
     let messages = match served {
         Some(served) => plan::render(served, &body).map_err(|error| problem_of(&error.into()))?,

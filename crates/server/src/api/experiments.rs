@@ -17,7 +17,10 @@ use crate::operations::summary::Summary;
 use crate::problem::ApiResult;
 
 /// `GET /api/v1/experiments`
-pub async fn list_experiments(State(context): State<Context>, caller: Caller) -> ApiResult<Response> {
+pub async fn list_experiments(
+    State(context): State<Context>,
+    caller: Caller,
+) -> ApiResult<Response> {
     let mut experiments = context.state.read().await?.experiments().list().await?;
     experiments.retain(|experiment| caller.must_cover(&experiment.app).is_ok());
     Ok(list(experiments, None))
@@ -43,7 +46,10 @@ pub async fn get_experiment(
     let mut session = context.state.read().await?;
     let experiment = experiments::find(&mut *session, &caller, &name).await?;
     drop(session);
-    let filter = SummaryFilter { experiment: Some(name), ..SummaryFilter::default() };
+    let filter = SummaryFilter {
+        experiment: Some(name),
+        ..SummaryFilter::default()
+    };
     let rows = context.events.summarize(&filter, SummaryKey::Arm).await?;
     let mut body = to_json(&experiment);
     body["summary"] = to_json(&rows.into_iter().map(Summary::from).collect::<Vec<_>>());

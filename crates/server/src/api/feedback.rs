@@ -43,12 +43,15 @@ pub async fn send_feedback(
     headers: HeaderMap,
     JsonItems(mut items): JsonItems<NewFeedback>,
 ) -> ApiResult<Response> {
-    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|value| value.to_str().ok());
     match (key, items.as_mut_slice()) {
         (Some(key), [item]) if item.id.is_none() => item.id = Some(key.to_owned()),
         (Some(_), [_]) | (None, _) => {}
         (Some(_), _) => {
-            let detail = "`Idempotency-Key` names one piece of feedback; give each of several an `id`";
+            let detail =
+                "`Idempotency-Key` names one piece of feedback; give each of several an `id`";
             return Err(Problem::invalid(detail));
         }
     }
@@ -76,7 +79,10 @@ pub async fn send_feedback(
         return Err(Problem::invalid(detail).with("errors", errors.into()));
     }
     let ids: Vec<_> = feedback.iter().map(|item| item.id.clone()).collect();
-    let events = feedback.into_iter().map(|item| NewEvent::Feedback(Box::new(item))).collect();
+    let events = feedback
+        .into_iter()
+        .map(|item| NewEvent::Feedback(Box::new(item)))
+        .collect();
     let appended = logged_calls::store(&context, events).await?;
     Ok(stored(ids.into_iter().zip(appended).collect()))
 }
@@ -103,9 +109,22 @@ pub async fn summarize_feedback(
     caller: Caller,
     QueryParams(query): QueryParams<SummaryQuery>,
 ) -> ApiResult<Response> {
-    let SummaryQuery { by, app, environment, experiment, since, until } = query;
+    let SummaryQuery {
+        by,
+        app,
+        environment,
+        experiment,
+        since,
+        until,
+    } = query;
     let apps = covered_apps(&caller, app)?;
-    let filter = SummaryFilter { apps, environment, experiment, since, until };
+    let filter = SummaryFilter {
+        apps,
+        environment,
+        experiment,
+        since,
+        until,
+    };
     let rows = context.events.summarize(&filter, by).await?;
     let items: Vec<_> = rows.into_iter().map(Summary::from).collect();
     Ok(Json(json!({"by": by, "items": items})).into_response())

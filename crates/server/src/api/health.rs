@@ -17,7 +17,11 @@ pub async fn get_readiness(State(context): State<Context>) -> Response {
         Ok(_) => "ready\n".into_response(),
         Err(error) => {
             tracing::warn!(error.message = %error, "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response()
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the store does not answer\n",
+            )
+                .into_response()
         }
     }
 }
@@ -25,9 +29,11 @@ pub async fn get_readiness(State(context): State<Context>) -> Response {
 /// `GET /metrics`
 pub async fn get_metrics(State(context): State<Context>) -> Response {
     match &context.metrics {
-        Some(metrics) => {
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
-        }
+        Some(metrics) => (
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+            metrics.render(),
+        )
+            .into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

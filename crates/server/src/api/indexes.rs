@@ -45,9 +45,16 @@ pub async fn put_index(
     }
     let there = transaction.retrievers().get(&version).await?;
     let created_at = there.map_or_else(|| context.sources.clock.now(), |there| there.created_at);
-    let index = RetrieverIndex { version, index, state, created_at };
+    let index = RetrieverIndex {
+        version,
+        index,
+        state,
+        created_at,
+    };
     transaction.retrievers().put(&index).await?;
     let subject = index.version.to_string();
-    context.commit(transaction, &caller, "index.put", &subject, to_json(&index)).await?;
+    context
+        .commit(transaction, &caller, "index.put", &subject, to_json(&index))
+        .await?;
     Ok(Json(index).into_response())
 }

@@ -45,11 +45,16 @@ pub async fn create_key(
     let made = transaction.keys().list().await?;
     let in_force = |key: &&ApiKey| key.revoked_at.is_none();
     if made.iter().filter(in_force).any(|key| key.name == name) {
-        return Err(Problem::conflict("name_taken", format!("a key named `{name}` exists")));
+        return Err(Problem::conflict(
+            "name_taken",
+            format!("a key named `{name}` exists"),
+        ));
     }
     if made.is_empty() && (role != Role::Admin || !apps.is_empty()) {
-        return Err(Problem::invalid("the first key must be an admin's for all apps, or nobody could make another")
-            .hint("`flywheel key create NAME --role admin`"));
+        return Err(Problem::invalid(
+            "the first key must be an admin's for all apps, or nobody could make another",
+        )
+        .hint("`flywheel key create NAME --role admin`"));
     }
     let mut random = [0_u8; 32];
     context.sources.entropy.fill(&mut random);
@@ -65,7 +70,9 @@ pub async fn create_key(
         revoked_at: None,
     };
     transaction.keys().add(&key).await?;
-    context.commit(transaction, &caller, "key.create", &key.name, json!(key)).await?;
+    context
+        .commit(transaction, &caller, "key.create", &key.name, json!(key))
+        .await?;
     let mut body = to_json(&key);
     body["key"] = secret.into();
     Ok((StatusCode::CREATED, Json(body)).into_response())
@@ -82,16 +89,26 @@ pub async fn revoke_key(
     let keys = transaction.keys().list().await?;
     let in_force = |key: &&ApiKey| key.revoked_at.is_none();
     let Some(key) = keys.iter().filter(in_force).find(|key| key.id == id) else {
-        return Err(Problem::not_found(format!("there is no key `{id}` in force")));
+        return Err(Problem::not_found(format!(
+            "there is no key `{id}` in force"
+        )));
     };
     let is_admin = |key: &&ApiKey| key.role == Role::Admin && key.apps.is_empty();
     let admins = keys.iter().filter(in_force).filter(is_admin).count();
     if is_admin(&key) && admins == 1 {
-        return Err(Problem::conflict("last_admin", "this is the last admin key; nobody could make another")
-            .hint("make another admin key first"));
+        return Err(Problem::conflict(
+            "last_admin",
+            "this is the last admin key; nobody could make another",
+        )
+        .hint("make another admin key first"));
     }
-    transaction.keys().revoke(&id, context.sources.clock.now()).await?;
+    transaction
+        .keys()
+        .revoke(&id, context.sources.clock.now())
+        .await?;
     let (subject, detail) = (key.name.clone(), json!({"id": id}));
-    context.commit(transaction, &caller, "key.revoke", &subject, detail).await?;
+    context
+        .commit(transaction, &caller, "key.revoke", &subject, detail)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

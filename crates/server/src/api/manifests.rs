@@ -39,9 +39,17 @@ pub async fn diff_two_manifests(
     let mut session = context.state.read().await?;
     let from = find_manifest(&mut *session, &query.from).await?;
     let to = find_manifest(&mut *session, &query.to).await?;
-    let before = session.prompts().get(&from.prompt_id, &from.prompt_version).await?;
-    let after = session.prompts().get(&to.prompt_id, &to.prompt_version).await?;
-    let prompt = before.zip(after).map(|(before, after)| diff_prompts(&before.content, &after.content));
+    let before = session
+        .prompts()
+        .get(&from.prompt_id, &from.prompt_version)
+        .await?;
+    let after = session
+        .prompts()
+        .get(&to.prompt_id, &to.prompt_version)
+        .await?;
+    let prompt = before
+        .zip(after)
+        .map(|(before, after)| diff_prompts(&before.content, &after.content));
     let body = json!({
         "from": describe_manifest(&from),
         "to": describe_manifest(&to),

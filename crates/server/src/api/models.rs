@@ -57,10 +57,24 @@ pub async fn put_model(
     PathParams((model_id, model_version)): PathParams<(ModelName, VersionName)>,
     JsonBody(body): JsonBody<ModelBody>,
 ) -> ApiResult<Response> {
-    let ModelBody { provider, provider_model, price } = body;
+    let ModelBody {
+        provider,
+        provider_model,
+        price,
+    } = body;
     let aliases = Vec::new();
-    let model = PushedModel { model_id, model_version, provider, provider_model, price, aliases };
-    let push = Push { models: vec![model], prompts: Vec::new() };
+    let model = PushedModel {
+        model_id,
+        model_version,
+        provider,
+        provider_model,
+        price,
+        aliases,
+    };
+    let push = Push {
+        models: vec![model],
+        prompts: Vec::new(),
+    };
     let mut pushed = registry::push(&context, &caller, push).await?;
     Ok(Json(pushed.models.remove(0).0).into_response())
 }
@@ -82,14 +96,25 @@ pub async fn put_model_alias(
     caller.must_cover_all()?;
     let model_version = body.model_version;
     let mut transaction = context.state.begin().await?;
-    if transaction.models().get(&model_id, &model_version).await?.is_none() {
+    if transaction
+        .models()
+        .get(&model_id, &model_version)
+        .await?
+        .is_none()
+    {
         let detail = format!("model `{model_id}:{model_version}` is not registered");
         return Err(Problem::not_found(detail));
     }
-    let alias = ModelAlias { model_id, alias, model_version };
+    let alias = ModelAlias {
+        model_id,
+        alias,
+        model_version,
+    };
     transaction.models().put_alias(&alias).await?;
     let subject = format!("{}@{}", alias.model_id, alias.alias);
     let detail = json!({"model_version": alias.model_version});
-    context.commit(transaction, &caller, "model.alias", &subject, detail).await?;
+    context
+        .commit(transaction, &caller, "model.alias", &subject, detail)
+        .await?;
     Ok(Json(alias).into_response())
 }

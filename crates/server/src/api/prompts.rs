@@ -65,13 +65,22 @@ pub async fn list_prompts(
     QueryParams(query): QueryParams<ListQuery>,
     QueryParams(page): QueryParams<PageQuery>,
 ) -> ApiResult<Response> {
-    let after = page.request(|cursor| cursor.parse::<PromptName>().ok())?.before;
+    let after = page
+        .request(|cursor| cursor.parse::<PromptName>().ok())?
+        .before;
     let limit = page.limit();
     let mut session = context.state.read().await?;
-    let mut prompts = session.prompts().list(&query.text, after.as_ref(), limit + 1).await?;
+    let mut prompts = session
+        .prompts()
+        .list(&query.text, after.as_ref(), limit + 1)
+        .await?;
     let has_more = prompts.len() > limit as usize;
     prompts.truncate(limit as usize);
-    let next = if has_more { prompts.last().map(|prompt| prompt.name.to_string()) } else { None };
+    let next = if has_more {
+        prompts.last().map(|prompt| prompt.name.to_string())
+    } else {
+        None
+    };
     let items = prompts
         .into_iter()
         .map(|prompt| {
@@ -104,15 +113,31 @@ pub async fn register_prompt_version(
     PathParams(prompt): PathParams<PromptName>,
     JsonBody(new): JsonBody<NewVersion>,
 ) -> ApiResult<Response> {
-    let NewVersion { content, description, labels } = new;
-    let prompts = vec![PushedPrompt { prompt, content, description, labels }];
-    let push = Push { models: Vec::new(), prompts };
+    let NewVersion {
+        content,
+        description,
+        labels,
+    } = new;
+    let prompts = vec![PushedPrompt {
+        prompt,
+        content,
+        description,
+        labels,
+    }];
+    let push = Push {
+        models: Vec::new(),
+        prompts,
+    };
     let mut pushed = registry::push(&context, &caller, push).await?;
     let registered = pushed.prompts.remove(0);
     let mut session = context.state.read().await?;
     let mut body = describe(&mut *session, &registered.version).await?;
     body.insert("created".into(), registered.created.into());
-    let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if registered.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     Ok((status, Json(body)).into_response())
 }
 
@@ -127,10 +152,17 @@ pub async fn list_prompt_versions(
     let mut session = context.state.read().await?;
     // A prompt without versions does not exist.
     find_version(&mut *session, &prompt, "latest").await?;
-    let mut versions = session.prompts().history(&prompt, request.before, limit + 1).await?;
+    let mut versions = session
+        .prompts()
+        .history(&prompt, request.before, limit + 1)
+        .await?;
     let has_more = versions.len() > limit as usize;
     versions.truncate(limit as usize);
-    let next = if has_more { versions.last().map(|version| version.ordinal.to_string()) } else { None };
+    let next = if has_more {
+        versions.last().map(|version| version.ordinal.to_string())
+    } else {
+        None
+    };
     let mut uses: HashMap<PromptVersionId, Vec<PromptUse>> = HashMap::new();
     for item in session.deployments().uses_of_prompt(&prompt, None).await? {
         uses.entry(item.prompt_version).or_default().push(item);
@@ -195,10 +227,17 @@ pub async fn list_prompt_uses(
 ) -> ApiResult<Response> {
     let mut session = context.state.read().await?;
     let version = match &query.version {
-        Some(reference) => Some(find_version(&mut *session, &prompt, reference).await?.version),
+        Some(reference) => Some(
+            find_version(&mut *session, &prompt, reference)
+                .await?
+                .version,
+        ),
         None => None,
     };
-    let uses = session.deployments().uses_of_prompt(&prompt, version.as_ref()).await?;
+    let uses = session
+        .deployments()
+        .uses_of_prompt(&prompt, version.as_ref())
+        .await?;
     Ok(list(uses.iter().map(describe_use).collect(), None))
 }
 
@@ -218,10 +257,23 @@ pub async fn put_prompt_label(
 ) -> ApiResult<Response> {
     caller.must_cover_all()?;
     let mut transaction = context.state.begin().await?;
-    let version = find_version(&mut *transaction, &prompt, &body.version).await?.version;
-    transaction.prompts().set_label(&prompt, &version, &label).await?;
+    let version = find_version(&mut *transaction, &prompt, &body.version)
+        .await?
+        .version;
+    transaction
+        .prompts()
+        .set_label(&prompt, &version, &label)
+        .await?;
     let detail = json!({"label": label, "version": version});
-    context.commit(transaction, &caller, "prompt.label", prompt.as_str(), detail).await?;
+    context
+        .commit(
+            transaction,
+            &caller,
+            "prompt.label",
+            prompt.as_str(),
+            detail,
+        )
+        .await?;
     Ok(Json(json!({"prompt": prompt, "label": label, "version": version})).into_response())
 }
 
@@ -234,10 +286,20 @@ pub async fn remove_prompt_label(
     caller.must_cover_all()?;
     let mut transaction = context.state.begin().await?;
     if !transaction.prompts().remove_label(&prompt, &label).await? {
-        return Err(Problem::not_found(format!("no version of `{prompt}` has the label `{label}`")));
+        return Err(Problem::not_found(format!(
+            "no version of `{prompt}` has the label `{label}`"
+        )));
     }
     let detail = json!({"label": label});
-    context.commit(transaction, &caller, "prompt.unlabel", prompt.as_str(), detail).await?;
+    context
+        .commit(
+            transaction,
+            &caller,
+            "prompt.unlabel",
+            prompt.as_str(),
+            detail,
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -261,13 +323,37 @@ pub async fn add_prompt_score(
 ) -> ApiResult<Response> {
     caller.must_cover_all()?;
     let mut transaction = context.state.begin().await?;
-    let version = find_version(&mut *transaction, &prompt, &reference).await?.version;
-    let NewScore { metric, value, n, dataset } = new;
+    let version = find_version(&mut *transaction, &prompt, &reference)
+        .await?
+        .version;
+    let NewScore {
+        metric,
+        value,
+        n,
+        dataset,
+    } = new;
     let recorded_at = context.sources.clock.now();
-    let score = EvaluationScore { metric, value, n, dataset, recorded_at };
-    transaction.prompts().add_score(&prompt, &version, &score).await?;
+    let score = EvaluationScore {
+        metric,
+        value,
+        n,
+        dataset,
+        recorded_at,
+    };
+    transaction
+        .prompts()
+        .add_score(&prompt, &version, &score)
+        .await?;
     let detail = json!({"version": version, "score": score});
-    context.commit(transaction, &caller, "prompt.score", prompt.as_str(), detail).await?;
+    context
+        .commit(
+            transaction,
+            &caller,
+            "prompt.score",
+            prompt.as_str(),
+            detail,
+        )
+        .await?;
     Ok((StatusCode::CREATED, Json(score)).into_response())
 }
 
@@ -276,7 +362,10 @@ async fn describe(
     version: &PromptVersion,
 ) -> ApiResult<Map<String, Value>> {
     let id = &version.version;
-    let uses = session.deployments().uses_of_prompt(&version.prompt, Some(id)).await?;
+    let uses = session
+        .deployments()
+        .uses_of_prompt(&version.prompt, Some(id))
+        .await?;
     let scores = session.prompts().scores(&version.prompt, id).await?;
     let mut body = members(version, &uses);
     body.insert("scores".into(), to_json(&scores));
@@ -290,10 +379,18 @@ fn members(version: &PromptVersion, uses: &[PromptUse]) -> Map<String, Value> {
     };
     body.insert("content".into(), version.content.to_json());
     // Where it is served now decides its status; an environment later in the app's list is nearer to users.
-    let serving = uses.iter().filter(|item| item.current).map(|item| item.environment.as_str());
-    let status = serving.max_by_key(|name| *name == "production").unwrap_or("draft");
+    let serving = uses
+        .iter()
+        .filter(|item| item.current)
+        .map(|item| item.environment.as_str());
+    let status = serving
+        .max_by_key(|name| *name == "production")
+        .unwrap_or("draft");
     body.insert("status".into(), status.into());
-    body.insert("uses".into(), uses.iter().map(describe_use).collect::<Vec<_>>().into());
+    body.insert(
+        "uses".into(),
+        uses.iter().map(describe_use).collect::<Vec<_>>().into(),
+    );
     body
 }
 

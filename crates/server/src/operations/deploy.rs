@@ -97,7 +97,14 @@ pub async fn deploy(
     let app = find_app(&mut *transaction, app).await?;
     let environment = find_environment(&app, request.environment.as_ref())?;
     let manifest = select(&mut *transaction, selection).await?;
-    let plan = Plan { context, caller, app: &app, environment: &environment, kind, request };
+    let plan = Plan {
+        context,
+        caller,
+        app: &app,
+        environment: &environment,
+        kind,
+        request,
+    };
     plan.carry_out(transaction, manifest).await
 }
 
@@ -116,7 +123,9 @@ pub async fn rollback(
     let app = find_app(&mut *transaction, app).await?;
     let environment = find_environment(&app, request.environment.as_ref())?;
     let target = match (&goal.to, goal.steps) {
-        (Some(_), Some(_)) => return Err(Problem::invalid("`to` and `steps` cannot both be given")),
+        (Some(_), Some(_)) => {
+            return Err(Problem::invalid("`to` and `steps` cannot both be given"));
+        }
         (Some(prefix), None) => {
             RollbackTarget::Manifest(find_manifest(&mut *transaction, prefix).await?.id())
         }
@@ -125,14 +134,32 @@ pub async fn rollback(
     };
     let history = whole_history(&mut *transaction, &app.name, &environment).await?;
     let goal = rollback_target(&history, &target).map_err(|reason| {
-        Problem::conflict("no_rollback_target", format!("`{}` in `{environment}` cannot be rolled back: {reason}", app.name))
-            .hint(format!("`flywheel history {}` shows what was deployed", app.name))
+        Problem::conflict(
+            "no_rollback_target",
+            format!(
+                "`{}` in `{environment}` cannot be rolled back: {reason}",
+                app.name
+            ),
+        )
+        .hint(format!(
+            "`flywheel history {}` shows what was deployed",
+            app.name
+        ))
     })?;
-    let manifest = transaction.deployments().get_manifest(&goal).await?.ok_or_else(|| {
-        Problem::not_found(format!("manifest `{goal}` is not in the store"))
-    })?;
+    let manifest = transaction
+        .deployments()
+        .get_manifest(&goal)
+        .await?
+        .ok_or_else(|| Problem::not_found(format!("manifest `{goal}` is not in the store")))?;
     let kind = DeploymentKind::Rollback;
-    let plan = Plan { context, caller, app: &app, environment: &environment, kind, request };
+    let plan = Plan {
+        context,
+        caller,
+        app: &app,
+        environment: &environment,
+        kind,
+        request,
+    };
     plan.carry_out(transaction, manifest).await
 }
 
@@ -148,7 +175,10 @@ pub async fn whole_history(
     let mut history: Vec<Deployment> = Vec::new();
     loop {
         let before = history.last().map(|deployment| deployment.number);
-        let page = session.deployments().history(app, Some(environment), before, 1000).await?;
+        let page = session
+            .deployments()
+            .history(app, Some(environment), before, 1000)
+            .await?;
         if page.is_empty() {
             return Ok(history);
         }
@@ -171,11 +201,23 @@ impl Plan<'_> {
         mut transaction: Box<dyn flywheel_storage::StateTransaction>,
         manifest: Manifest,
     ) -> ApiResult<Moved> {
-        let Self { context, caller, app, environment, kind, request } = *self;
+        let Self {
+            context,
+            caller,
+            app,
+            environment,
+            kind,
+            request,
+        } = *self;
         if request.reason.trim().is_empty() && !request.dry_run {
-            return Err(Problem::invalid("a `reason` is needed: whoever looks at this at night will want to know why"));
+            return Err(Problem::invalid(
+                "a `reason` is needed: whoever looks at this at night will want to know why",
+            ));
         }
-        let current = transaction.deployments().current(&app.name, environment).await?;
+        let current = transaction
+            .deployments()
+            .current(&app.name, environment)
+            .await?;
         self.check_expectation(current.as_ref())?;
         let preflight = check(context, &mut *transaction, app, &manifest).await?;
         if !preflight.passed() && !request.force && !request.dry_run {
@@ -183,16 +225,32 @@ impl Plan<'_> {
         }
         let id = manifest.id();
         let previous = match &current {
-            Some(current) => transaction.deployments().get_manifest(&current.manifest).await?,
+            Some(current) => {
+                transaction
+                    .deployments()
+                    .get_manifest(&current.manifest)
+                    .await?
+            }
             None => None,
         };
-        let unchanged = current.as_ref().is_some_and(|current| current.manifest == id);
+        let unchanged = current
+            .as_ref()
+            .is_some_and(|current| current.manifest == id);
         if request.dry_run || unchanged {
             let deployment = current.filter(|_| !request.dry_run);
-            return Ok(Moved { deployment, unchanged, manifest, previous, preflight });
+            return Ok(Moved {
+                deployment,
+                unchanged,
+                manifest,
+                previous,
+                preflight,
+            });
         }
         let now = context.sources.clock.now();
-        transaction.deployments().put_manifest(&manifest, now).await?;
+        transaction
+            .deployments()
+            .put_manifest(&manifest, now)
+            .await?;
         let new = NewDeployment {
             app: app.name.clone(),
             environment: environment.clone(),
@@ -214,12 +272,22 @@ impl Plan<'_> {
         });
         let subject = format!("{}/{environment}", app.name);
         let action = format!("app.{}", kind.as_str());
-        context.commit(transaction, caller, &action, &subject, detail).await?;
-        Ok(Moved { deployment: Some(deployment), unchanged, manifest, previous, preflight })
+        context
+            .commit(transaction, caller, &action, &subject, detail)
+            .await?;
+        Ok(Moved {
+            deployment: Some(deployment),
+            unchanged,
+            manifest,
+            previous,
+            preflight,
+        })
     }
 
     fn check_expectation(&self, current: Option<&Deployment>) -> ApiResult<()> {
-        let Some(expected) = &self.request.expected_manifest else { return Ok(()) };
+        let Some(expected) = &self.request.expected_manifest else {
+            return Ok(());
+        };
         let is_met = match current {
             None => expected == "none",
             Some(current) => {
@@ -240,7 +308,8 @@ impl Plan<'_> {
                 current.reason
             ),
         };
-        let detail = format!("`{app}` in `{environment}` does not serve `{expected}` any more; {found}");
+        let detail =
+            format!("`{app}` in `{environment}` does not serve `{expected}` any more; {found}");
         Err(Problem::conflict("lost_race", detail)
             .hint("look at what changed with `flywheel history`, then decide again")
             .with("current", json!(current)))
@@ -254,9 +323,14 @@ fn preflight_failed(preflight: &Preflight) -> Problem {
         "preflight_failed",
         preflight.problems().join("; "),
     )
-    .with("preflight", json!({"passed": false, "checks": preflight.checks}));
+    .with(
+        "preflight",
+        json!({"passed": false, "checks": preflight.checks}),
+    );
     match hint {
-        Some(hint) => problem.hint(format!("{hint}; or go on regardless with `--force`, which is recorded")),
+        Some(hint) => problem.hint(format!(
+            "{hint}; or go on regardless with `--force`, which is recorded"
+        )),
         None => problem,
     }
 }
@@ -271,16 +345,28 @@ pub async fn check(
     app: &App,
     manifest: &Manifest,
 ) -> ApiResult<Preflight> {
-    let prompt = session.prompts().get(&manifest.prompt_id, &manifest.prompt_version).await?;
-    let model = session.models().get(&manifest.model_id, &manifest.model_version).await?;
+    let prompt = session
+        .prompts()
+        .get(&manifest.prompt_id, &manifest.prompt_version)
+        .await?;
+    let model = session
+        .models()
+        .get(&manifest.model_id, &manifest.model_version)
+        .await?;
     let index = match &manifest.retriever_index_version {
         Some(version) => session.retrievers().get(version).await?,
         None => None,
     };
     let provider = model.map(|model| model.settings.provider.to_string());
-    let provider_problem = provider.as_ref().and_then(|name| provider_problem(context, name));
-    let facts =
-        ManifestFacts { prompt: prompt.map(|version| version.content), provider, provider_problem, index };
+    let provider_problem = provider
+        .as_ref()
+        .and_then(|name| provider_problem(context, name));
+    let facts = ManifestFacts {
+        prompt: prompt.map(|version| version.content),
+        provider,
+        provider_problem,
+        index,
+    };
     Ok(preflight(manifest, &app.settings, &facts))
 }
 
@@ -314,13 +400,17 @@ pub fn find_environment(app: &App, asked: Option<&EnvironmentName>) -> ApiResult
     match asked {
         Some(asked) if environments.contains(asked) => Ok(asked.clone()),
         Some(asked) => {
-            let names: Vec<_> = environments.iter().map(|name| format!("`{name}`")).collect();
+            let names: Vec<_> = environments
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
             let detail = format!("app `{}` has no environment `{asked}`", app.name);
             Err(Problem::not_found(detail).hint(format!("it has {}", names.join(", "))))
         }
-        None => environments.last().cloned().ok_or_else(|| {
-            Problem::not_found(format!("app `{}` has no environment", app.name))
-        }),
+        None => environments
+            .last()
+            .cloned()
+            .ok_or_else(|| Problem::not_found(format!("app `{}` has no environment", app.name))),
     }
 }
 
@@ -330,15 +420,21 @@ pub fn find_environment(app: &App, asked: Option<&EnvironmentName>) -> ApiResult
 /// When there is none, or several.
 pub async fn find_manifest(session: &mut dyn StateSession, prefix: &str) -> ApiResult<Manifest> {
     if !hash::is_hash_prefix(prefix) {
-        let detail = format!("`{prefix}` is not a manifest: name it by at least 12 digits of its id");
+        let detail =
+            format!("`{prefix}` is not a manifest: name it by at least 12 digits of its id");
         return Err(Problem::invalid(detail));
     }
     let mut found = session.deployments().find_manifests(prefix).await?;
     match found.len() {
         1 => Ok(found.remove(0)),
-        0 => Err(Problem::not_found(format!("there is no manifest `{prefix}`"))),
+        0 => Err(Problem::not_found(format!(
+            "there is no manifest `{prefix}`"
+        ))),
         _ => {
-            let ids: Vec<_> = found.iter().map(|manifest| format!("`{}`", manifest.id())).collect();
+            let ids: Vec<_> = found
+                .iter()
+                .map(|manifest| format!("`{}`", manifest.id()))
+                .collect();
             let detail = format!("`{prefix}` fits several manifests: {}", ids.join(", "));
             Err(Problem::conflict("ambiguous_manifest", detail).hint("type more digits"))
         }
@@ -351,8 +447,12 @@ pub async fn find_manifest(session: &mut dyn StateSession, prefix: &str) -> ApiR
 /// When something named does not exist, or the selection says two things.
 pub async fn select(session: &mut dyn StateSession, selection: &Selection) -> ApiResult<Manifest> {
     match (&selection.prompt, &selection.manifest) {
-        (Some(_), Some(_)) => Err(Problem::invalid("`prompt` and `manifest` cannot both be given")),
-        (None, None) => Err(Problem::invalid("name what to deploy: a `prompt`, or a `manifest`")),
+        (Some(_), Some(_)) => Err(Problem::invalid(
+            "`prompt` and `manifest` cannot both be given",
+        )),
+        (None, None) => Err(Problem::invalid(
+            "name what to deploy: a `prompt`, or a `manifest`",
+        )),
         (None, Some(prefix)) => find_manifest(session, prefix).await,
         (Some(prompt), None) => {
             let reference = selection.version.as_deref().unwrap_or("latest");

@@ -64,7 +64,9 @@ impl From<InvalidExperiment> for Problem {
     fn from(error: InvalidExperiment) -> Self {
         match error {
             InvalidExperiment::LayerFull { .. } => Self::conflict("layer_full", error.to_string())
-                .hint("stop one of them, or make the experiments with a smaller `layer_share` each"),
+                .hint(
+                    "stop one of them, or make the experiments with a smaller `layer_share` each",
+                ),
             _ => Self::invalid(error.to_string()),
         }
     }
@@ -74,7 +76,11 @@ impl From<InvalidExperiment> for Problem {
 ///
 /// # Errors
 /// When something named does not exist, the arms make no experiment, or the name is taken.
-pub async fn create(context: &Context, caller: &Caller, new: NewExperiment) -> ApiResult<Experiment> {
+pub async fn create(
+    context: &Context,
+    caller: &Caller,
+    new: NewExperiment,
+) -> ApiResult<Experiment> {
     let mut transaction = context.state.begin().await?;
     let app = find_app(&mut *transaction, &new.app).await?;
     let environment = find_environment(&app, new.environment.as_ref())?;
@@ -87,16 +93,26 @@ pub async fn create(context: &Context, caller: &Caller, new: NewExperiment) -> A
         let manifest = find_manifest(&mut *transaction, &arm.manifest).await?;
         let preflight = deploy::check(context, &mut *transaction, &app, &manifest).await?;
         if !preflight.passed() {
-            let detail = format!("arm `{}` cannot be served: {}", arm.name, preflight.problems().join("; "));
+            let detail = format!(
+                "arm `{}` cannot be served: {}",
+                arm.name,
+                preflight.problems().join("; ")
+            );
             return Err(Problem::invalid(detail));
         }
-        arms.push(Arm { name: arm.name, manifest: manifest.id(), weight: arm.weight });
+        arms.push(Arm {
+            name: arm.name,
+            manifest: manifest.id(),
+            weight: arm.weight,
+        });
     }
     let mut salt = [0_u8; 16];
     context.sources.entropy.fill(&mut salt);
     let experiment = Experiment {
         name: new.name,
-        layer: new.layer.unwrap_or_else(|| default_layer(&app.name, &environment)),
+        layer: new
+            .layer
+            .unwrap_or_else(|| default_layer(&app.name, &environment)),
         app: app.name,
         environment,
         hypothesis: new.hypothesis,
@@ -114,7 +130,15 @@ pub async fn create(context: &Context, caller: &Caller, new: NewExperiment) -> A
     experiment.check()?;
     transaction.experiments().put(&experiment).await?;
     let subject = experiment.name.to_string();
-    context.commit(transaction, caller, "experiment.create", &subject, json!(experiment)).await?;
+    context
+        .commit(
+            transaction,
+            caller,
+            "experiment.create",
+            &subject,
+            json!(experiment),
+        )
+        .await?;
     Ok(experiment)
 }
 
@@ -122,12 +146,20 @@ pub async fn create(context: &Context, caller: &Caller, new: NewExperiment) -> A
 ///
 /// # Errors
 /// When it is not a draft, its layer has no room, or another one has its environment.
-pub async fn start(context: &Context, caller: &Caller, name: &ExperimentName) -> ApiResult<Experiment> {
+pub async fn start(
+    context: &Context,
+    caller: &Caller,
+    name: &ExperimentName,
+) -> ApiResult<Experiment> {
     let mut transaction = context.state.begin().await?;
     let mut experiment = find(&mut *transaction, caller, name).await?;
     must_be(&experiment, ExperimentStatus::Draft, "started")?;
     let others = transaction.experiments().list().await?;
-    let running = || others.iter().filter(|other| other.status == ExperimentStatus::Running);
+    let running = || {
+        others
+            .iter()
+            .filter(|other| other.status == ExperimentStatus::Running)
+    };
     if let Some(other) = running().find(|other| {
         other.layer != experiment.layer
             && other.app == experiment.app
@@ -137,14 +169,28 @@ pub async fn start(context: &Context, caller: &Caller, name: &ExperimentName) ->
             "experiment `{}` runs in layer `{}` of the same environment, and a request can be served by one manifest only",
             other.name, other.layer
         );
-        return Err(Problem::conflict("environment_in_use", detail)
-            .hint(format!("make this one in layer `{}`, where the two share no unit", other.layer)));
+        return Err(
+            Problem::conflict("environment_in_use", detail).hint(format!(
+                "make this one in layer `{}`, where the two share no unit",
+                other.layer
+            )),
+        );
     }
-    let in_layer: Vec<_> = running().filter(|other| other.layer == experiment.layer).collect();
+    let in_layer: Vec<_> = running()
+        .filter(|other| other.layer == experiment.layer)
+        .collect();
     experiment.layer_offset = place_in_layer(&experiment.layer, experiment.layer_share, &in_layer)?;
     experiment.status = ExperimentStatus::Running;
     experiment.started_at = Some(context.sources.clock.now());
-    save(context, transaction, caller, experiment, "experiment.start", json!({})).await
+    save(
+        context,
+        transaction,
+        caller,
+        experiment,
+        "experiment.start",
+        json!({}),
+    )
+    .await
 }
 
 /// Stops an experiment.
@@ -163,7 +209,15 @@ pub async fn stop(
     experiment.status = ExperimentStatus::Stopped;
     experiment.stopped_at = Some(context.sources.clock.now());
     let detail = json!({"reason": reason});
-    save(context, transaction, caller, experiment, "experiment.stop", detail).await
+    save(
+        context,
+        transaction,
+        caller,
+        experiment,
+        "experiment.stop",
+        detail,
+    )
+    .await
 }
 
 /// Changes how much of the traffic takes part. No unit moves between arms.
@@ -179,12 +233,23 @@ pub async fn set_exposure(
     let mut transaction = context.state.begin().await?;
     let mut experiment = find(&mut *transaction, caller, name).await?;
     if experiment.status == ExperimentStatus::Stopped {
-        return Err(Problem::conflict("experiment_stopped", format!("experiment `{name}` has ended")));
+        return Err(Problem::conflict(
+            "experiment_stopped",
+            format!("experiment `{name}` has ended"),
+        ));
     }
     let detail = json!({"before": experiment.exposure, "after": exposure});
     experiment.exposure = exposure;
     experiment.check()?;
-    save(context, transaction, caller, experiment, "experiment.set_exposure", detail).await
+    save(
+        context,
+        transaction,
+        caller,
+        experiment,
+        "experiment.set_exposure",
+        detail,
+    )
+    .await
 }
 
 async fn save(
@@ -197,7 +262,9 @@ async fn save(
 ) -> ApiResult<Experiment> {
     transaction.experiments().put(&experiment).await?;
     let subject = experiment.name.to_string();
-    context.commit(transaction, caller, action, &subject, detail).await?;
+    context
+        .commit(transaction, caller, action, &subject, detail)
+        .await?;
     Ok(experiment)
 }
 
@@ -227,6 +294,9 @@ fn must_be(experiment: &Experiment, status: ExperimentStatus, verb: &str) -> Api
         ExperimentStatus::Running => "running",
         ExperimentStatus::Stopped => "stopped",
     };
-    let detail = format!("experiment `{}` is {is} and cannot be {verb}", experiment.name);
+    let detail = format!(
+        "experiment `{}` is {is} and cannot be {verb}",
+        experiment.name
+    );
     Err(Problem::conflict("wrong_status", detail))
 }

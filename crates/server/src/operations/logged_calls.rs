@@ -116,7 +116,10 @@ pub async fn log(
         })
         .collect();
     let ids: Vec<_> = calls.iter().map(|call| call.id.clone()).collect();
-    let events = calls.into_iter().map(|call| NewEvent::Call(Box::new(call))).collect();
+    let events = calls
+        .into_iter()
+        .map(|call| NewEvent::Call(Box::new(call)))
+        .collect();
     let appended = store(context, events).await?;
     Ok(ids.into_iter().zip(appended).collect())
 }
@@ -126,24 +129,37 @@ pub async fn log(
 /// # Errors
 /// When they are not.
 pub async fn store(context: &Context, events: Vec<NewEvent>) -> ApiResult<Vec<Appended>> {
-    context.gateway.recorder.record(events).await.map_err(|error| {
-        tracing::error!(error.message = %error, "events were refused");
-        Problem::new(
-            http::StatusCode::SERVICE_UNAVAILABLE,
-            "store_unavailable",
-            format!("the events could not be stored: {error}"),
-        )
-        .hint("send them again shortly; ids make that safe")
-    })
+    context
+        .gateway
+        .recorder
+        .record(events)
+        .await
+        .map_err(|error| {
+            Problem::new(
+                http::StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                format!("the events could not be stored: {error}"),
+            )
+            .hint("send them again shortly; ids make that safe")
+        })
 }
 
 fn check(call: &LoggedCall) -> Result<(), String> {
-    if call.id.as_ref().is_some_and(|id| id.is_empty() || id.len() > 200) {
+    if call
+        .id
+        .as_ref()
+        .is_some_and(|id| id.is_empty() || id.len() > 200)
+    {
         return Err("`id` must have 1 to 200 bytes".into());
     }
-    for (name, value) in [("latency_ms", call.latency_ms), ("first_byte_ms", call.first_byte_ms)] {
+    for (name, value) in [
+        ("latency_ms", call.latency_ms),
+        ("first_byte_ms", call.first_byte_ms),
+    ] {
         if value.is_some_and(|value| !(0.0..=1e10).contains(&value)) {
-            return Err(format!("`{name}` must be a number of milliseconds that is not negative"));
+            return Err(format!(
+                "`{name}` must be a number of milliseconds that is not negative"
+            ));
         }
     }
     if call.arm.is_some() != call.experiment.is_some() {
@@ -168,23 +184,33 @@ async fn find_manifests(
             Some(manifest) => {
                 found.insert(id, manifest);
             }
-            None => errors.push(json!({"index": index, "detail": format!("there is no manifest `{id}`")})),
+            None => errors
+                .push(json!({"index": index, "detail": format!("there is no manifest `{id}`")})),
         }
     }
     Ok(found)
 }
 
 fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) -> Call {
-    let started_at = call.started_at.unwrap_or_else(|| context.sources.clock.now());
-    let model_id = manifest.map(|manifest| manifest.model_id.clone()).or(call.model_id);
-    let model_version = manifest.map(|manifest| manifest.model_version.clone()).or(call.model_version);
+    let started_at = call
+        .started_at
+        .unwrap_or_else(|| context.sources.clock.now());
+    let model_id = manifest
+        .map(|manifest| manifest.model_id.clone())
+        .or(call.model_id);
+    let model_version = manifest
+        .map(|manifest| manifest.model_version.clone())
+        .or(call.model_version);
     let table = context.table.load();
-    let price = model_id.as_ref().zip(model_version.as_ref()).and_then(|(id, version)| {
-        table.model(&format!("{id}:{version}"))?.price
+    let price = model_id
+        .as_ref()
+        .zip(model_version.as_ref())
+        .and_then(|(id, version)| table.model(&format!("{id}:{version}"))?.price);
+    let environment = call.environment.or_else(|| {
+        table
+            .app(&call.app)
+            .and_then(|routes| routes.default_environment.clone())
     });
-    let environment = call
-        .environment
-        .or_else(|| table.app(&call.app).and_then(|routes| routes.default_environment.clone()));
     let microseconds = |ms: f64| (ms * 1000.0).round() as u64;
     let status = call.status.unwrap_or(if call.error.is_some() {
         CallStatus::ProviderError
@@ -218,7 +244,9 @@ fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) ->
             first_byte_us: call.first_byte_ms.map(microseconds),
             overhead_us: None,
             usage: call.usage,
-            cost_nano_usd: price.zip(call.usage).map(|(price, usage)| price.cost(&usage)),
+            cost_nano_usd: price
+                .zip(call.usage)
+                .map(|(price, usage)| price.cost(&usage)),
         },
         content: CallContent {
             variables: call.variables,

@@ -113,19 +113,33 @@ pub async fn push(context: &Context, caller: &Caller, push: Push) -> ApiResult<P
 
     let now = context.sources.clock.now();
     let mut transaction = context.state.begin().await?;
-    let mut pushed = Pushed { models: Vec::new(), prompts: Vec::new() };
+    let mut pushed = Pushed {
+        models: Vec::new(),
+        prompts: Vec::new(),
+    };
     for model in push.models {
         let aliases = model.aliases.clone();
         let registered = put_model(&mut *transaction, model, now).await?;
         for alias in aliases {
-            let (model_id, model_version) =
-                (registered.0.model_id.clone(), registered.0.model_version.clone());
-            transaction.models().put_alias(&ModelAlias { model_id, alias, model_version }).await?;
+            let (model_id, model_version) = (
+                registered.0.model_id.clone(),
+                registered.0.model_version.clone(),
+            );
+            transaction
+                .models()
+                .put_alias(&ModelAlias {
+                    model_id,
+                    alias,
+                    model_version,
+                })
+                .await?;
         }
         pushed.models.push(registered);
     }
     for (prompt, content) in push.prompts.into_iter().zip(contents) {
-        pushed.prompts.push(register(&mut *transaction, caller, prompt, content, now).await?);
+        pushed
+            .prompts
+            .push(register(&mut *transaction, caller, prompt, content, now).await?);
     }
     let detail = json!({
         "prompts": pushed.prompts.iter().filter(|registered| registered.created).map(|registered| {
@@ -135,8 +149,14 @@ pub async fn push(context: &Context, caller: &Caller, push: Push) -> ApiResult<P
             json!({"model_id": model.model_id, "model_version": model.model_version})
         }).collect::<Vec<_>>(),
     });
-    let subject = format!("{} prompts, {} models", pushed.prompts.len(), pushed.models.len());
-    context.commit(transaction, caller, "registry.push", &subject, detail).await?;
+    let subject = format!(
+        "{} prompts, {} models",
+        pushed.prompts.len(),
+        pushed.models.len()
+    );
+    context
+        .commit(transaction, caller, "registry.push", &subject, detail)
+        .await?;
     Ok(pushed)
 }
 
@@ -155,9 +175,17 @@ async fn register(
         created_at: now,
     };
     let mut registered = transaction.prompts().register(version).await?;
-    let PromptVersion { prompt: name, version, labels, .. } = &mut registered.version;
+    let PromptVersion {
+        prompt: name,
+        version,
+        labels,
+        ..
+    } = &mut registered.version;
     for label in prompt.labels {
-        transaction.prompts().set_label(name, version, &label).await?;
+        transaction
+            .prompts()
+            .set_label(name, version, &label)
+            .await?;
         if !labels.contains(&label) {
             labels.push(label);
         }
@@ -172,10 +200,15 @@ async fn put_model(
 ) -> ApiResult<(ModelVersion, ModelChange)> {
     let settings = ModelSettings {
         provider: model.provider,
-        provider_model: model.provider_model.unwrap_or_else(|| model.model_id.to_string()),
+        provider_model: model
+            .provider_model
+            .unwrap_or_else(|| model.model_id.to_string()),
         price: model.price,
     };
-    let there = transaction.models().get(&model.model_id, &model.model_version).await?;
+    let there = transaction
+        .models()
+        .get(&model.model_id, &model.model_version)
+        .await?;
     let (created_at, change) = match &there {
         None => (now, ModelChange::Created),
         Some(there) if there.settings == settings => (there.created_at, ModelChange::Unchanged),
@@ -204,8 +237,10 @@ pub async fn find_version(
 ) -> ApiResult<PromptVersion> {
     let latest = session.prompts().latest(prompt).await?;
     let Some(latest) = latest else {
-        return Err(Problem::not_found(format!("prompt `{prompt}` does not exist"))
-            .hint("`flywheel prompt list` shows the prompts there are"));
+        return Err(
+            Problem::not_found(format!("prompt `{prompt}` does not exist"))
+                .hint("`flywheel prompt list` shows the prompts there are"),
+        );
     };
     if reference == "latest" {
         return Ok(latest);
@@ -213,17 +248,29 @@ pub async fn find_version(
     if reference.len() < hash::SHORTEST_PREFIX
         && let Ok(ordinal) = reference.parse()
     {
-        return session.prompts().get_by_ordinal(prompt, ordinal).await?.ok_or_else(|| {
-            Problem::not_found(format!("prompt `{prompt}` has no version {ordinal}; its newest is {}", latest.ordinal))
-        });
+        return session
+            .prompts()
+            .get_by_ordinal(prompt, ordinal)
+            .await?
+            .ok_or_else(|| {
+                Problem::not_found(format!(
+                    "prompt `{prompt}` has no version {ordinal}; its newest is {}",
+                    latest.ordinal
+                ))
+            });
     }
     if hash::is_hash_prefix(reference) {
         let mut found = session.prompts().find_by_prefix(prompt, reference).await?;
         return match found.len() {
             1 => Ok(found.remove(0)),
-            0 => Err(Problem::not_found(format!("prompt `{prompt}` has no version `{reference}`"))),
+            0 => Err(Problem::not_found(format!(
+                "prompt `{prompt}` has no version `{reference}`"
+            ))),
             _ => {
-                let ids: Vec<_> = found.iter().map(|version| format!("`{}`", version.version)).collect();
+                let ids: Vec<_> = found
+                    .iter()
+                    .map(|version| format!("`{}`", version.version))
+                    .collect();
                 let detail = format!("`{reference}` fits several versions: {}", ids.join(", "));
                 Err(Problem::conflict("ambiguous_version", detail).hint("type more digits"))
             }
@@ -232,15 +279,23 @@ pub async fn find_version(
     let mut before = None;
     loop {
         let versions = session.prompts().history(prompt, before, 500).await?;
-        let Some(oldest) = versions.last().map(|version| version.ordinal) else { break };
+        let Some(oldest) = versions.last().map(|version| version.ordinal) else {
+            break;
+        };
         let labelled = |version: &PromptVersion| {
-            version.labels.iter().any(|label| label.as_str() == reference)
+            version
+                .labels
+                .iter()
+                .any(|label| label.as_str() == reference)
         };
         if let Some(found) = versions.into_iter().find(labelled) {
             return Ok(found);
         }
         before = Some(oldest);
     }
-    Err(Problem::not_found(format!("prompt `{prompt}` has no version `{reference}`"))
-        .hint("name a version by at least 12 digits of its id, its number, a label, or `latest`"))
+    Err(
+        Problem::not_found(format!("prompt `{prompt}` has no version `{reference}`")).hint(
+            "name a version by at least 12 digits of its id, its number, a label, or `latest`",
+        ),
+    )
 }

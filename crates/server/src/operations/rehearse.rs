@@ -85,7 +85,10 @@ pub async fn rehearse(
         if chosen.len() == rehearsal.last.unwrap_or(5).clamp(1, 100) {
             break;
         }
-        if chosen.iter().all(|(manifest, _)| *manifest != deployment.manifest) {
+        if chosen
+            .iter()
+            .all(|(manifest, _)| *manifest != deployment.manifest)
+        {
             chosen.push((deployment.manifest, deployment.number));
         }
     }
@@ -93,9 +96,21 @@ pub async fn rehearse(
     for (id, deployment_number) in chosen {
         let manifest = deploy::get_manifest(&mut *session, &id).await?;
         let preflight = deploy::check(context, &mut *session, &app, &manifest).await?;
-        let content = session.prompts().get(&manifest.prompt_id, &manifest.prompt_version).await?;
+        let content = session
+            .prompts()
+            .get(&manifest.prompt_id, &manifest.prompt_version)
+            .await?;
         let content = content.map(|version| version.content);
-        checked.push((manifest, content, Rehearsed { manifest: id, deployment_number, preflight, probe: None }));
+        checked.push((
+            manifest,
+            content,
+            Rehearsed {
+                manifest: id,
+                deployment_number,
+                preflight,
+                probe: None,
+            },
+        ));
     }
     // The calls may take long; nothing of the store is held meanwhile.
     drop(session);
@@ -110,7 +125,10 @@ pub async fn rehearse(
             }
         }
     }
-    Ok(checked.into_iter().map(|(_, _, rehearsed)| rehearsed).collect())
+    Ok(checked
+        .into_iter()
+        .map(|(_, _, rehearsed)| rehearsed)
+        .collect())
 }
 
 async fn recorded_variables(
@@ -123,8 +141,13 @@ async fn recorded_variables(
         environment: Some(environment.clone()),
         ..CallFilter::default()
     };
-    let page = context.events.list_calls(&filter, PageRequest::first(1)).await?;
-    let Some(newest) = page.items.first() else { return Ok(Map::new()) };
+    let page = context
+        .events
+        .list_calls(&filter, PageRequest::first(1))
+        .await?;
+    let Some(newest) = page.items.first() else {
+        return Ok(Map::new());
+    };
     let call = context.events.get_call(&newest.id).await?;
     Ok(call.map(|call| call.content.variables).unwrap_or_default())
 }
@@ -140,19 +163,27 @@ async fn probe(
     let model = context.table.load().model(&name).cloned();
     let outcome = match model {
         None => Err(format!("model `{name}` is not served")),
-        Some(model) => {
-            match ServedManifest::new(manifest.id(), manifest.clone(), content, model) {
-                Ok(served) => context.gateway.probe(&Arc::new(served), variables).await,
-                Err(problem) => Err(problem),
-            }
-        }
+        Some(model) => match ServedManifest::new(manifest.id(), manifest.clone(), content, model) {
+            Ok(served) => context.gateway.probe(&Arc::new(served), variables).await,
+            Err(problem) => Err(problem),
+        },
     };
     let latency_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     match outcome {
         Ok(output) => {
             let output = output.map(|text| text.chars().take(200).collect());
-            Probe { ok: true, latency_ms, output, problem: None }
+            Probe {
+                ok: true,
+                latency_ms,
+                output,
+                problem: None,
+            }
         }
-        Err(problem) => Probe { ok: false, latency_ms, output: None, problem: Some(problem) },
+        Err(problem) => Probe {
+            ok: false,
+            latency_ms,
+            output: None,
+            problem: Some(problem),
+        },
     }
 }

@@ -69,7 +69,14 @@ impl From<SummaryRow> for Summary {
 
 impl From<SeriesSums> for Reading {
     fn from(sums: SeriesSums) -> Self {
-        let SeriesSums { series, n, ones, zeros, sum, squared_deviations } = sums;
+        let SeriesSums {
+            series,
+            n,
+            ones,
+            zeros,
+            sum,
+            squared_deviations,
+        } = sums;
         let is_text = series == "comment" || series == "correction";
         // A rating of 1 on a scale from 1 to 5 is no yes, so only what can be nothing but yes or no is a rate.
         let is_binary = series == "thumbs" || (series.starts_with("outcome:") && ones + zeros == n);
@@ -77,14 +84,25 @@ impl From<SeriesSums> for Reading {
             (ReadingKind::Count, Some(n as f64), None)
         } else if is_binary {
             let rate = (n > 0).then(|| ones as f64 / n as f64);
-            (ReadingKind::Rate, rate, proportion::wilson_interval(ones, n, CONFIDENCE))
+            (
+                ReadingKind::Rate,
+                rate,
+                proportion::wilson_interval(ones, n, CONFIDENCE),
+            )
         } else {
             let value = (n > 0).then(|| sum / n as f64);
             let interval = mean::student_interval(n, sum, squared_deviations, CONFIDENCE);
             (ReadingKind::Mean, value, interval)
         };
         let (low, high) = interval.map(|Interval { low, high }| (low, high)).unzip();
-        Self { series, n, kind, value, low, high }
+        Self {
+            series,
+            n,
+            kind,
+            value,
+            low,
+            high,
+        }
     }
 }
 
@@ -104,14 +122,33 @@ mod tests {
         };
         for (sums, kind, value, has_interval) in [
             (sums("thumbs", 10, 7, 3, 7.0), ReadingKind::Rate, 0.7, true),
-            (sums("outcome:escalated", 4, 1, 3, 1.0), ReadingKind::Rate, 0.25, true),
-            (sums("outcome:handle_time", 4, 1, 0, 50.0), ReadingKind::Mean, 12.5, true),
+            (
+                sums("outcome:escalated", 4, 1, 3, 1.0),
+                ReadingKind::Rate,
+                0.25,
+                true,
+            ),
+            (
+                sums("outcome:handle_time", 4, 1, 0, 50.0),
+                ReadingKind::Mean,
+                12.5,
+                true,
+            ),
             (sums("rating", 2, 2, 0, 2.0), ReadingKind::Mean, 1.0, true),
             (sums("rating", 1, 0, 0, 4.0), ReadingKind::Mean, 4.0, false),
-            (sums("comment", 3, 0, 0, 0.0), ReadingKind::Count, 3.0, false),
+            (
+                sums("comment", 3, 0, 0, 0.0),
+                ReadingKind::Count,
+                3.0,
+                false,
+            ),
         ] {
             let reading = Reading::from(sums);
-            assert_eq!((reading.kind, reading.value), (kind, Some(value)), "{reading:?}");
+            assert_eq!(
+                (reading.kind, reading.value),
+                (kind, Some(value)),
+                "{reading:?}"
+            );
             assert_eq!(reading.low.is_some(), has_interval, "{reading:?}");
         }
     }

@@ -32,15 +32,25 @@ impl Insertion {
         let row = format!("({})", vec!["?"; columns.len()].join(", "));
         let statements = SIZES.map(|size| {
             let rows = vec![row.as_str(); size].join(", ");
-            format!("INSERT INTO {table} ({}) VALUES {rows} {conflict}", columns.join(", ")).into()
+            format!(
+                "INSERT INTO {table} ({}) VALUES {rows} {conflict}",
+                columns.join(", ")
+            )
+            .into()
         });
-        Self { columns: columns.len(), statements }
+        Self {
+            columns: columns.len(),
+            statements,
+        }
     }
 
     /// The statement for as many of the first of `left` rows as one takes, and how many that is.
     fn for_rows(&self, left: usize) -> Option<(usize, AssertSqlSafe<Arc<str>>)> {
         let position = SIZES.iter().position(|size| *size <= left)?;
-        Some((SIZES[position], AssertSqlSafe(Arc::clone(&self.statements[position]))))
+        Some((
+            SIZES[position],
+            AssertSqlSafe(Arc::clone(&self.statements[position])),
+        ))
     }
 
     fn arguments(&self, rows: usize) -> SqliteArguments {
@@ -50,16 +60,14 @@ impl Insertion {
     }
 }
 
-static CALLS: LazyLock<Insertion> = LazyLock::new(|| {
-    Insertion::new("calls", &CALL_COLUMNS, "ON CONFLICT (id) DO NOTHING")
-});
+static CALLS: LazyLock<Insertion> =
+    LazyLock::new(|| Insertion::new("calls", &CALL_COLUMNS, "ON CONFLICT (id) DO NOTHING"));
 
 static CONTENTS: LazyLock<Insertion> =
     LazyLock::new(|| Insertion::new("call_contents", &CONTENT_COLUMNS, ""));
 
-static FEEDBACK: LazyLock<Insertion> = LazyLock::new(|| {
-    Insertion::new("feedback", &FEEDBACK_COLUMNS, "ON CONFLICT (id) DO NOTHING")
-});
+static FEEDBACK: LazyLock<Insertion> =
+    LazyLock::new(|| Insertion::new("feedback", &FEEDBACK_COLUMNS, "ON CONFLICT (id) DO NOTHING"));
 
 /// Appends events in the transaction that is open. The answers are in the order of the events.
 pub(super) async fn append(
@@ -229,7 +237,11 @@ const CALL_COLUMNS: [&str; 28] = [
 
 fn add_call(row: &mut SqliteArguments, call: &Call) -> Result<(), BoxDynError> {
     let facts = &call.facts;
-    let tags = if facts.tags.is_empty() { None } else { Some(serde_json::to_string(&facts.tags)?) };
+    let tags = if facts.tags.is_empty() {
+        None
+    } else {
+        Some(serde_json::to_string(&facts.tags)?)
+    };
     row.add(call.id.as_str())?;
     row.add(call.started_at.as_microsecond())?;
     row.add(facts.app.as_ref().map(|name| name.as_str()))?;
@@ -264,8 +276,15 @@ fn hash_bytes(hash: &ContentHash) -> &[u8] {
     hash.as_bytes()
 }
 
-const CONTENT_COLUMNS: [&str; 7] =
-    ["number", "output", "raw_output", "error", "tool_calls", "variables", "messages"];
+const CONTENT_COLUMNS: [&str; 7] = [
+    "number",
+    "output",
+    "raw_output",
+    "error",
+    "tool_calls",
+    "variables",
+    "messages",
+];
 
 fn add_content(row: &mut SqliteArguments, number: i64, call: &Call) -> StorageResult<()> {
     let content = &call.content;

@@ -66,7 +66,10 @@ impl AuditRepository for Audit<'_> {
             }
         };
         // The hash is over the time as it will be read back.
-        let draft = AuditDraft { at: kept(draft.at), ..draft };
+        let draft = AuditDraft {
+            at: kept(draft.at),
+            ..draft
+        };
         let entry = AuditEntry::chain(draft, number, previous_hash);
         self.insert(&entry).await?;
         Ok(entry)
@@ -86,7 +89,10 @@ impl AuditRepository for Audit<'_> {
         .fetch_all(&mut *self.0)
         .await
         .map_err(failed("reading the audit log"))?;
-        let entries = rows.iter().map(entry_from).collect::<StorageResult<Vec<_>>>()?;
+        let entries = rows
+            .iter()
+            .map(entry_from)
+            .collect::<StorageResult<Vec<_>>>()?;
         Ok(Page::from_rows(entries, limit, |entry| entry.number))
     }
 

@@ -69,7 +69,10 @@ pub(super) async fn list(
         .fetch_all(readers)
         .await
         .map_err(failed("listing calls"))?;
-    let calls = rows.iter().map(summary_from).collect::<StorageResult<Vec<_>>>()?;
+    let calls = rows
+        .iter()
+        .map(summary_from)
+        .collect::<StorageResult<Vec<_>>>()?;
     Ok(Page::from_rows(calls, limit, |call| CallKey {
         started_at: call.started_at,
         id: call.id.clone(),
@@ -88,7 +91,8 @@ fn listing(filter: &CallFilter, before: Option<&CallKey>, limit: u32) -> QueryBu
          WHERE calls.number IN (",
     );
     // An index on what is rarer than an app is the better one; the plus keeps the one on apps out.
-    let has_rarer = filter.unit.is_some() || filter.session.is_some() || filter.experiment.is_some();
+    let has_rarer =
+        filter.unit.is_some() || filter.session.is_some() || filter.experiment.is_some();
     match filter.apps.as_slice() {
         [] => push_branch(&mut sql, filter, before, limit, |_| {}),
         apps if has_rarer || apps.len() > MOST_BRANCHES => {
@@ -112,7 +116,8 @@ fn listing(filter: &CallFilter, before: Option<&CallKey>, limit: u32) -> QueryBu
             }
         }
     }
-    sql.push(") ORDER BY calls.started_at DESC, calls.id DESC LIMIT ").push_bind(i64::from(limit));
+    sql.push(") ORDER BY calls.started_at DESC, calls.id DESC LIMIT ")
+        .push_bind(i64::from(limit));
     sql
 }
 
@@ -130,7 +135,9 @@ fn push_branch(
         let started_at = before.started_at.as_microsecond();
         sql.push(" AND calls.started_at <= ").push_bind(started_at);
         sql.push(" AND (calls.started_at < ").push_bind(started_at);
-        sql.push(" OR calls.id < ").push_bind(before.id.as_str()).push(")");
+        sql.push(" OR calls.id < ")
+            .push_bind(before.id.as_str())
+            .push(")");
     }
     sql.push(" ORDER BY calls.started_at DESC, calls.id DESC LIMIT ");
     sql.push_bind(i64::from(limit)).push(")");
@@ -138,12 +145,24 @@ fn push_branch(
 
 fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &CallFilter) {
     let texts = [
-        (" AND calls.environment = ", filter.environment.as_ref().map(|name| name.as_str())),
-        (" AND calls.experiment = ", filter.experiment.as_ref().map(|name| name.as_str())),
-        (" AND calls.arm = ", filter.arm.as_ref().map(|name| name.as_str())),
+        (
+            " AND calls.environment = ",
+            filter.environment.as_ref().map(|name| name.as_str()),
+        ),
+        (
+            " AND calls.experiment = ",
+            filter.experiment.as_ref().map(|name| name.as_str()),
+        ),
+        (
+            " AND calls.arm = ",
+            filter.arm.as_ref().map(|name| name.as_str()),
+        ),
         (" AND calls.unit = ", filter.unit.as_deref()),
         (" AND calls.session = ", filter.session.as_deref()),
-        (" AND calls.status = ", filter.status.map(|status| status.as_str())),
+        (
+            " AND calls.status = ",
+            filter.status.map(|status| status.as_str()),
+        ),
     ];
     for (condition, value) in texts {
         if let Some(value) = value {
@@ -160,10 +179,12 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &CallFilter) {
         }
     }
     if let Some(since) = filter.since {
-        sql.push(" AND calls.started_at >= ").push_bind(since.as_microsecond());
+        sql.push(" AND calls.started_at >= ")
+            .push_bind(since.as_microsecond());
     }
     if let Some(until) = filter.until {
-        sql.push(" AND calls.started_at < ").push_bind(until.as_microsecond());
+        sql.push(" AND calls.started_at < ")
+            .push_bind(until.as_microsecond());
     }
     match filter.feedback.as_deref() {
         None => {}
@@ -194,7 +215,8 @@ fn push_text(sql: &mut QueryBuilder<Sqlite>, text: &str) {
                AND (instr(lower(output), ",
     );
     sql.push_bind(sought.as_str());
-    sql.push(") > 0 OR (instr(lower(messages), ").push_bind(escaped);
+    sql.push(") > 0 OR (instr(lower(messages), ")
+        .push_bind(escaped);
     sql.push(
         ") > 0 AND EXISTS (
              SELECT 1 FROM json_tree(messages) AS member
@@ -290,7 +312,11 @@ mod tests {
 
     #[test]
     fn previews_end_between_characters() {
-        for (start, expected) in [("", ""), ("a\0b", "a\0b"), ("é".repeat(400).as_str(), &"é".repeat(200))] {
+        for (start, expected) in [
+            ("", ""),
+            ("a\0b", "a\0b"),
+            ("é".repeat(400).as_str(), &"é".repeat(200)),
+        ] {
             assert_eq!(preview(start.as_bytes()), expected);
         }
         assert_eq!(preview(&"ab€".as_bytes()[..4]), "ab");
@@ -300,7 +326,9 @@ mod tests {
     async fn a_filtered_page_is_read_from_an_index() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("flywheel.db");
-        let store = crate::SqliteStore::open(&path, crate::SqliteOptions::default()).await.unwrap();
+        let store = crate::SqliteStore::open(&path, crate::SqliteOptions::default())
+            .await
+            .unwrap();
         let app: AppName = "support".parse().unwrap();
         let other: AppName = "search".parse().unwrap();
         let of_app = CallFilter {
@@ -312,14 +340,40 @@ mod tests {
         for (filter, index) in [
             (CallFilter::default(), "calls_by_time"),
             (of_app.clone(), "calls_by_app (app=?"),
-            (CallFilter { apps: vec![app, other], ..CallFilter::default() }, "calls_by_app (app=?"),
-            (CallFilter { unit: Some("u".to_owned()), ..of_app.clone() }, "calls_by_unit (unit=?"),
-            (CallFilter { session: Some("s".to_owned()), ..of_app }, "calls_by_session (session=?"),
+            (
+                CallFilter {
+                    apps: vec![app, other],
+                    ..CallFilter::default()
+                },
+                "calls_by_app (app=?",
+            ),
+            (
+                CallFilter {
+                    unit: Some("u".to_owned()),
+                    ..of_app.clone()
+                },
+                "calls_by_unit (unit=?",
+            ),
+            (
+                CallFilter {
+                    session: Some("s".to_owned()),
+                    ..of_app
+                },
+                "calls_by_session (session=?",
+            ),
         ] {
-            let sql = format!("EXPLAIN QUERY PLAN {}", listing(&filter, None, 51).into_string());
-            let rows = query(sqlx::AssertSqlSafe(sql)).fetch_all(&store.readers).await.unwrap();
-            let plan: Vec<String> =
-                rows.iter().map(|row| sqlx::Row::get::<String, _>(row, "detail")).collect();
+            let sql = format!(
+                "EXPLAIN QUERY PLAN {}",
+                listing(&filter, None, 51).into_string()
+            );
+            let rows = query(sqlx::AssertSqlSafe(sql))
+                .fetch_all(&store.readers)
+                .await
+                .unwrap();
+            let plan: Vec<String> = rows
+                .iter()
+                .map(|row| sqlx::Row::get::<String, _>(row, "detail"))
+                .collect();
             assert!(plan.iter().any(|step| step.contains(index)), "{plan:#?}");
             assert!(
                 !plan.iter().any(|step| step == "SCAN calls"),

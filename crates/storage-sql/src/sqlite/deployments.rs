@@ -120,8 +120,18 @@ impl DeploymentRepository for Deployments<'_> {
         .bind(manifest.model_version.as_str())
         .bind(manifest.prompt_id.as_str())
         .bind(manifest.prompt_version.to_string())
-        .bind(manifest.retriever_index_version.as_ref().map(|version| version.as_str().to_owned()))
-        .bind(manifest.guards_version.as_ref().map(|version| version.as_str().to_owned()))
+        .bind(
+            manifest
+                .retriever_index_version
+                .as_ref()
+                .map(|version| version.as_str().to_owned()),
+        )
+        .bind(
+            manifest
+                .guards_version
+                .as_ref()
+                .map(|version| version.as_str().to_owned()),
+        )
         .bind(at.as_microsecond())
         .execute(&mut *self.0)
         .await
@@ -172,7 +182,11 @@ impl DeploymentRepository for Deployments<'_> {
         .bind(deployment.app.as_str())
         .bind(deployment.environment.as_str())
         .bind(deployment.manifest.to_string())
-        .bind(deployment.previous_manifest.map(|manifest| manifest.to_string()))
+        .bind(
+            deployment
+                .previous_manifest
+                .map(|manifest| manifest.to_string()),
+        )
         .bind(deployment.kind.as_str())
         .bind(&deployment.actor)
         .bind(&deployment.reason)

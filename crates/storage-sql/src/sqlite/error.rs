@@ -10,7 +10,9 @@ use flywheel_storage::StorageError;
 use sqlx::error::DatabaseError;
 
 /// Turns an error of the database into one of the store, saying what was being done.
-pub(super) fn failed(context: impl Into<Cow<'static, str>>) -> impl FnOnce(sqlx::Error) -> StorageError {
+pub(super) fn failed(
+    context: impl Into<Cow<'static, str>>,
+) -> impl FnOnce(sqlx::Error) -> StorageError {
     let context = context.into();
     move |error| {
         let reason = match &error {
@@ -26,16 +28,20 @@ pub(super) fn failed(context: impl Into<Cow<'static, str>>) -> impl FnOnce(sqlx:
                 context: format!("{context}: {reason}"),
                 source: Some(Box::new(error)),
             },
-            None => {
-                StorageError::Refused { context: context.into_owned(), source: Box::new(error) }
-            }
+            None => StorageError::Refused {
+                context: context.into_owned(),
+                source: Box::new(error),
+            },
         }
     }
 }
 
 /// A store that was closed.
 pub(super) fn closed() -> StorageError {
-    StorageError::Unavailable { context: "it is closed".to_owned(), source: None }
+    StorageError::Unavailable {
+        context: "it is closed".to_owned(),
+        source: None,
+    }
 }
 
 /// Whether another connection holds the lock.

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use flywheel_core::AppName;
 use flywheel_core::call::Call;
 use flywheel_core::feedback::Feedback;
+use flywheel_storage::StorageResult;
 use flywheel_storage::events::{
     Appended, CallFilter, CallKey, CallSummary, EventStore, NewEvent, PruneBound, SummaryFilter,
     SummaryKey, SummaryRow,
 };
 use flywheel_storage::page::{Page, PageRequest};
-use flywheel_storage::StorageResult;
 
 use super::{SqliteStore, append, calls, feedback, prune, summary};
 

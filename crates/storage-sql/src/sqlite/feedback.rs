@@ -31,7 +31,9 @@ fn feedback_from(row: &SqliteRow) -> StorageResult<Feedback> {
 
 fn body_from(fields: &Fields<'_>) -> StorageResult<FeedbackBody> {
     Ok(match fields.text("kind")?.as_str() {
-        "thumbs" => FeedbackBody::Thumbs { value: fields.number("value")? != 0.0 },
+        "thumbs" => FeedbackBody::Thumbs {
+            value: fields.number("value")? != 0.0,
+        },
         "rating" => FeedbackBody::Rating {
             value: fields.number("value")?,
             scale: RatingScale {
@@ -39,8 +41,12 @@ fn body_from(fields: &Fields<'_>) -> StorageResult<FeedbackBody> {
                 max: fields.number("scale_max")?,
             },
         },
-        "comment" => FeedbackBody::Comment { text: fields.text("text")? },
-        "correction" => FeedbackBody::Correction { text: fields.text("text")? },
+        "comment" => FeedbackBody::Comment {
+            text: fields.text("text")?,
+        },
+        "correction" => FeedbackBody::Correction {
+            text: fields.text("text")?,
+        },
         "outcome" => FeedbackBody::Outcome {
             name: fields.text("name")?,
             value: fields.number("value")?,

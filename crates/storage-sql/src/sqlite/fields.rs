@@ -37,7 +37,9 @@ impl<'r> Fields<'r> {
     where
         T: Decode<'r, Sqlite> + Type<Sqlite>,
     {
-        self.row.try_get(column).map_err(|error| self.inconsistent(column, Some(error.into())))
+        self.row
+            .try_get(column)
+            .map_err(|error| self.inconsistent(column, Some(error.into())))
     }
 
     /// A text.
@@ -84,7 +86,9 @@ impl<'r> Fields<'r> {
     /// A moment that may be absent.
     pub(super) fn optional_time(&self, column: &'static str) -> StorageResult<Option<Timestamp>> {
         let microseconds: Option<i64> = self.raw(column)?;
-        microseconds.map(|microseconds| self.moment(column, microseconds)).transpose()
+        microseconds
+            .map(|microseconds| self.moment(column, microseconds))
+            .transpose()
     }
 
     fn moment(&self, column: &'static str, microseconds: i64) -> StorageResult<Timestamp> {
@@ -116,7 +120,8 @@ impl<'r> Fields<'r> {
         T: FromStr,
         T::Err: Error + Send + Sync + 'static,
     {
-        text.parse().map_err(|error: T::Err| self.inconsistent(column, Some(error.into())))
+        text.parse()
+            .map_err(|error: T::Err| self.inconsistent(column, Some(error.into())))
     }
 
     /// One of the values of an enumeration, as records spell it.
@@ -150,7 +155,9 @@ impl<'r> Fields<'r> {
         column: &'static str,
     ) -> StorageResult<Option<ContentHash>> {
         let bytes: Option<&[u8]> = self.raw(column)?;
-        bytes.map(|bytes| self.parse(column, &hexadecimal(bytes))).transpose()
+        bytes
+            .map(|bytes| self.parse(column, &hexadecimal(bytes)))
+            .transpose()
     }
 
     /// The error for a column that cannot be read.
@@ -164,16 +171,23 @@ impl<'r> Fields<'r> {
             .iter()
             .map(|column| self.row.try_get_unchecked(*column).unwrap_or_default())
             .collect();
-        StorageError::Inconsistent { table: self.table, column, row: key.join("/"), source }
+        StorageError::Inconsistent {
+            table: self.table,
+            column,
+            row: key.join("/"),
+            source,
+        }
     }
 }
 
 /// Bytes as lower-case hexadecimal digits.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// A document as it is kept.
@@ -190,7 +204,10 @@ pub(super) fn spelling<T: Serialize>(value: &T) -> StorageResult<String> {
 }
 
 fn unwritable(error: serde_json::Error) -> StorageError {
-    StorageError::Refused { context: "writing a document".to_owned(), source: Box::new(error) }
+    StorageError::Refused {
+        context: "writing a document".to_owned(),
+        source: Box::new(error),
+    }
 }
 
 /// The moment as it is kept: finer parts are lost, so they are dropped before anything is hashed or answered.

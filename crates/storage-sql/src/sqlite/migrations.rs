@@ -10,7 +10,11 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Brings the schema up to date, or refuses one that is newer than this release.
 pub(super) async fn run(connection: &mut SqliteConnection) -> StorageResult<()> {
-    let known = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let known = MIGRATOR
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
     let found = version(connection).await?;
     if found > known {
         return Err(StorageError::NewerSchema { found, known });
@@ -20,18 +24,26 @@ pub(super) async fn run(connection: &mut SqliteConnection) -> StorageResult<()> 
     }
     // The lock keeps a second process that starts at the same time from migrating too. Each migration is a savepoint
     // in this transaction, so either all of them take effect or none.
-    let mut transaction =
-        connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed("locking the schema"))?;
-    MIGRATOR.run(&mut *transaction).await.map_err(|error| match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            failed("migrating the schema")(error)
-        }
-        other => StorageError::Refused {
-            context: "migrating the schema".to_owned(),
-            source: Box::new(other),
-        },
-    })?;
-    transaction.commit().await.map_err(failed("migrating the schema"))
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed("locking the schema"))?;
+    MIGRATOR
+        .run(&mut *transaction)
+        .await
+        .map_err(|error| match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                failed("migrating the schema")(error)
+            }
+            other => StorageError::Refused {
+                context: "migrating the schema".to_owned(),
+                source: Box::new(other),
+            },
+        })?;
+    transaction
+        .commit()
+        .await
+        .map_err(failed("migrating the schema"))
 }
 
 /// The newest migration that was applied; 0 in a fresh file.

@@ -77,7 +77,10 @@ impl Prompts<'_> {
         prompt: &PromptName,
         row: Option<SqliteRow>,
     ) -> StorageResult<Option<PromptVersion>> {
-        Ok(self.versions(prompt, row.into_iter().collect()).await?.pop())
+        Ok(self
+            .versions(prompt, row.into_iter().collect())
+            .await?
+            .pop())
     }
 
     async fn labels(
@@ -97,7 +100,10 @@ impl Prompts<'_> {
         let mut labels: HashMap<_, Vec<_>> = HashMap::new();
         for row in &rows {
             let fields = Fields::new(row, "prompt_labels", &["prompt", "label"]);
-            labels.entry(fields.parsed("version")?).or_default().push(fields.parsed("label")?);
+            labels
+                .entry(fields.parsed("version")?)
+                .or_default()
+                .push(fields.parsed("label")?);
         }
         Ok(labels)
     }
@@ -140,11 +146,17 @@ impl PromptRepository for Prompts<'_> {
     async fn register(&mut self, version: NewPromptVersion) -> StorageResult<Registered> {
         let id = version.content.id();
         if let Some(version) = self.get(&version.prompt, &id).await? {
-            return Ok(Registered { version, created: false });
+            return Ok(Registered {
+                version,
+                created: false,
+            });
         }
         self.insert(&version, &id).await?;
         match self.get(&version.prompt, &id).await? {
-            Some(version) => Ok(Registered { version, created: true }),
+            Some(version) => Ok(Registered {
+                version,
+                created: true,
+            }),
             None => Err(StorageError::Inconsistent {
                 table: "prompt_versions",
                 column: "version",

@@ -28,8 +28,14 @@ pub(super) struct Snapshot(PoolConnection<Sqlite>);
 
 impl Snapshot {
     pub(super) async fn take(readers: &SqlitePool) -> StorageResult<Self> {
-        let mut connection = readers.acquire().await.map_err(failed("beginning to read"))?;
-        query("BEGIN").execute(&mut *connection).await.map_err(failed("beginning to read"))?;
+        let mut connection = readers
+            .acquire()
+            .await
+            .map_err(failed("beginning to read"))?;
+        query("BEGIN")
+            .execute(&mut *connection)
+            .await
+            .map_err(failed("beginning to read"))?;
         // The moment is that of the first statement that reads.
         query("SELECT revision FROM state_revision")
             .execute(&mut *connection)

@@ -65,7 +65,9 @@ fn key_column(by: SummaryKey) -> &'static str {
 }
 
 fn push_matching(sql: &mut QueryBuilder<Sqlite>, filter: &SummaryFilter, by: SummaryKey) {
-    sql.push(" FROM calls WHERE ").push(key_column(by)).push(" IS NOT NULL");
+    sql.push(" FROM calls WHERE ")
+        .push(key_column(by))
+        .push(" IS NOT NULL");
     if by == SummaryKey::Arm {
         sql.push(" AND experiment IS NOT NULL");
     }
@@ -81,16 +83,20 @@ fn push_matching(sql: &mut QueryBuilder<Sqlite>, filter: &SummaryFilter, by: Sum
         sql.push(")");
     }
     if let Some(environment) = &filter.environment {
-        sql.push(" AND environment = ").push_bind(environment.as_str());
+        sql.push(" AND environment = ")
+            .push_bind(environment.as_str());
     }
     if let Some(experiment) = &filter.experiment {
-        sql.push(" AND experiment = ").push_bind(experiment.as_str());
+        sql.push(" AND experiment = ")
+            .push_bind(experiment.as_str());
     }
     if let Some(since) = filter.since {
-        sql.push(" AND started_at >= ").push_bind(since.as_microsecond());
+        sql.push(" AND started_at >= ")
+            .push_bind(since.as_microsecond());
     }
     if let Some(until) = filter.until {
-        sql.push(" AND started_at < ").push_bind(until.as_microsecond());
+        sql.push(" AND started_at < ")
+            .push_bind(until.as_microsecond());
     }
 }
 
@@ -159,8 +165,11 @@ fn calls_from(row: &SqliteRow) -> StorageResult<SummaryRow> {
         provider_errors: fields.count("provider_errors")?,
         latency_us_sum: u64::try_from(latency).unwrap_or(u64::MAX),
         calls_with_cost: fields.count("calls_with_cost")?,
-        cost_nano_usd_sum: i64::try_from(cost)
-            .unwrap_or(if cost < 0 { i64::MIN } else { i64::MAX }),
+        cost_nano_usd_sum: i64::try_from(cost).unwrap_or(if cost < 0 {
+            i64::MIN
+        } else {
+            i64::MAX
+        }),
         series: Vec::new(),
     })
 }

@@ -26,7 +26,12 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
-        Self { options, connection, is_unfinished: false, is_closed: false }
+        Self {
+            options,
+            connection,
+            is_unfinished: false,
+            is_closed: false,
+        }
     }
 
     async fn begin(&mut self) -> StorageResult<()> {
@@ -45,7 +50,11 @@ impl Writer {
             return Err(failed("beginning to write")(error));
         }
         // The connection is not what it should be; a new one starts clean.
-        self.connection = self.options.connect().await.map_err(failed("beginning to write"))?;
+        self.connection = self
+            .options
+            .connect()
+            .await
+            .map_err(failed("beginning to write"))?;
         query("BEGIN IMMEDIATE")
             .execute(&mut self.connection)
             .await
@@ -90,7 +99,10 @@ impl WriteTransaction {
 
     /// Commits and hands the connection on for work outside the transaction; nobody else writes until it is dropped.
     pub(super) async fn commit(mut self) -> StorageResult<Self> {
-        query("COMMIT").execute(self.connection()).await.map_err(failed("committing"))?;
+        query("COMMIT")
+            .execute(self.connection())
+            .await
+            .map_err(failed("committing"))?;
         self.writer.is_unfinished = false;
         Ok(self)
     }

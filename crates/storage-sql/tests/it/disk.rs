@@ -23,10 +23,16 @@ fn large(number: i64) -> Call {
 async fn what_was_acknowledged_survives_a_kill() {
     for durability in [Durability::Process, Durability::Disk] {
         let folder = tempfile::tempdir().unwrap();
-        let options = SqliteOptions { durability, ..SqliteOptions::default() };
+        let options = SqliteOptions {
+            durability,
+            ..SqliteOptions::default()
+        };
         let path = folder.path().join("flywheel.db");
         let store = SqliteStore::open(&path, options).await.unwrap();
-        store.append(&call_events((0..50).map(large))).await.unwrap();
+        store
+            .append(&call_events((0..50).map(large)))
+            .await
+            .unwrap();
         registered(&store, "summary", "one").await;
         let mut unfinished = store.begin().await.unwrap();
         let new = flywheel_storage::conformance::samples::new_version("summary", "unfinished");
@@ -42,7 +48,10 @@ async fn what_was_acknowledged_survives_a_kill() {
         }
         let reopened = open_in(&after).await;
         for number in 0..50 {
-            assert_eq!(reopened.get_call(&large(number).id).await.unwrap(), Some(large(number)));
+            assert_eq!(
+                reopened.get_call(&large(number).id).await.unwrap(),
+                Some(large(number))
+            );
         }
         assert_eq!(registered(&reopened, "summary", "two").await.ordinal, 2);
     }
@@ -51,9 +60,13 @@ async fn what_was_acknowledged_survives_a_kill() {
 #[tokio::test]
 async fn a_full_disk_is_told_and_overcome() {
     let folder = tempfile::tempdir().unwrap();
-    let options =
-        SqliteOptions { largest_file_bytes: Some(2 << 20), ..SqliteOptions::default() };
-    let store = SqliteStore::open(&folder.path().join("flywheel.db"), options).await.unwrap();
+    let options = SqliteOptions {
+        largest_file_bytes: Some(2 << 20),
+        ..SqliteOptions::default()
+    };
+    let store = SqliteStore::open(&folder.path().join("flywheel.db"), options)
+        .await
+        .unwrap();
     let mut stored = 0;
     let error = loop {
         let group = call_events((stored..stored + 10).map(large));
@@ -69,8 +82,20 @@ async fn a_full_disk_is_told_and_overcome() {
 
     // None of the group that failed is there, and everything before it is.
     assert_eq!(store.get_call(&large(stored).id).await.unwrap(), None);
-    assert!(store.get_call(&large(stored - 1).id).await.unwrap().is_some());
-    assert!(store.prune(PruneBound::Before(at(stored / 2))).await.unwrap() > 0);
+    assert!(
+        store
+            .get_call(&large(stored - 1).id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        store
+            .prune(PruneBound::Before(at(stored / 2)))
+            .await
+            .unwrap()
+            > 0
+    );
     let again = store.append(&call_events([large(stored)])).await.unwrap();
     assert_eq!(again, [Appended::Stored]);
     registered(&store, "summary", "one").await;
@@ -80,11 +105,16 @@ async fn a_full_disk_is_told_and_overcome() {
 #[tokio::test]
 async fn removed_events_give_space_back() {
     let (store, folder) = open().await;
-    store.append(&call_events((0..1000).map(large))).await.unwrap();
+    store
+        .append(&call_events((0..1000).map(large)))
+        .await
+        .unwrap();
     while store.prune(PruneBound::Before(at(2000))).await.unwrap() > 0 {}
     store.prune(PruneBound::Before(at(2000))).await.unwrap();
     store.close().await.unwrap();
-    let size = std::fs::metadata(folder.path().join("flywheel.db")).unwrap().len();
+    let size = std::fs::metadata(folder.path().join("flywheel.db"))
+        .unwrap()
+        .len();
     assert!(size < 2_000_000, "{size} bytes are still taken");
 }
 
@@ -92,16 +122,36 @@ async fn removed_events_give_space_back() {
 async fn a_lock_held_elsewhere_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flywheel.db");
-    let options =
-        SqliteOptions { busy_timeout: Duration::from_millis(20), ..SqliteOptions::default() };
+    let options = SqliteOptions {
+        busy_timeout: Duration::from_millis(20),
+        ..SqliteOptions::default()
+    };
     let store = SqliteStore::open(&path, options).await.unwrap();
-    let mut other = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let mut other = SqliteConnectOptions::new()
+        .filename(&path)
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
     let error = store.append(&call_events([large(1)])).await.unwrap_err();
-    assert!(error.to_string().ends_with("another process holds the lock"), "{error}");
-    assert!(matches!(store.live_bytes().await, Err(StorageError::Unavailable { .. })));
+    assert!(
+        error
+            .to_string()
+            .ends_with("another process holds the lock"),
+        "{error}"
+    );
+    assert!(matches!(
+        store.live_bytes().await,
+        Err(StorageError::Unavailable { .. })
+    ));
     sqlx::query("COMMIT").execute(&mut other).await.unwrap();
-    assert_eq!(store.append(&call_events([large(1)])).await.unwrap(), [Appended::Stored]);
+    assert_eq!(
+        store.append(&call_events([large(1)])).await.unwrap(),
+        [Appended::Stored]
+    );
 }
 
 #[tokio::test]
@@ -109,7 +159,10 @@ async fn a_folder_without_permission_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a file, not a folder");
     std::fs::write(&file, "").unwrap();
-    let mut paths = vec![file.join("flywheel.db"), folder.path().join("missing/flywheel.db")];
+    let mut paths = vec![
+        file.join("flywheel.db"),
+        folder.path().join("missing/flywheel.db"),
+    ];
 
     // Where permissions hold (they do not for root), a folder that may only be read is told too.
     let read_only = folder.path().join("read-only");
@@ -121,9 +174,14 @@ async fn a_folder_without_permission_is_told() {
         paths.push(read_only.join("flywheel.db"));
     }
     for path in paths {
-        let error = SqliteStore::open(&path, SqliteOptions::default()).await.unwrap_err();
+        let error = SqliteStore::open(&path, SqliteOptions::default())
+            .await
+            .unwrap_err();
         assert!(matches!(error, StorageError::Unavailable { .. }), "{error}");
-        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        assert!(
+            error.to_string().contains(&path.display().to_string()),
+            "{error}"
+        );
     }
 }
 
@@ -131,9 +189,18 @@ async fn a_folder_without_permission_is_told() {
 async fn a_file_of_another_kind_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flywheel.db");
-    std::fs::write(&path, "certainly not a database, but long enough to look at".repeat(100)).unwrap();
-    let error = SqliteStore::open(&path, SqliteOptions::default()).await.unwrap_err();
-    assert!(error.to_string().ends_with("the file is not a database"), "{error}");
+    std::fs::write(
+        &path,
+        "certainly not a database, but long enough to look at".repeat(100),
+    )
+    .unwrap();
+    let error = SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().ends_with("the file is not a database"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -142,10 +209,17 @@ async fn a_write_that_is_given_up_is_undone() {
     for round in 0..20_i64 {
         let group = call_events((round * 100..round * 100 + 100).map(large));
         let append = store.append(&group);
-        let _ = tokio::time::timeout(Duration::from_micros(200 * round.unsigned_abs()), append).await;
+        let _ =
+            tokio::time::timeout(Duration::from_micros(200 * round.unsigned_abs()), append).await;
         let again = store.append(&group).await.unwrap();
-        let stored = again.iter().filter(|answer| **answer == Appended::Stored).count();
-        assert!([0, 100].contains(&stored), "{stored} of a group that is whole or not there");
+        let stored = again
+            .iter()
+            .filter(|answer| **answer == Appended::Stored)
+            .count();
+        assert!(
+            [0, 100].contains(&stored),
+            "{stored} of a group that is whole or not there"
+        );
         assert!(store.get_call(&group_id(round)).await.unwrap().is_some());
     }
     assert!(store.begin().await.unwrap().commit().await.is_ok());

@@ -13,7 +13,9 @@ async fn open() -> (SqliteStore, TempDir) {
 
 async fn open_in(folder: &TempDir) -> SqliteStore {
     let path = folder.path().join("flywheel.db");
-    SqliteStore::open(&path, SqliteOptions::default()).await.unwrap()
+    SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .unwrap()
 }
 
 mod state {

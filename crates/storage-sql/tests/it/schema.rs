@@ -14,7 +14,11 @@ use crate::{open, open_in};
 
 async fn raw(folder: &Path) -> SqliteConnection {
     let path = folder.join("flywheel.db");
-    SqliteConnectOptions::new().filename(path).connect().await.unwrap()
+    SqliteConnectOptions::new()
+        .filename(path)
+        .connect()
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -22,8 +26,14 @@ async fn a_file_opens_again_and_twice() {
     let (store, folder) = open().await;
     let version = registered(&store, "summary", "one").await;
     store.close().await.unwrap();
-    assert!(matches!(store.begin().await, Err(StorageError::Unavailable { .. })));
-    assert!(matches!(store.read().await, Err(StorageError::Unavailable { .. })));
+    assert!(matches!(
+        store.begin().await,
+        Err(StorageError::Unavailable { .. })
+    ));
+    assert!(matches!(
+        store.read().await,
+        Err(StorageError::Unavailable { .. })
+    ));
 
     let first = open_in(&folder).await;
     let second = open_in(&folder).await;
@@ -56,16 +66,33 @@ async fn a_newer_schema_is_refused() {
     .await
     .unwrap();
     let path = folder.path().join("flywheel.db");
-    let error = SqliteStore::open(&path, SqliteOptions::default()).await.unwrap_err();
-    assert!(matches!(error, StorageError::NewerSchema { found: 9999, known: 1 }), "{error}");
+    let error = SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StorageError::NewerSchema {
+                found: 9999,
+                known: 1
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn space_can_be_given_back_and_writes_survive_the_process() {
     let (_store, folder) = open().await;
     let mut connection = raw(folder.path()).await;
-    for (pragma, expected) in [("auto_vacuum", "2"), ("journal_mode", "wal"), ("page_size", "4096")] {
-        let sql = AssertSqlSafe(format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}"));
+    for (pragma, expected) in [
+        ("auto_vacuum", "2"),
+        ("journal_mode", "wal"),
+        ("page_size", "4096"),
+    ] {
+        let sql = AssertSqlSafe(format!(
+            "SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}"
+        ));
         let value: String = query_scalar(sql).fetch_one(&mut connection).await.unwrap();
         assert_eq!(value, expected, "{pragma}");
     }
@@ -75,9 +102,17 @@ async fn space_can_be_given_back_and_writes_survive_the_process() {
 async fn history_cannot_be_rewritten() {
     let (store, folder) = open().await;
     let mut transaction = store.begin().await.unwrap();
-    let version = transaction.prompts().register(new_version("summary", "one")).await.unwrap();
+    let version = transaction
+        .prompts()
+        .register(new_version("summary", "one"))
+        .await
+        .unwrap();
     let manifest = manifest("summary", version.version.version);
-    transaction.deployments().put_manifest(&manifest, at(0)).await.unwrap();
+    transaction
+        .deployments()
+        .put_manifest(&manifest, at(0))
+        .await
+        .unwrap();
     let deployment = new_deployment("support", "production", manifest.id());
     transaction.deployments().append(deployment).await.unwrap();
     let draft = flywheel_core::audit::AuditDraft {
@@ -97,8 +132,14 @@ async fn history_cannot_be_rewritten() {
         ("deployments", "manifest"),
         ("audit_log", "actor"),
     ] {
-        for sql in [format!("UPDATE {table} SET {column} = 'x'"), format!("DELETE FROM {table}")] {
-            let error = query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap_err();
+        for sql in [
+            format!("UPDATE {table} SET {column} = 'x'"),
+            format!("DELETE FROM {table}"),
+        ] {
+            let error = query(AssertSqlSafe(sql))
+                .execute(&mut connection)
+                .await
+                .unwrap_err();
             assert!(error.to_string().contains("append-only"), "{error}");
         }
     }
@@ -112,6 +153,14 @@ async fn what_cannot_be_read_is_named() {
         .await
         .unwrap();
     let mut session = store.read().await.unwrap();
-    let error = session.deployments().list_apps().await.unwrap_err().to_string();
-    assert!(error.ends_with("table `apps`, column `settings`, row `support`"), "{error}");
+    let error = session
+        .deployments()
+        .list_apps()
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("table `apps`, column `settings`, row `support`"),
+        "{error}"
+    );
 }

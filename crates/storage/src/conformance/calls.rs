@@ -7,7 +7,9 @@ use flywheel_core::{AppName, ContentHash};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::samples::{at, bare_call, call, call_events, feedback, feedback_events, full_call, name, thumbs};
+use super::samples::{
+    at, bare_call, call, call_events, feedback, feedback_events, full_call, name, thumbs,
+};
 use crate::events::{Appended, CallFilter, CallKey};
 use crate::page::PageRequest;
 use crate::{EventStore, NewEvent};
@@ -19,7 +21,12 @@ pub async fn calls_read_back_as_written(store: &dyn EventStore) {
     nulls.content.tool_calls = Some(Value::Null);
     nulls.facts.unit = Some(String::new());
     nulls.content.output = Some(String::new());
-    let mut calls = vec![bare_call("bare", at(0)), full_call("full\0é", at(1)), huge, nulls];
+    let mut calls = vec![
+        bare_call("bare", at(0)),
+        full_call("full\0é", at(1)),
+        huge,
+        nulls,
+    ];
     for status in CallStatus::ALL {
         let mut call = call(status.as_str(), "support", at(4));
         call.facts.status = status;
@@ -36,11 +43,18 @@ pub async fn calls_read_back_as_written(store: &dyn EventStore) {
 }
 
 pub async fn append_is_idempotent(store: &dyn EventStore) {
-    let calls: Vec<Call> =
-        (0..150).map(|number| call(&format!("c{number}"), "support", at(number))).collect();
+    let calls: Vec<Call> = (0..150)
+        .map(|number| call(&format!("c{number}"), "support", at(number)))
+        .collect();
     let group = call_events(calls.clone());
-    assert_eq!(store.append(&group).await.unwrap(), vec![Appended::Stored; 150]);
-    assert_eq!(store.append(&group).await.unwrap(), vec![Appended::Duplicate; 150]);
+    assert_eq!(
+        store.append(&group).await.unwrap(),
+        vec![Appended::Stored; 150]
+    );
+    assert_eq!(
+        store.append(&group).await.unwrap(),
+        vec![Appended::Duplicate; 150]
+    );
 
     // Some that are known, some that are new, some new ones twice; the first of those is kept.
     let mut mixed = Vec::new();
@@ -48,7 +62,11 @@ pub async fn append_is_idempotent(store: &dyn EventStore) {
     for number in 100..260 {
         let mut event = call(&format!("c{number}"), "support", at(number));
         mixed.push(event.clone());
-        expected.push(if number < 150 { Appended::Duplicate } else { Appended::Stored });
+        expected.push(if number < 150 {
+            Appended::Duplicate
+        } else {
+            Appended::Stored
+        });
         event.content.output = Some("something else".to_owned());
         if number % 3 == 0 {
             mixed.push(event);
@@ -56,7 +74,10 @@ pub async fn append_is_idempotent(store: &dyn EventStore) {
         }
     }
     let mut events = call_events(mixed);
-    events.insert(7, NewEvent::Feedback(Box::new(feedback("f", "c1", thumbs(true), at(0)))));
+    events.insert(
+        7,
+        NewEvent::Feedback(Box::new(feedback("f", "c1", thumbs(true), at(0)))),
+    );
     expected.insert(7, Appended::Stored);
     assert_eq!(store.append(&events).await.unwrap(), expected);
     for number in 0..260 {
@@ -73,15 +94,25 @@ pub async fn concurrent_appends_are_all_kept(store: &dyn EventStore) {
             let ids = (0..20).map(|number| (task / 2) * 1000 + group * 20 + number);
             let calls = ids.map(|id| call(&format!("c{id}"), "support", at(id)));
             let answer = store.append(&call_events(calls)).await.unwrap();
-            stored += answer.iter().filter(|answer| **answer == Appended::Stored).count();
+            stored += answer
+                .iter()
+                .filter(|answer| **answer == Appended::Stored)
+                .count();
         }
         stored
     }))
     .await;
-    assert_eq!(answers.iter().sum::<usize>(), 4 * 200, "each is stored once");
+    assert_eq!(
+        answers.iter().sum::<usize>(),
+        4 * 200,
+        "each is stored once"
+    );
     for task in 0..4 {
         for id in (task * 1000)..(task * 1000 + 200) {
-            assert!(store.get_call(&format!("c{id}")).await.unwrap().is_some(), "c{id}");
+            assert!(
+                store.get_call(&format!("c{id}")).await.unwrap().is_some(),
+                "c{id}"
+            );
         }
     }
 }
@@ -95,8 +126,14 @@ pub async fn repeated_key_finds_the_first_call(store: &dyn EventStore) {
     let calls = [keyed("1", "a", 9), keyed("2", "a", 1), keyed("3", "b", 5)];
     store.append(&call_events(calls.clone())).await.unwrap();
     let (a, b, c): (AppName, AppName, AppName) = (name("a"), name("b"), name("c"));
-    assert_eq!(store.find_idempotent(&a, "key").await.unwrap().as_ref(), Some(&calls[0]));
-    assert_eq!(store.find_idempotent(&b, "key").await.unwrap().as_ref(), Some(&calls[2]));
+    assert_eq!(
+        store.find_idempotent(&a, "key").await.unwrap().as_ref(),
+        Some(&calls[0])
+    );
+    assert_eq!(
+        store.find_idempotent(&b, "key").await.unwrap().as_ref(),
+        Some(&calls[2])
+    );
     assert_eq!(store.find_idempotent(&c, "key").await.unwrap(), None);
     assert_eq!(store.find_idempotent(&a, "").await.unwrap(), None);
 }
@@ -105,7 +142,10 @@ async fn all_ids(store: &dyn EventStore, filter: &CallFilter, limit: u32) -> Vec
     let mut before = None;
     let mut ids = Vec::new();
     loop {
-        let page = store.list_calls(filter, PageRequest { limit, before }).await.unwrap();
+        let page = store
+            .list_calls(filter, PageRequest { limit, before })
+            .await
+            .unwrap();
         assert!(page.items.len() <= limit as usize);
         ids.extend(page.items.into_iter().map(|call| call.id));
         match page.next {
@@ -129,25 +169,63 @@ pub async fn keyset_pages_neither_repeat_nor_skip(store: &dyn EventStore) {
     for apps in [vec![], vec![name("even")], both] {
         let is_asked =
             |call: &&Call| apps.is_empty() || call.facts.app.iter().any(|app| apps.contains(app));
-        let expected: Vec<String> =
-            calls.iter().filter(is_asked).map(|call| call.id.clone()).collect();
-        let filter = CallFilter { apps: apps.clone(), ..CallFilter::default() };
+        let expected: Vec<String> = calls
+            .iter()
+            .filter(is_asked)
+            .map(|call| call.id.clone())
+            .collect();
+        let filter = CallFilter {
+            apps: apps.clone(),
+            ..CallFilter::default()
+        };
         for limit in [1, 7, 97, 1000] {
-            assert_eq!(all_ids(store, &filter, limit).await, expected, "limit {limit}");
+            assert_eq!(
+                all_ids(store, &filter, limit).await,
+                expected,
+                "limit {limit}"
+            );
         }
     }
     // What arrives meanwhile disturbs nothing.
     let all = CallFilter::default();
-    let first = store.list_calls(&all, PageRequest::first(50)).await.unwrap();
+    let first = store
+        .list_calls(&all, PageRequest::first(50))
+        .await
+        .unwrap();
     let newer = call_events([call("new", "even", at(1000))]);
     store.append(&newer).await.unwrap();
-    let second = store.list_calls(&all, PageRequest { limit: 50, before: first.next }).await.unwrap();
-    let ids: BTreeSet<&str> =
-        first.items.iter().chain(&second.items).map(|call| call.id.as_str()).collect();
+    let second = store
+        .list_calls(
+            &all,
+            PageRequest {
+                limit: 50,
+                before: first.next,
+            },
+        )
+        .await
+        .unwrap();
+    let ids: BTreeSet<&str> = first
+        .items
+        .iter()
+        .chain(&second.items)
+        .map(|call| call.id.as_str())
+        .collect();
     assert_eq!(ids.len(), 97);
     assert!(!ids.contains("new"));
-    let oldest = CallKey { started_at: at(-1), id: String::new() };
-    let none = store.list_calls(&all, PageRequest { limit: 5, before: Some(oldest) }).await.unwrap();
+    let oldest = CallKey {
+        started_at: at(-1),
+        id: String::new(),
+    };
+    let none = store
+        .list_calls(
+            &all,
+            PageRequest {
+                limit: 5,
+                before: Some(oldest),
+            },
+        )
+        .await
+        .unwrap();
     assert_eq!((none.items.len(), none.next), (0, None));
 }
 
@@ -166,7 +244,11 @@ pub async fn every_filter_holds(store: &dyn EventStore) {
         facts.arm = Some(name(pick(2)));
         facts.unit = Some(pick(0).to_owned());
         facts.session = Some(pick(1).to_owned());
-        facts.status = if number < 4 { CallStatus::Ok } else { CallStatus::ProviderError };
+        facts.status = if number < 4 {
+            CallStatus::Ok
+        } else {
+            CallStatus::ProviderError
+        };
         calls.push(call);
     }
     calls.push(bare_call("bare", at(100)));
@@ -174,19 +256,97 @@ pub async fn every_filter_holds(store: &dyn EventStore) {
     let none = CallFilter::default();
     let y = ContentHash::of_bytes(b"y");
     for (filter, expected) in [
-        (CallFilter { apps: vec![name("y")], ..none.clone() }, "c7 c5 c3 c1"),
-        (CallFilter { apps: vec![name("y"), name("z")], ..none.clone() }, "c7 c5 c3 c1"),
-        (CallFilter { apps: vec![name("z")], ..none.clone() }, ""),
-        (CallFilter { environment: Some(name("y")), ..none.clone() }, "c7 c6 c3 c2"),
-        (CallFilter { manifest: Some(y), ..none.clone() }, "c7 c6 c5 c4"),
-        (CallFilter { prompt_version: Some(y), ..none.clone() }, "c7 c5 c3 c1"),
-        (CallFilter { experiment: Some(name("y")), ..none.clone() }, "c7 c6 c3 c2"),
-        (CallFilter { arm: Some(name("y")), ..none.clone() }, "c7 c6 c5 c4"),
-        (CallFilter { unit: Some("y".to_owned()), ..none.clone() }, "c7 c5 c3 c1"),
-        (CallFilter { session: Some("y".to_owned()), ..none.clone() }, "c7 c6 c3 c2"),
-        (CallFilter { status: Some(CallStatus::ProviderError), ..none.clone() }, "c7 c6 c5 c4"),
-        (CallFilter { since: Some(at(6)), ..none.clone() }, "bare c7 c6"),
-        (CallFilter { until: Some(at(2)), ..none.clone() }, "c1 c0"),
+        (
+            CallFilter {
+                apps: vec![name("y")],
+                ..none.clone()
+            },
+            "c7 c5 c3 c1",
+        ),
+        (
+            CallFilter {
+                apps: vec![name("y"), name("z")],
+                ..none.clone()
+            },
+            "c7 c5 c3 c1",
+        ),
+        (
+            CallFilter {
+                apps: vec![name("z")],
+                ..none.clone()
+            },
+            "",
+        ),
+        (
+            CallFilter {
+                environment: Some(name("y")),
+                ..none.clone()
+            },
+            "c7 c6 c3 c2",
+        ),
+        (
+            CallFilter {
+                manifest: Some(y),
+                ..none.clone()
+            },
+            "c7 c6 c5 c4",
+        ),
+        (
+            CallFilter {
+                prompt_version: Some(y),
+                ..none.clone()
+            },
+            "c7 c5 c3 c1",
+        ),
+        (
+            CallFilter {
+                experiment: Some(name("y")),
+                ..none.clone()
+            },
+            "c7 c6 c3 c2",
+        ),
+        (
+            CallFilter {
+                arm: Some(name("y")),
+                ..none.clone()
+            },
+            "c7 c6 c5 c4",
+        ),
+        (
+            CallFilter {
+                unit: Some("y".to_owned()),
+                ..none.clone()
+            },
+            "c7 c5 c3 c1",
+        ),
+        (
+            CallFilter {
+                session: Some("y".to_owned()),
+                ..none.clone()
+            },
+            "c7 c6 c3 c2",
+        ),
+        (
+            CallFilter {
+                status: Some(CallStatus::ProviderError),
+                ..none.clone()
+            },
+            "c7 c6 c5 c4",
+        ),
+        (
+            CallFilter {
+                since: Some(at(6)),
+                ..none.clone()
+            },
+            "bare c7 c6",
+        ),
+        (
+            CallFilter {
+                until: Some(at(2)),
+                ..none.clone()
+            },
+            "c1 c0",
+        ),
         (
             CallFilter {
                 apps: vec![name("x"), name("y")],
@@ -201,7 +361,11 @@ pub async fn every_filter_holds(store: &dyn EventStore) {
             "c1",
         ),
     ] {
-        assert_eq!(all_ids(store, &filter, 3).await.join(" "), expected, "{filter:?}");
+        assert_eq!(
+            all_ids(store, &filter, 3).await.join(" "),
+            expected,
+            "{filter:?}"
+        );
     }
 }
 
@@ -210,12 +374,22 @@ pub async fn text_is_found_in_messages_and_output(store: &dyn EventStore) {
         let mut call = bare_call(id, at(0));
         call.content.messages = messages.as_array().cloned().unwrap_or_default();
         call.content.output = output.map(str::to_owned);
-        call.content.variables.insert("hidden".to_owned(), json!("variable"));
+        call.content
+            .variables
+            .insert("hidden".to_owned(), json!("variable"));
         call
     };
     let calls = [
-        with("1", json!([{"role": "user", "content": "Say \"Hi\"\nto 用户 100%_"}]), None),
-        with("2", json!([{"role": "system", "content": [{"type": "text", "text": "Parts"}]}]), None),
+        with(
+            "1",
+            json!([{"role": "user", "content": "Say \"Hi\"\nto 用户 100%_"}]),
+            None,
+        ),
+        with(
+            "2",
+            json!([{"role": "system", "content": [{"type": "text", "text": "Parts"}]}]),
+            None,
+        ),
         with("3", json!([]), Some("The OUTPUT, straße, back\\slash")),
         with("4", json!([{"role": "user", "content": null}]), Some("")),
     ];
@@ -237,8 +411,15 @@ pub async fn text_is_found_in_messages_and_output(store: &dyn EventStore) {
         ("' OR 1=1 --", ""),
         ("", "4 3 2 1"),
     ] {
-        let filter = CallFilter { text: Some(text.to_owned()), ..CallFilter::default() };
-        assert_eq!(all_ids(store, &filter, 10).await.join(" "), expected, "{text}");
+        let filter = CallFilter {
+            text: Some(text.to_owned()),
+            ..CallFilter::default()
+        };
+        assert_eq!(
+            all_ids(store, &filter, 10).await.join(" "),
+            expected,
+            "{text}"
+        );
     }
 }
 
@@ -256,12 +437,22 @@ pub async fn previews_are_short(store: &dyn EventStore) {
         .append(&feedback_events([feedback("f", "c1", thumbs(true), at(0))]))
         .await
         .unwrap();
-    let page = store.list_calls(&CallFilter::default(), PageRequest::first(10)).await.unwrap();
+    let page = store
+        .list_calls(&CallFilter::default(), PageRequest::first(10))
+        .await
+        .unwrap();
     assert_eq!(page.items.len(), 4);
     for (summary, call) in page.items.iter().zip(&calls) {
-        assert_eq!((&summary.id, summary.started_at), (&call.id, call.started_at));
+        assert_eq!(
+            (&summary.id, summary.started_at),
+            (&call.id, call.started_at)
+        );
         assert_eq!(summary.facts, call.facts);
-        let start = call.content.output.as_ref().map(|output| output.chars().take(200).collect());
+        let start = call
+            .content
+            .output
+            .as_ref()
+            .map(|output| output.chars().take(200).collect());
         assert_eq!(summary.output_preview, start);
     }
 }

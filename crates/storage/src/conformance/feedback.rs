@@ -11,10 +11,23 @@ fn of_every_kind() -> Vec<Feedback> {
     let bodies = [
         thumbs(true),
         thumbs(false),
-        FeedbackBody::Rating { value: 0.1 + 0.2, scale: RatingScale::default() },
-        FeedbackBody::Rating { value: -3.0, scale: RatingScale { min: -10.0, max: 10.0 } },
-        FeedbackBody::Comment { text: AWKWARD.to_owned() },
-        FeedbackBody::Correction { text: "long ".repeat(100_000) },
+        FeedbackBody::Rating {
+            value: 0.1 + 0.2,
+            scale: RatingScale::default(),
+        },
+        FeedbackBody::Rating {
+            value: -3.0,
+            scale: RatingScale {
+                min: -10.0,
+                max: 10.0,
+            },
+        },
+        FeedbackBody::Comment {
+            text: AWKWARD.to_owned(),
+        },
+        FeedbackBody::Correction {
+            text: "long ".repeat(100_000),
+        },
         outcome("handle_time", 1e300),
         outcome(AWKWARD, 0.0),
     ];
@@ -40,25 +53,47 @@ pub async fn feedback_reads_back_as_written(store: &dyn EventStore) {
         feedback("z", "other", thumbs(true), at(0)),
         feedback("a", "other", thumbs(false), at(0)),
     ];
-    store.append(&feedback_events(same_moment.clone())).await.unwrap();
+    store
+        .append(&feedback_events(same_moment.clone()))
+        .await
+        .unwrap();
     let read = store.feedback_on("other").await.unwrap();
-    assert_eq!(read, same_moment, "within one moment the order is that of arrival");
+    assert_eq!(
+        read, same_moment,
+        "within one moment the order is that of arrival"
+    );
 }
 
 pub async fn repeated_feedback_changes_nothing(store: &dyn EventStore) {
     let piece = |number: i64| feedback(&format!("f{number}"), "c", thumbs(true), at(number));
     let group = feedback_events((0..100).map(piece));
-    assert_eq!(store.append(&group).await.unwrap(), vec![Appended::Stored; 100]);
-    assert_eq!(store.append(&group).await.unwrap(), vec![Appended::Duplicate; 100]);
+    assert_eq!(
+        store.append(&group).await.unwrap(),
+        vec![Appended::Stored; 100]
+    );
+    assert_eq!(
+        store.append(&group).await.unwrap(),
+        vec![Appended::Duplicate; 100]
+    );
     let mut mixed = Vec::new();
     let mut expected = Vec::new();
     for number in 50..150 {
         mixed.push(piece(number));
-        expected.push(if number < 100 { Appended::Duplicate } else { Appended::Stored });
-        mixed.push(Feedback { body: thumbs(false), ..piece(number) });
+        expected.push(if number < 100 {
+            Appended::Duplicate
+        } else {
+            Appended::Stored
+        });
+        mixed.push(Feedback {
+            body: thumbs(false),
+            ..piece(number)
+        });
         expected.push(Appended::Duplicate);
     }
-    assert_eq!(store.append(&feedback_events(mixed)).await.unwrap(), expected);
+    assert_eq!(
+        store.append(&feedback_events(mixed)).await.unwrap(),
+        expected
+    );
     let read = store.feedback_on("c").await.unwrap();
     assert_eq!(read, (0..150).map(piece).collect::<Vec<_>>());
 }
@@ -73,11 +108,21 @@ pub async fn calls_are_found_by_their_feedback(store: &dyn EventStore) {
         feedback("4", "unknown", thumbs(true), at(0)),
     ];
     store.append(&feedback_events(pieces)).await.unwrap();
-    for (kind, expected) in
-        [("any", "ba"), ("thumbs", "a"), ("outcome", "b"), ("rating", ""), ("applause", "")]
-    {
-        let filter = CallFilter { feedback: Some(kind.to_owned()), ..CallFilter::default() };
-        let page = store.list_calls(&filter, PageRequest::first(10)).await.unwrap();
+    for (kind, expected) in [
+        ("any", "ba"),
+        ("thumbs", "a"),
+        ("outcome", "b"),
+        ("rating", ""),
+        ("applause", ""),
+    ] {
+        let filter = CallFilter {
+            feedback: Some(kind.to_owned()),
+            ..CallFilter::default()
+        };
+        let page = store
+            .list_calls(&filter, PageRequest::first(10))
+            .await
+            .unwrap();
         let ids: String = page.items.iter().map(|call| call.id.as_str()).collect();
         assert_eq!(ids, expected, "{kind}");
     }

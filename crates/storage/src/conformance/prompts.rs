@@ -10,7 +10,10 @@ use crate::prompts::NewPromptVersion;
 pub async fn registering_twice_is_one_version(store: &dyn StateStore) {
     let first = registered(store, "summary", "one").await;
     assert_eq!(first.version, content("one").id());
-    assert_eq!((first.ordinal, first.author.as_str(), first.created_at), (1, "ada", at(0)));
+    assert_eq!(
+        (first.ordinal, first.author.as_str(), first.created_at),
+        (1, "ada", at(0))
+    );
     assert_eq!(first.content, content("one"));
 
     let mut transaction = store.begin().await.unwrap();
@@ -23,18 +26,40 @@ pub async fn registering_twice_is_one_version(store: &dyn StateStore) {
     let again = transaction.prompts().register(again).await.unwrap();
     assert!(!again.created);
     assert_eq!(again.version, first, "nothing about the version changes");
-    let next = transaction.prompts().register(new_version("summary", "two")).await.unwrap();
+    let next = transaction
+        .prompts()
+        .register(new_version("summary", "two"))
+        .await
+        .unwrap();
     assert!(next.created);
     assert_eq!(next.version.ordinal, 2);
-    let elsewhere = transaction.prompts().register(new_version("other", "one")).await.unwrap();
-    assert!(elsewhere.created, "the same content is a version of each prompt that has it");
-    assert_eq!((elsewhere.version.version, elsewhere.version.ordinal), (first.version, 1));
+    let elsewhere = transaction
+        .prompts()
+        .register(new_version("other", "one"))
+        .await
+        .unwrap();
+    assert!(
+        elsewhere.created,
+        "the same content is a version of each prompt that has it"
+    );
+    assert_eq!(
+        (elsewhere.version.version, elsewhere.version.ordinal),
+        (first.version, 1)
+    );
     transaction.commit().await.unwrap();
 
     let mut session = store.read().await.unwrap();
-    let read = session.prompts().get(&first.prompt, &first.version).await.unwrap();
+    let read = session
+        .prompts()
+        .get(&first.prompt, &first.version)
+        .await
+        .unwrap();
     assert_eq!(read, Some(first));
-    let unknown = session.prompts().get(&name("unknown"), &content("one").id()).await.unwrap();
+    let unknown = session
+        .prompts()
+        .get(&name("unknown"), &content("one").id())
+        .await
+        .unwrap();
     assert_eq!(unknown, None);
 }
 
@@ -50,14 +75,24 @@ pub async fn ordinals_count_registrations(store: &dyn StateStore) {
     }
     let mut session = store.read().await.unwrap();
     let mut prompts = session.prompts();
-    assert_eq!(prompts.latest(&prompt).await.unwrap().unwrap().content, content("v7"));
+    assert_eq!(
+        prompts.latest(&prompt).await.unwrap().unwrap().content,
+        content("v7")
+    );
     assert_eq!(prompts.latest(&name("unknown")).await.unwrap(), None);
     for ordinal in 1..=7 {
-        let version = prompts.get_by_ordinal(&prompt, ordinal).await.unwrap().unwrap();
+        let version = prompts
+            .get_by_ordinal(&prompt, ordinal)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(version.content, content(&format!("v{ordinal}")));
     }
     for ordinal in [0, 8, u64::MAX] {
-        assert_eq!(prompts.get_by_ordinal(&prompt, ordinal).await.unwrap(), None);
+        assert_eq!(
+            prompts.get_by_ordinal(&prompt, ordinal).await.unwrap(),
+            None
+        );
     }
     for (before, limit, expected) in [
         (None, 3, vec![7, 6, 5]),
@@ -82,7 +117,13 @@ pub async fn versions_are_found_by_prefix(store: &dyn StateStore) {
         let found = prompts.find_by_prefix(&prompt, prefix).await.unwrap();
         assert_eq!(found, vec![version.clone()], "{prefix}");
     }
-    for prefix in ["zzzzzzzzzzzz", "%", "_", "' OR 1=1 --", &content("two").id().to_string()[..12]] {
+    for prefix in [
+        "zzzzzzzzzzzz",
+        "%",
+        "_",
+        "' OR 1=1 --",
+        &content("two").id().to_string()[..12],
+    ] {
         let found = prompts.find_by_prefix(&prompt, prefix).await.unwrap();
         assert_eq!(found, vec![], "{prefix}");
     }
@@ -138,9 +179,21 @@ pub async fn labels_move_between_versions(store: &dyn StateStore) {
     let (stable, beta) = (name("stable"), name("beta"));
 
     let mut transaction = store.begin().await.unwrap();
-    transaction.prompts().set_label(&prompt, &first.version, &stable).await.unwrap();
-    transaction.prompts().set_label(&prompt, &first.version, &beta).await.unwrap();
-    transaction.prompts().set_label(&prompt, &second.version, &stable).await.unwrap();
+    transaction
+        .prompts()
+        .set_label(&prompt, &first.version, &stable)
+        .await
+        .unwrap();
+    transaction
+        .prompts()
+        .set_label(&prompt, &first.version, &beta)
+        .await
+        .unwrap();
+    transaction
+        .prompts()
+        .set_label(&prompt, &second.version, &stable)
+        .await
+        .unwrap();
     transaction.commit().await.unwrap();
 
     let mut session = store.read().await.unwrap();
@@ -150,15 +203,43 @@ pub async fn labels_move_between_versions(store: &dyn StateStore) {
     drop(session);
 
     let mut transaction = store.begin().await.unwrap();
-    assert!(transaction.prompts().remove_label(&prompt, &stable).await.unwrap());
-    assert!(!transaction.prompts().remove_label(&prompt, &stable).await.unwrap());
-    assert!(!transaction.prompts().remove_label(&name("other"), &beta).await.unwrap());
+    assert!(
+        transaction
+            .prompts()
+            .remove_label(&prompt, &stable)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !transaction
+            .prompts()
+            .remove_label(&prompt, &stable)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !transaction
+            .prompts()
+            .remove_label(&name("other"), &beta)
+            .await
+            .unwrap()
+    );
     transaction.commit().await.unwrap();
 
     let mut session = store.read().await.unwrap();
-    let second = session.prompts().get(&prompt, &second.version).await.unwrap().unwrap();
+    let second = session
+        .prompts()
+        .get(&prompt, &second.version)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(second.labels, vec![]);
-    let first = session.prompts().get_by_ordinal(&prompt, 1).await.unwrap().unwrap();
+    let first = session
+        .prompts()
+        .get_by_ordinal(&prompt, 1)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(first.labels, vec![beta]);
 }
 
@@ -171,20 +252,38 @@ pub async fn scores_are_kept_newest_first(store: &dyn StateStore) {
         dataset: (seconds % 2 == 0).then(|| "gold@abc".to_owned()),
         recorded_at: at(seconds),
     };
-    let scores =
-        [score("exact_match", 0.1 + 0.2, 2), score("exact_match", -1e-300, 1), score("rouge", 5.0, 2)];
+    let scores = [
+        score("exact_match", 0.1 + 0.2, 2),
+        score("exact_match", -1e-300, 1),
+        score("rouge", 5.0, 2),
+    ];
     let mut transaction = store.begin().await.unwrap();
     for score in &scores {
         let mut prompts = transaction.prompts();
-        prompts.add_score(&version.prompt, &version.version, score).await.unwrap();
+        prompts
+            .add_score(&version.prompt, &version.version, score)
+            .await
+            .unwrap();
     }
     transaction.commit().await.unwrap();
 
     let mut session = store.read().await.unwrap();
     let [first, old, last] = scores;
-    let read = session.prompts().scores(&version.prompt, &version.version).await.unwrap();
-    assert_eq!(read, vec![last, first, old], "the one added last comes first within one moment");
-    let unknown = session.prompts().scores(&name("other"), &version.version).await.unwrap();
+    let read = session
+        .prompts()
+        .scores(&version.prompt, &version.version)
+        .await
+        .unwrap();
+    assert_eq!(
+        read,
+        vec![last, first, old],
+        "the one added last comes first within one moment"
+    );
+    let unknown = session
+        .prompts()
+        .scores(&name("other"), &version.version)
+        .await
+        .unwrap();
     assert_eq!(unknown, vec![]);
 }
 
@@ -197,13 +296,30 @@ pub async fn any_text_survives(store: &dyn StateStore) {
             ..new_version("summary", text)
         };
         let mut transaction = store.begin().await.unwrap();
-        let registered = transaction.prompts().register(new.clone()).await.unwrap().version;
+        let registered = transaction
+            .prompts()
+            .register(new.clone())
+            .await
+            .unwrap()
+            .version;
         transaction.commit().await.unwrap();
         let mut session = store.read().await.unwrap();
-        let read = session.prompts().latest(&new.prompt).await.unwrap().unwrap();
+        let read = session
+            .prompts()
+            .latest(&new.prompt)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(read, registered);
-        assert_eq!((read.author, read.description), (new.author, new.description));
+        assert_eq!(
+            (read.author, read.description),
+            (new.author, new.description)
+        );
         assert_eq!(read.content, new.content);
-        assert_eq!(read.content.id(), read.version, "what is read back has the id it was kept by");
+        assert_eq!(
+            read.content.id(),
+            read.version,
+            "what is read back has the id it was kept by"
+        );
     }
 }

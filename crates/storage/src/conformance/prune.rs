@@ -31,19 +31,45 @@ pub async fn prune_removes_what_is_older(store: &dyn EventStore) {
         feedback("old orphan", "unknown", thumbs(true), at(50)),
         feedback("new orphan", "unknown", thumbs(true), at(9999)),
     ];
-    store.append(&feedback_events(pieces.into_iter().chain(many))).await.unwrap();
+    store
+        .append(&feedback_events(pieces.into_iter().chain(many)))
+        .await
+        .unwrap();
 
-    assert_eq!(store.prune(PruneBound::Before(at(-5))).await.unwrap(), 0, "nothing is that old");
+    assert_eq!(
+        store.prune(PruneBound::Before(at(-5))).await.unwrap(),
+        0,
+        "nothing is that old"
+    );
     let removed = prune_all(store, PruneBound::Before(at(2990))).await;
     assert_eq!(removed, 2990 + 2500 + 1 + 1);
-    for (id, is_kept) in [("c0", false), ("c5", false), ("c2989", false), ("c2990", true)] {
+    for (id, is_kept) in [
+        ("c0", false),
+        ("c5", false),
+        ("c2989", false),
+        ("c2990", true),
+    ] {
         assert_eq!(store.get_call(id).await.unwrap().is_some(), is_kept, "{id}");
     }
-    assert_eq!(store.feedback_on("c100").await.unwrap().len(), 0, "it goes with its call");
+    assert_eq!(
+        store.feedback_on("c100").await.unwrap().len(),
+        0,
+        "it goes with its call"
+    );
     assert_eq!(store.feedback_on("c5").await.unwrap().len(), 0);
-    assert_eq!(store.feedback_on("c2999").await.unwrap().len(), 1, "it stays with its call");
-    assert_eq!(store.feedback_on("unknown").await.unwrap()[0].id, "new orphan");
-    let page = store.list_calls(&CallFilter::default(), PageRequest::first(100)).await.unwrap();
+    assert_eq!(
+        store.feedback_on("c2999").await.unwrap().len(),
+        1,
+        "it stays with its call"
+    );
+    assert_eq!(
+        store.feedback_on("unknown").await.unwrap()[0].id,
+        "new orphan"
+    );
+    let page = store
+        .list_calls(&CallFilter::default(), PageRequest::first(100))
+        .await
+        .unwrap();
     assert_eq!(page.items.len(), 10);
 }
 
@@ -54,13 +80,20 @@ pub async fn prune_shrinks_to_a_size(store: &dyn EventStore) {
         call.content.output = Some("x".repeat(10_000));
         call
     };
-    store.append(&call_events((0..500).map(large))).await.unwrap();
+    store
+        .append(&call_events((0..500).map(large)))
+        .await
+        .unwrap();
     let orphan = feedback("orphan", "unknown", thumbs(true), at(0));
     store.append(&feedback_events([orphan])).await.unwrap();
     let full = store.live_bytes().await.unwrap();
     assert!(full > empty + 5_000_000, "{full} bytes do not hold it all");
 
-    assert_eq!(store.prune(PruneBound::Bytes(full)).await.unwrap(), 0, "it is small enough");
+    assert_eq!(
+        store.prune(PruneBound::Bytes(full)).await.unwrap(),
+        0,
+        "it is small enough"
+    );
     let bound = empty + (full - empty) / 2;
     assert!(prune_all(store, PruneBound::Bytes(bound)).await > 0);
     let size = store.live_bytes().await.unwrap();

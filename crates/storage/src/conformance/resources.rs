@@ -20,25 +20,41 @@ pub async fn models_are_replaced_and_keep_their_age(store: &dyn StateStore) {
         settings: ModelSettings {
             provider: name("openai"),
             provider_model: format!("{version} {AWKWARD}"),
-            price: Some(Price { input: 0.15, output: 0.6, cached_input: Some(0.075) }),
+            price: Some(Price {
+                input: 0.15,
+                output: 0.6,
+                cached_input: Some(0.075),
+            }),
         },
         created_at: at(seconds),
     };
     let mut corrected = model("b", "2", 1);
     let mut transaction = store.begin().await.unwrap();
-    for model in [model("b", "1", 2), corrected.clone(), model("a", "9", 0), model("b", "3", 2)] {
+    for model in [
+        model("b", "1", 2),
+        corrected.clone(),
+        model("a", "9", 0),
+        model("b", "3", 2),
+    ] {
         transaction.models().put(&model).await.unwrap();
     }
     corrected.settings.price = None;
     corrected.settings.provider = name("azure");
-    let later = ModelVersion { created_at: at(99), ..corrected.clone() };
+    let later = ModelVersion {
+        created_at: at(99),
+        ..corrected.clone()
+    };
     transaction.models().put(&later).await.unwrap();
     let alias = |alias: &str, version: &str| ModelAlias {
         model_id: name("b"),
         alias: name(alias),
         model_version: name(version),
     };
-    for alias in [alias("stable", "1"), alias("beta", "2"), alias("stable", "2")] {
+    for alias in [
+        alias("stable", "1"),
+        alias("beta", "2"),
+        alias("stable", "2"),
+    ] {
         transaction.models().put_alias(&alias).await.unwrap();
     }
     transaction.commit().await.unwrap();
@@ -46,7 +62,11 @@ pub async fn models_are_replaced_and_keep_their_age(store: &dyn StateStore) {
     let mut session = store.read().await.unwrap();
     let mut models = session.models();
     let read = models.get(&name("b"), &name("2")).await.unwrap();
-    assert_eq!(read, Some(corrected), "settings are replaced, the age stays");
+    assert_eq!(
+        read,
+        Some(corrected),
+        "settings are replaced, the age stays"
+    );
     assert_eq!(models.get(&name("b"), &name("9")).await.unwrap(), None);
     let listed: Vec<String> = models
         .list()
@@ -56,7 +76,10 @@ pub async fn models_are_replaced_and_keep_their_age(store: &dyn StateStore) {
         .map(|model| format!("{}:{}", model.model_id, model.model_version))
         .collect();
     assert_eq!(listed, ["a:9", "b:3", "b:1", "b:2"]);
-    assert_eq!(models.aliases().await.unwrap(), vec![alias("beta", "2"), alias("stable", "2")]);
+    assert_eq!(
+        models.aliases().await.unwrap(),
+        vec![alias("beta", "2"), alias("stable", "2")]
+    );
 }
 
 pub async fn retriever_indexes_change_state(store: &dyn StateStore) {
@@ -71,18 +94,33 @@ pub async fn retriever_indexes_change_state(store: &dyn StateStore) {
         transaction.retrievers().put(&index).await.unwrap();
     }
     let moved = IndexState::MigratedForward { to: name("v2") };
-    let moved = RetrieverIndex { state: moved, ..index("v1", 50) };
+    let moved = RetrieverIndex {
+        state: moved,
+        ..index("v1", 50)
+    };
     transaction.retrievers().put(&moved).await.unwrap();
-    let dropped = RetrieverIndex { state: IndexState::Dropped, ..index("v2", 1) };
+    let dropped = RetrieverIndex {
+        state: IndexState::Dropped,
+        ..index("v2", 1)
+    };
     transaction.retrievers().put(&dropped).await.unwrap();
     transaction.commit().await.unwrap();
 
     let mut session = store.read().await.unwrap();
-    let moved = RetrieverIndex { created_at: at(0), ..moved };
+    let moved = RetrieverIndex {
+        created_at: at(0),
+        ..moved
+    };
     let mut retrievers = session.retrievers();
-    assert_eq!(retrievers.get(&name("v1")).await.unwrap().as_ref(), Some(&moved));
+    assert_eq!(
+        retrievers.get(&name("v1")).await.unwrap().as_ref(),
+        Some(&moved)
+    );
     assert_eq!(retrievers.get(&name("v9")).await.unwrap(), None);
-    assert_eq!(retrievers.list().await.unwrap(), vec![index("v3", 1), dropped, moved]);
+    assert_eq!(
+        retrievers.list().await.unwrap(),
+        vec![index("v3", 1), dropped, moved]
+    );
 }
 
 pub async fn apps_are_replaced_and_keep_their_age(store: &dyn StateStore) {
@@ -101,16 +139,28 @@ pub async fn apps_are_replaced_and_keep_their_age(store: &dyn StateStore) {
     for app in [app("b", 0), app("a", 1)] {
         transaction.deployments().put_app(&app).await.unwrap();
     }
-    let changed = App { settings: changed, ..app("b", 77) };
+    let changed = App {
+        settings: changed,
+        ..app("b", 77)
+    };
     transaction.deployments().put_app(&changed).await.unwrap();
     transaction.commit().await.unwrap();
 
     let mut session = store.read().await.unwrap();
-    let changed = App { created_at: at(0), ..changed };
+    let changed = App {
+        created_at: at(0),
+        ..changed
+    };
     let mut deployments = session.deployments();
-    assert_eq!(deployments.get_app(&name("b")).await.unwrap().as_ref(), Some(&changed));
+    assert_eq!(
+        deployments.get_app(&name("b")).await.unwrap().as_ref(),
+        Some(&changed)
+    );
     assert_eq!(deployments.get_app(&name("c")).await.unwrap(), None);
-    assert_eq!(deployments.list_apps().await.unwrap(), vec![app("a", 1), changed]);
+    assert_eq!(
+        deployments.list_apps().await.unwrap(),
+        vec![app("a", 1), changed]
+    );
 }
 
 pub async fn manifests_are_kept_once(store: &dyn StateStore) {
@@ -122,7 +172,11 @@ pub async fn manifests_are_kept_once(store: &dyn StateStore) {
     };
     let mut transaction = store.begin().await.unwrap();
     for manifest in [&plain, &whole, &plain] {
-        transaction.deployments().put_manifest(manifest, at(0)).await.unwrap();
+        transaction
+            .deployments()
+            .put_manifest(manifest, at(0))
+            .await
+            .unwrap();
     }
     transaction.commit().await.unwrap();
 
@@ -130,11 +184,23 @@ pub async fn manifests_are_kept_once(store: &dyn StateStore) {
     let mut deployments = session.deployments();
     for manifest in [&plain, &whole] {
         let id = manifest.id();
-        assert_eq!(deployments.get_manifest(&id).await.unwrap().as_ref(), Some(manifest));
-        let found = deployments.find_manifests(&id.to_string()[..12]).await.unwrap();
+        assert_eq!(
+            deployments.get_manifest(&id).await.unwrap().as_ref(),
+            Some(manifest)
+        );
+        let found = deployments
+            .find_manifests(&id.to_string()[..12])
+            .await
+            .unwrap();
         assert_eq!(found, vec![manifest.clone()]);
     }
-    assert_eq!(deployments.get_manifest(&ContentHash::of_bytes(b"?")).await.unwrap(), None);
+    assert_eq!(
+        deployments
+            .get_manifest(&ContentHash::of_bytes(b"?"))
+            .await
+            .unwrap(),
+        None
+    );
     assert_eq!(deployments.find_manifests("").await.unwrap().len(), 2);
     assert_eq!(deployments.find_manifests("%").await.unwrap(), vec![]);
 }
@@ -163,9 +229,15 @@ pub async fn newest_deployment_is_current(store: &dyn StateStore) {
     }
     let numbers: Vec<u64> = made.iter().map(|deployment| deployment.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4]);
-    assert_eq!((made[2].created_at, made[2].kind), (at(-50), DeploymentKind::Rollback));
+    assert_eq!(
+        (made[2].created_at, made[2].kind),
+        (at(-50), DeploymentKind::Rollback)
+    );
     assert_eq!(made[2].forced_over, new[2].forced_over);
-    assert_eq!((&made[2].reason, made[2].previous_manifest), (&new[2].reason, Some(first)));
+    assert_eq!(
+        (&made[2].reason, made[2].previous_manifest),
+        (&new[2].reason, Some(first))
+    );
 
     let (app, production): (AppName, EnvironmentName) = (name("a"), name("production"));
     let mut session = store.read().await.unwrap();
@@ -182,7 +254,10 @@ pub async fn newest_deployment_is_current(store: &dyn StateStore) {
         (None, Some(3), 1, vec![2]),
         (Some(&production), Some(1), 10, vec![]),
     ] {
-        let page = deployments.history(&app, environment, before, limit).await.unwrap();
+        let page = deployments
+            .history(&app, environment, before, limit)
+            .await
+            .unwrap();
         let numbers: Vec<u64> = page.iter().map(|deployment| deployment.number).collect();
         assert_eq!(numbers, expected);
     }
@@ -190,11 +265,19 @@ pub async fn newest_deployment_is_current(store: &dyn StateStore) {
 
 pub async fn uses_of_a_prompt_are_found(store: &dyn StateStore) {
     let (old, new) = (ContentHash::of_bytes(b"old"), ContentHash::of_bytes(b"new"));
-    let manifests = [manifest("summary", old), manifest("summary", new), manifest("other", old)];
+    let manifests = [
+        manifest("summary", old),
+        manifest("summary", new),
+        manifest("other", old),
+    ];
     let [first, second, third] = [manifests[0].id(), manifests[1].id(), manifests[2].id()];
     let mut transaction = store.begin().await.unwrap();
     for manifest in &manifests {
-        transaction.deployments().put_manifest(manifest, at(0)).await.unwrap();
+        transaction
+            .deployments()
+            .put_manifest(manifest, at(0))
+            .await
+            .unwrap();
     }
     for (second_of_day, environment, manifest) in [
         (1, "production", first),
@@ -214,10 +297,19 @@ pub async fn uses_of_a_prompt_are_found(store: &dyn StateStore) {
     let mut session = store.read().await.unwrap();
     let mut deployments = session.deployments();
     let mut uses = Vec::new();
-    for place in deployments.uses_of_prompt(&name("summary"), None).await.unwrap() {
+    for place in deployments
+        .uses_of_prompt(&name("summary"), None)
+        .await
+        .unwrap()
+    {
         assert_eq!(place.app.as_str(), "a");
         let environment = place.environment.to_string();
-        uses.push((environment, place.prompt_version, place.current, place.deployed_at));
+        uses.push((
+            environment,
+            place.prompt_version,
+            place.current,
+            place.deployed_at,
+        ));
     }
     uses.sort();
     let mut expected = vec![
@@ -227,10 +319,19 @@ pub async fn uses_of_a_prompt_are_found(store: &dyn StateStore) {
     ];
     expected.sort();
     assert_eq!(uses, expected);
-    let of_version = deployments.uses_of_prompt(&name("summary"), Some(&old)).await.unwrap();
+    let of_version = deployments
+        .uses_of_prompt(&name("summary"), Some(&old))
+        .await
+        .unwrap();
     assert_eq!(of_version.len(), 1);
     assert_eq!(of_version[0].manifest, first);
-    assert_eq!(deployments.uses_of_prompt(&name("unknown"), None).await.unwrap(), vec![]);
+    assert_eq!(
+        deployments
+            .uses_of_prompt(&name("unknown"), None)
+            .await
+            .unwrap(),
+        vec![]
+    );
 }
 
 pub async fn experiments_are_replaced(store: &dyn StateStore) {
@@ -272,9 +373,15 @@ pub async fn experiments_are_replaced(store: &dyn StateStore) {
 
     let mut session = store.read().await.unwrap();
     let mut experiments = session.experiments();
-    assert_eq!(experiments.get(&name("tone")).await.unwrap().as_ref(), Some(&running));
+    assert_eq!(
+        experiments.get(&name("tone")).await.unwrap().as_ref(),
+        Some(&running)
+    );
     assert_eq!(experiments.get(&name("none")).await.unwrap(), None);
-    assert_eq!(experiments.list().await.unwrap(), vec![draft("length", 1), running]);
+    assert_eq!(
+        experiments.list().await.unwrap(),
+        vec![draft("length", 1), running]
+    );
 }
 
 pub async fn keys_are_revoked_once(store: &dyn StateStore) {
@@ -287,7 +394,10 @@ pub async fn keys_are_revoked_once(store: &dyn StateStore) {
         created_at: at(seconds),
         revoked_at: None,
     };
-    let (first, second) = (key("k1", Role::Admin, &[], 0), key("k2", Role::App, &["a", "b"], 1));
+    let (first, second) = (
+        key("k1", Role::Admin, &[], 0),
+        key("k2", Role::App, &["a", "b"], 1),
+    );
     let mut transaction = store.begin().await.unwrap();
     transaction.keys().add(&first).await.unwrap();
     transaction.keys().add(&second).await.unwrap();
@@ -295,11 +405,17 @@ pub async fn keys_are_revoked_once(store: &dyn StateStore) {
 
     let mut transaction = store.begin().await.unwrap();
     assert!(transaction.keys().revoke("k1", at(8)).await.unwrap());
-    assert!(!transaction.keys().revoke("k1", at(9)).await.unwrap(), "it was revoked before");
+    assert!(
+        !transaction.keys().revoke("k1", at(9)).await.unwrap(),
+        "it was revoked before"
+    );
     assert!(!transaction.keys().revoke("k3", at(9)).await.unwrap());
     transaction.commit().await.unwrap();
 
     let mut session = store.read().await.unwrap();
-    let first = ApiKey { revoked_at: Some(at(8)), ..first };
+    let first = ApiKey {
+        revoked_at: Some(at(8)),
+        ..first
+    };
     assert_eq!(session.keys().list().await.unwrap(), vec![second, first]);
 }

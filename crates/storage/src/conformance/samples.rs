@@ -14,7 +14,8 @@ use crate::prompts::NewPromptVersion;
 use crate::{NewEvent, StateStore};
 
 /// Text of every awkward kind: other scripts, combining and wide characters, quotes, NUL, line ends of all sorts.
-pub const AWKWARD: &str = "naïve 用户 👩‍👩‍👧 \u{202e}rtl \"q\" 'q' \\ % _ \r\n\t \0 after \u{1f} e\u{301}";
+pub const AWKWARD: &str =
+    "naïve 用户 👩‍👩‍👧 \u{202e}rtl \"q\" 'q' \\ % _ \r\n\t \0 after \u{1f} e\u{301}";
 
 /// A moment so many seconds after a fixed one, with microseconds.
 pub fn at(seconds: i64) -> Timestamp {
@@ -59,7 +60,11 @@ pub fn new_version(prompt: &str, text: &str) -> NewPromptVersion {
 /// Registers a version in a transaction of its own.
 pub async fn registered(store: &dyn StateStore, prompt: &str, text: &str) -> PromptVersion {
     let mut transaction = store.begin().await.unwrap();
-    let registered = transaction.prompts().register(new_version(prompt, text)).await.unwrap();
+    let registered = transaction
+        .prompts()
+        .register(new_version(prompt, text))
+        .await
+        .unwrap();
     transaction.commit().await.unwrap();
     registered.version
 }
@@ -160,7 +165,11 @@ pub fn full_call(id: &str, started_at: Timestamp) -> Call {
     facts.latency_us = 1 << 52;
     facts.first_byte_us = Some(0);
     facts.overhead_us = Some(7);
-    facts.usage = Some(Usage { input_tokens: 3, output_tokens: 0, cached_input_tokens: 2 });
+    facts.usage = Some(Usage {
+        input_tokens: 3,
+        output_tokens: 0,
+        cached_input_tokens: 2,
+    });
     facts.cost_nano_usd = Some(-5);
     call.content = CallContent {
         variables: members(json!({"text": AWKWARD, "n": 1e300, "deep": {"x": [null, {}]}})),
@@ -185,7 +194,13 @@ fn members(value: Value) -> Map<String, Value> {
 
 /// A piece of feedback.
 pub fn feedback(id: &str, call_id: &str, body: FeedbackBody, created_at: Timestamp) -> Feedback {
-    Feedback { id: id.to_owned(), call_id: call_id.to_owned(), body, author: None, created_at }
+    Feedback {
+        id: id.to_owned(),
+        call_id: call_id.to_owned(),
+        body,
+        author: None,
+        created_at,
+    }
 }
 
 /// A thumb.
@@ -195,15 +210,24 @@ pub fn thumbs(value: bool) -> FeedbackBody {
 
 /// An outcome.
 pub fn outcome(outcome: &str, value: f64) -> FeedbackBody {
-    FeedbackBody::Outcome { name: outcome.to_owned(), value }
+    FeedbackBody::Outcome {
+        name: outcome.to_owned(),
+        value,
+    }
 }
 
 /// Calls as events.
 pub fn call_events(calls: impl IntoIterator<Item = Call>) -> Vec<NewEvent> {
-    calls.into_iter().map(|call| NewEvent::Call(Box::new(call))).collect()
+    calls
+        .into_iter()
+        .map(|call| NewEvent::Call(Box::new(call)))
+        .collect()
 }
 
 /// Feedback as events.
 pub fn feedback_events(pieces: impl IntoIterator<Item = Feedback>) -> Vec<NewEvent> {
-    pieces.into_iter().map(|piece| NewEvent::Feedback(Box::new(piece))).collect()
+    pieces
+        .into_iter()
+        .map(|piece| NewEvent::Feedback(Box::new(piece)))
+        .collect()
 }

@@ -4,7 +4,9 @@ use flywheel_core::ContentHash;
 use flywheel_core::call::{Call, CallStatus};
 use flywheel_core::feedback::{FeedbackBody, RatingScale};
 
-use super::samples::{at, bare_call, call, call_events, feedback, feedback_events, name, outcome, thumbs};
+use super::samples::{
+    at, bare_call, call, call_events, feedback, feedback_events, name, outcome, thumbs,
+};
 use crate::EventStore;
 use crate::events::{SeriesSums, SummaryFilter, SummaryKey, SummaryRow};
 
@@ -22,7 +24,10 @@ fn in_arm(id: &str, arm: &str, seconds: i64) -> Call {
 }
 
 async fn summary(store: &dyn EventStore, by: SummaryKey) -> Vec<SummaryRow> {
-    store.summarize(&SummaryFilter::default(), by).await.unwrap()
+    store
+        .summarize(&SummaryFilter::default(), by)
+        .await
+        .unwrap()
 }
 
 pub async fn calls_are_summed_by_each_key(store: &dyn EventStore) {
@@ -36,7 +41,13 @@ pub async fn calls_are_summed_by_each_key(store: &dyn EventStore) {
     other.facts.app = Some(name("other"));
     let before_1970 = bare_call("5", "1969-12-31T23:59:59.5Z".parse().unwrap());
     store
-        .append(&call_events([in_arm("1", "a", 0), failed, paid, other, before_1970]))
+        .append(&call_events([
+            in_arm("1", "a", 0),
+            failed,
+            paid,
+            other,
+            before_1970,
+        ]))
         .await
         .unwrap();
 
@@ -58,39 +69,105 @@ pub async fn calls_are_summed_by_each_key(store: &dyn EventStore) {
         ..SummaryRow::default()
     };
     let rows = summary(store, SummaryKey::Arm).await;
-    assert_eq!(rows, vec![expected_a, expected_b], "a call without the key is in no row");
+    assert_eq!(
+        rows,
+        vec![expected_a, expected_b],
+        "a call without the key is in no row"
+    );
     for (by, expected) in [
-        (SummaryKey::PromptVersion, ["a", "b"].map(|arm| ContentHash::of_bytes(arm.as_bytes()).to_string())),
-        (SummaryKey::Manifest, ["a", "b"].map(|arm| ContentHash::of_bytes(arm.as_bytes()).to_string())),
+        (
+            SummaryKey::PromptVersion,
+            ["a", "b"].map(|arm| ContentHash::of_bytes(arm.as_bytes()).to_string()),
+        ),
+        (
+            SummaryKey::Manifest,
+            ["a", "b"].map(|arm| ContentHash::of_bytes(arm.as_bytes()).to_string()),
+        ),
         (SummaryKey::Model, ["gpt:a".to_owned(), "gpt:b".to_owned()]),
     ] {
-        let mut keys: Vec<String> = summary(store, by).await.into_iter().map(|row| row.key).collect();
+        let mut keys: Vec<String> = summary(store, by)
+            .await
+            .into_iter()
+            .map(|row| row.key)
+            .collect();
         let mut expected = expected.to_vec();
         keys.sort();
         expected.sort();
         assert_eq!(keys, expected, "{by:?}");
     }
-    let days: Vec<String> =
-        summary(store, SummaryKey::Day).await.into_iter().map(|row| row.key).collect();
-    assert_eq!(days, ["1969-12-31", "2023-11-14", "2023-11-15", "2023-11-16"]);
+    let days: Vec<String> = summary(store, SummaryKey::Day)
+        .await
+        .into_iter()
+        .map(|row| row.key)
+        .collect();
+    assert_eq!(
+        days,
+        ["1969-12-31", "2023-11-14", "2023-11-15", "2023-11-16"]
+    );
 
     let filter = SummaryFilter::default();
     for (filter, calls) in [
-        (SummaryFilter { apps: vec![name("other")], ..filter.clone() }, 1),
-        (SummaryFilter { apps: vec![name("other"), name("support")], ..filter.clone() }, 4),
-        (SummaryFilter { environment: Some(name("production")), ..filter.clone() }, 3),
-        (SummaryFilter { experiment: Some(name("tone")), ..filter.clone() }, 3),
-        (SummaryFilter { since: Some(at(1)), ..filter.clone() }, 3),
-        (SummaryFilter { since: Some(at(0)), until: Some(at(1)), ..filter.clone() }, 1),
+        (
+            SummaryFilter {
+                apps: vec![name("other")],
+                ..filter.clone()
+            },
+            1,
+        ),
+        (
+            SummaryFilter {
+                apps: vec![name("other"), name("support")],
+                ..filter.clone()
+            },
+            4,
+        ),
+        (
+            SummaryFilter {
+                environment: Some(name("production")),
+                ..filter.clone()
+            },
+            3,
+        ),
+        (
+            SummaryFilter {
+                experiment: Some(name("tone")),
+                ..filter.clone()
+            },
+            3,
+        ),
+        (
+            SummaryFilter {
+                since: Some(at(1)),
+                ..filter.clone()
+            },
+            3,
+        ),
+        (
+            SummaryFilter {
+                since: Some(at(0)),
+                until: Some(at(1)),
+                ..filter.clone()
+            },
+            1,
+        ),
     ] {
         let rows = store.summarize(&filter, SummaryKey::Day).await.unwrap();
-        assert_eq!(rows.iter().map(|row| row.calls).sum::<u64>(), calls, "{filter:?}");
+        assert_eq!(
+            rows.iter().map(|row| row.calls).sum::<u64>(),
+            calls,
+            "{filter:?}"
+        );
     }
 }
 
 pub async fn latest_feedback_counts(store: &dyn EventStore) {
-    let rating = |value| FeedbackBody::Rating { value, scale: RatingScale::default() };
-    let comment = FeedbackBody::Comment { text: "good".to_owned() };
+    let rating = |value| FeedbackBody::Rating {
+        value,
+        scale: RatingScale::default(),
+    };
+    let comment = FeedbackBody::Comment {
+        text: "good".to_owned(),
+    };
     let pieces = [
         // The later one counts, whichever arrives first.
         feedback("1", "x", thumbs(false), at(9)),
@@ -108,7 +185,10 @@ pub async fn latest_feedback_counts(store: &dyn EventStore) {
         feedback("11", "late", thumbs(true), at(1)),
     ];
     store.append(&feedback_events(pieces)).await.unwrap();
-    store.append(&call_events([in_arm("x", "a", 0), in_arm("y", "a", 0)])).await.unwrap();
+    store
+        .append(&call_events([in_arm("x", "a", 0), in_arm("y", "a", 0)]))
+        .await
+        .unwrap();
 
     let series = |series: &str, n, ones, zeros, sum, squared_deviations| SeriesSums {
         series: series.to_owned(),
@@ -133,14 +213,20 @@ pub async fn latest_feedback_counts(store: &dyn EventStore) {
     );
 
     // Feedback that came before its call counts once the call is there.
-    store.append(&call_events([in_arm("late", "b", 0)])).await.unwrap();
+    store
+        .append(&call_events([in_arm("late", "b", 0)]))
+        .await
+        .unwrap();
     let rows = summary(store, SummaryKey::Arm).await;
     assert_eq!(rows[1].series, vec![series("thumbs", 1, 1, 0, 1.0, 0.0)]);
 }
 
 pub async fn deviations_of_large_values_are_exact(store: &dyn EventStore) {
     let ids: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
-    store.append(&call_events(ids.iter().map(|id| in_arm(id, "a", 0)))).await.unwrap();
+    store
+        .append(&call_events(ids.iter().map(|id| in_arm(id, "a", 0))))
+        .await
+        .unwrap();
     let values = |number: usize| 1e9 + if number.is_multiple_of(2) { 0.5 } else { -0.5 };
     let pieces = ids
         .iter()
@@ -150,7 +236,11 @@ pub async fn deviations_of_large_values_are_exact(store: &dyn EventStore) {
     let rows = summary(store, SummaryKey::Arm).await;
     let sums = &rows[0].series[0];
     assert_eq!((sums.n, sums.sum), (1000, 1e12));
-    assert!((sums.squared_deviations - 250.0).abs() < 1e-6, "{}", sums.squared_deviations);
+    assert!(
+        (sums.squared_deviations - 250.0).abs() < 1e-6,
+        "{}",
+        sums.squared_deviations
+    );
 }
 
 pub async fn sums_do_not_overflow(store: &dyn EventStore) {

@@ -24,7 +24,16 @@ fn draft(subject: &str, detail: Value) -> AuditDraft {
 pub async fn audit_chain_verifies(store: &dyn StateStore) {
     let details = [
         json!({"text": AWKWARD, "none": null, "deep": [{"b": 1, "a": {}}]}),
-        json!([0.1, 1e300, -0.0, 1.0, 5e-324, 0.123_456_789_012_345_68, u64::MAX, i64::MIN]),
+        json!([
+            0.1,
+            1e300,
+            -0.0,
+            1.0,
+            5e-324,
+            0.123_456_789_012_345_68,
+            u64::MAX,
+            i64::MIN
+        ]),
         Value::Null,
         json!(""),
     ];
@@ -39,11 +48,27 @@ pub async fn audit_chain_verifies(store: &dyn StateStore) {
     }
     // One that was not committed leaves no gap.
     let mut transaction = store.begin().await.unwrap();
-    transaction.audit().append(draft("undone", Value::Null)).await.unwrap();
+    transaction
+        .audit()
+        .append(draft("undone", Value::Null))
+        .await
+        .unwrap();
     drop(transaction);
     let mut transaction = store.begin().await.unwrap();
-    appended.push(transaction.audit().append(draft("last", Value::Null)).await.unwrap());
-    appended.push(transaction.audit().append(draft("very last", Value::Null)).await.unwrap());
+    appended.push(
+        transaction
+            .audit()
+            .append(draft("last", Value::Null))
+            .await
+            .unwrap(),
+    );
+    appended.push(
+        transaction
+            .audit()
+            .append(draft("very last", Value::Null))
+            .await
+            .unwrap(),
+    );
     transaction.commit().await.unwrap();
 
     let mut session = store.read().await.unwrap();
@@ -65,7 +90,11 @@ pub async fn audit_chain_verifies(store: &dyn StateStore) {
     let mut before = None;
     let mut numbers = Vec::new();
     loop {
-        let page = session.audit().list(PageRequest { limit: 4, before }).await.unwrap();
+        let page = session
+            .audit()
+            .list(PageRequest { limit: 4, before })
+            .await
+            .unwrap();
         numbers.extend(page.items.iter().map(|entry| entry.number));
         match page.next {
             Some(next) => before = Some(next),
@@ -92,10 +121,22 @@ pub async fn dropped_transaction_changes_nothing(store: &dyn StateStore) {
     registered(store, "summary", "kept").await;
     let revision = store.revision().await.unwrap();
     let mut transaction = store.begin().await.unwrap();
-    let undone = transaction.prompts().register(new_version("summary", "undone")).await.unwrap();
+    let undone = transaction
+        .prompts()
+        .register(new_version("summary", "undone"))
+        .await
+        .unwrap();
     assert_eq!(undone.version.ordinal, 2);
-    let read = transaction.prompts().latest(&name("summary")).await.unwrap();
-    assert_eq!(read, Some(undone.version), "a transaction sees what it wrote");
+    let read = transaction
+        .prompts()
+        .latest(&name("summary"))
+        .await
+        .unwrap();
+    assert_eq!(
+        read,
+        Some(undone.version),
+        "a transaction sees what it wrote"
+    );
     drop(transaction);
 
     assert_eq!(store.revision().await.unwrap(), revision);
@@ -114,18 +155,35 @@ pub async fn sessions_see_one_moment(store: &dyn StateStore) {
     registered(store, "summary", "one").await;
     let mut before = store.read().await.unwrap();
     let mut transaction = store.begin().await.unwrap();
-    transaction.prompts().register(new_version("summary", "two")).await.unwrap();
+    transaction
+        .prompts()
+        .register(new_version("summary", "two"))
+        .await
+        .unwrap();
 
     // Reading goes on while somebody writes, and shows nothing of it.
     assert_eq!(latest(store).await.unwrap().ordinal, 1);
     transaction.commit().await.unwrap();
-    let seen = before.prompts().latest(&name("summary")).await.unwrap().unwrap();
+    let seen = before
+        .prompts()
+        .latest(&name("summary"))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(seen.ordinal, 1, "the session is from before the commit");
-    let seen = before.prompts().history(&name("summary"), None, 10).await.unwrap();
+    let seen = before
+        .prompts()
+        .history(&name("summary"), None, 10)
+        .await
+        .unwrap();
     assert_eq!(seen.len(), 1);
     drop(before);
     for _ in 0..10 {
-        assert_eq!(latest(store).await.unwrap().ordinal, 2, "every later session sees it");
+        assert_eq!(
+            latest(store).await.unwrap().ordinal,
+            2,
+            "every later session sees it"
+        );
     }
 }
 
@@ -137,7 +195,11 @@ pub async fn transactions_take_turns(store: &dyn StateStore) {
     }))
     .await;
     let mut session = store.read().await.unwrap();
-    let history = session.prompts().history(&name("summary"), None, 100).await.unwrap();
+    let history = session
+        .prompts()
+        .history(&name("summary"), None, 100)
+        .await
+        .unwrap();
     let ordinals: Vec<u64> = history.iter().map(|version| version.ordinal).collect();
     assert_eq!(ordinals, (1..=40).rev().collect::<Vec<_>>());
 }

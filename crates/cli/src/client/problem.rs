@@ -1,0 +1,198 @@
+//! What the server says when it refuses, in any of the shapes it has.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::output::record::Record;
+
+/// A refusal of the server.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}", self.message())]
+pub(crate) struct Problem {
+    /// The HTTP status.
+    pub(crate) status: StatusCode,
+    /// What kind of problem it is, for programs.
+    pub(crate) code: String,
+    /// What kind of problem it is, for people.
+    pub(crate) title: String,
+    /// What happened this time.
+    pub(crate) detail: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+    /// What is wrong with single items of what was sent.
+    pub(crate) errors: Vec<ItemError>,
+    /// The whole document.
+    pub(crate) body: Value,
+}
+
+/// What is wrong with one item of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ItemError {
+    /// Which item, counted from 0.
+    pub(crate) index: Option<usize>,
+    /// Of which kind, where a batch has several.
+    pub(crate) kind: Option<String>,
+    /// What is wrong with it.
+    pub(crate) detail: String,
+}
+
+impl Problem {
+    /// Reads a problem document, or an error in OpenAI's shape. `None` if it is neither.
+    pub(crate) fn read(status: StatusCode, body: Value) -> Option<Self> {
+        let record = Record(&body);
+        if let Some(error) = record.record("error") {
+            let code = error
+                .optional("code")
+                .or(error.optional("type"))
+                .unwrap_or_default();
+            return Some(Self {
+                status,
+                code: code.to_owned(),
+                title: error.text("type").to_owned(),
+                detail: error.text("message").to_owned(),
+                hint: error.optional("hint").map(str::to_owned),
+                errors: Vec::new(),
+                body,
+            });
+        }
+        if record.optional("title").is_none() && record.optional("detail").is_none() {
+            return None;
+        }
+        let item = |item: Record<'_>| ItemError {
+            index: item.number("index").map(|index| index as usize),
+            kind: item.optional("kind").map(str::to_owned),
+            detail: item.text("detail").to_owned(),
+        };
+        Some(Self {
+            status,
+            code: record.text("code").to_owned(),
+            title: record.text("title").to_owned(),
+            detail: record.text("detail").to_owned(),
+            hint: record.optional("hint").map(str::to_owned),
+            errors: record.items("errors").map(item).collect(),
+            body,
+        })
+    }
+
+    /// What happened, in a sentence.
+    pub(crate) fn message(&self) -> String {
+        if !self.detail.is_empty() {
+            self.detail.clone()
+        } else if !self.title.is_empty() {
+            self.title.clone()
+        } else {
+            format!("the server refused with status {}", self.status)
+        }
+    }
+
+    /// What to do: the server's word, or what usually helps.
+    pub(crate) fn advice(&self) -> Option<String> {
+        let usual = || match self.status {
+            StatusCode::UNAUTHORIZED => {
+                Some("pass a key with --key or the variable FLYWHEEL_KEY".to_owned())
+            }
+            StatusCode::FORBIDDEN => Some(
+                "this key may not do that; an admin makes others with `flywheel key create`"
+                    .to_owned(),
+            ),
+            _ => None,
+        };
+        self.hint.clone().or_else(usual)
+    }
+
+    /// What belongs to the message: single items, failed checks, the one who was faster.
+    pub(crate) fn further(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .errors
+            .iter()
+            .map(|error| match (&error.kind, error.index) {
+                (Some(kind), Some(index)) => format!("{kind} {index}: {}", error.detail),
+                (None, Some(index)) => format!("item {index}: {}", error.detail),
+                _ => error.detail.clone(),
+            })
+            .collect();
+        let record = Record(&self.body);
+        for check in record
+            .record("preflight")
+            .iter()
+            .flat_map(|record| record.items("checks"))
+        {
+            if let Some(problem) = check.optional("problem") {
+                lines.push(format!("{}: {problem}", check.text("name")));
+                lines.extend(check.optional("hint").map(|hint| format!("  hint: {hint}")));
+            }
+        }
+        if let Some(current) = record.record("current") {
+            lines.push(format!(
+                "now deployed: manifest {} (#{} by {}: {})",
+                current.short("manifest"),
+                current.shown("number"),
+                current.text("actor"),
+                current.text("reason"),
+            ));
+        }
+        lines
+    }
+}
+
+/// A problem document for what went wrong on this side.
+pub(crate) fn local_document(code: &str, message: &str, hint: Option<&str>) -> Value {
+    let mut document = json!({"type": "about:blank", "title": message, "code": code});
+    if let Some(hint) = hint {
+        document["hint"] = hint.into();
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_shapes_are_read() {
+        let problem = Problem::read(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            json!({"title": "Invalid", "detail": "2 items are wrong", "code": "invalid",
+                   "errors": [{"index": 1, "kind": "prompt", "detail": "no messages"}]}),
+        )
+        .unwrap();
+        assert_eq!(problem.to_string(), "2 items are wrong");
+        assert_eq!(problem.further(), ["prompt 1: no messages"]);
+
+        let openai = json!({"error": {"message": "no such app", "type": "invalid_request_error"}});
+        let problem = Problem::read(StatusCode::NOT_FOUND, openai).unwrap();
+        assert_eq!(
+            (problem.to_string().as_str(), problem.code.as_str()),
+            ("no such app", "invalid_request_error")
+        );
+
+        for other in [
+            json!({"message": "?"}),
+            json!([]),
+            Value::Null,
+            json!("text"),
+        ] {
+            assert!(Problem::read(StatusCode::BAD_GATEWAY, other).is_none());
+        }
+    }
+
+    #[test]
+    fn checks_and_winners_are_told() {
+        let problem = Problem::read(
+            StatusCode::CONFLICT,
+            json!({"title": "Lost", "current": {"number": 7, "manifest": "ab".repeat(32),
+                   "actor": "ann", "reason": "fix"},
+                   "preflight": {"checks": [{"name": "provider", "problem": "down", "hint": "start it"},
+                                            {"name": "fine"}]}}),
+        )
+        .unwrap();
+        assert_eq!(
+            problem.further(),
+            [
+                "provider: down",
+                "  hint: start it",
+                "now deployed: manifest abababababab (#7 by ann: fix)"
+            ]
+        );
+    }
+}

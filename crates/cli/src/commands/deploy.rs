@@ -1,0 +1,223 @@
+//! `flywheel deploy`: moves an environment's pointer to a manifest.
+
+use std::process::ExitCode;
+
+use clap::{ArgGroup, Args};
+use serde_json::{Map, Value};
+
+use super::{Context, Outcome, member_changes};
+use crate::arguments::{VersionReference, parse_text};
+use crate::client::Target;
+use crate::failure::FAILED;
+use crate::output::record::Record;
+use crate::output::table::{Block, Cell, Table};
+use crate::printer::{Printed, Style};
+
+/// Deploy a prompt version, or a manifest, to an environment of an app
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["prompt", "manifest"]))]
+pub(crate) struct DeployArgs {
+    /// The app
+    app: String,
+    #[command(flatten)]
+    move_options: MoveOptions,
+    /// The prompt version to deploy [without REF: the latest]
+    #[arg(long, value_name = "NAME[@REF]")]
+    prompt: Option<VersionReference>,
+    /// The version of the retriever index it is to read
+    #[arg(long, value_name = "VERSION", requires = "prompt")]
+    retriever_index_version: Option<String>,
+    /// The version of its soft-failure guards
+    #[arg(long, value_name = "VERSION", requires = "prompt")]
+    guards_version: Option<String>,
+    /// The manifest to deploy: twelve or more digits of its id
+    #[arg(long, value_name = "ID")]
+    manifest: Option<String>,
+    /// Why, for those who read the history
+    #[arg(long, value_name = "TEXT", value_parser = parse_text)]
+    reason: String,
+}
+
+/// What a deployment and a rollback have in common.
+#[derive(Debug, Args)]
+pub(super) struct MoveOptions {
+    /// The environment [default: the app's last, usually production]
+    #[arg(long = "env", alias = "environment", value_name = "ENV")]
+    environment: Option<String>,
+    /// Refuse unless this manifest, or none, is deployed now
+    #[arg(long, value_name = "MANIFEST|none")]
+    expect: Option<String>,
+    /// Check everything and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Deploy although checks fail; the history will tell
+    #[arg(long)]
+    force: bool,
+}
+
+impl DeployArgs {
+    pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
+        let mut body = self.move_options.members();
+        if let Some(prompt) = &self.prompt {
+            body.insert("prompt".into(), prompt.name.clone().into());
+            body.insert("version".into(), prompt.reference_or_latest().into());
+        }
+        for (name, value) in [
+            ("retriever_index_version", self.retriever_index_version),
+            ("guards_version", self.guards_version),
+            ("manifest", self.manifest),
+        ] {
+            if let Some(value) = value {
+                body.insert(name.into(), value.into());
+            }
+        }
+        body.insert("reason".into(), self.reason.into());
+        let target = Target::api("apps").at(&self.app).at("deploy");
+        let answer = context.client.post(&target, &body.into()).await?;
+        show_move(context, &self.app, &answer)
+    }
+}
+
+impl MoveOptions {
+    /// The members of the request's body.
+    pub(super) fn members(&self) -> Map<String, Value> {
+        let mut body = Map::new();
+        if let Some(environment) = &self.environment {
+            body.insert("environment".into(), environment.clone().into());
+        }
+        if let Some(expected) = &self.expect {
+            body.insert("expected_manifest".into(), expected.clone().into());
+        }
+        for (name, value) in [("dry_run", self.dry_run), ("force", self.force)] {
+            if value {
+                body.insert(name.into(), true.into());
+            }
+        }
+        body
+    }
+}
+
+/// Shows what a deployment or a rollback did, or would do.
+pub(super) fn show_move(context: &Context<'_>, app: &str, answer: &Value) -> Outcome {
+    let shown = context
+        .printer
+        .show(answer, |answer| match answer.record("deployment") {
+            Some(deployment) => show_deployment(context, answer, deployment),
+            None => show_dry_run(context, app, answer),
+        })?;
+    let preflight = Record(answer).record("preflight");
+    let failed = preflight
+        .is_some_and(|preflight| preflight.member("passed").is_some() && !preflight.flag("passed"));
+    let moved = Record(answer).record("deployment").is_some();
+    Ok(if failed && !moved {
+        ExitCode::from(FAILED)
+    } else {
+        shown
+    })
+}
+
+fn show_deployment(context: &Context<'_>, answer: Record<'_>, deployment: Record<'_>) -> Printed {
+    let (app, environment) = (deployment.text("app"), deployment.text("environment"));
+    let verb = match deployment.text("kind") {
+        "rollback" => "rolled back",
+        "promote" => "promoted",
+        "contain" => "contained",
+        _ => "deployed",
+    };
+    let headline = format!(
+        "{verb} {app} in {environment}: #{}",
+        deployment.shown("number")
+    );
+    context.printer.line(Style::Good, &headline)?;
+    let mut block = Block::new();
+    block
+        .entry("manifest", deployment.text("manifest"))
+        .entry("before", before(deployment.text("previous_manifest")))
+        .entry("prompt", deployment.prompt_reference())
+        .entry("model", deployment.text("model"))
+        .entry("by", deployment.text("actor"))
+        .entry("reason", deployment.text("reason"))
+        .entry("forced over", deployment.joined("forced_over"));
+    context.printer.block(&block)?;
+    show_changes(context, answer)?;
+    if deployment.text("kind") == "rollback" {
+        context.printer.hint(&format!(
+            "`flywheel history {app} --env {environment}` shows what was served when"
+        ));
+    } else if deployment.optional("previous_manifest").is_some() {
+        context.printer.hint(&format!(
+            "undo it with `flywheel rollback {app} --env {environment}`"
+        ));
+    } else {
+        let call = format!("flywheel call {app}@{environment} -v name=value");
+        context.printer.hint(&format!("try it with `{call}`"));
+    }
+    Ok(())
+}
+
+fn before(previous: &str) -> &str {
+    if previous.is_empty() {
+        "nothing"
+    } else {
+        previous
+    }
+}
+
+fn show_dry_run(context: &Context<'_>, app: &str, answer: Record<'_>) -> Printed {
+    context.printer.line(
+        Style::Strong,
+        &format!("dry run for {app}: nothing was changed"),
+    )?;
+    let manifest = answer.record("manifest");
+    let mut block = Block::new();
+    block
+        .entry(
+            "manifest",
+            manifest
+                .map(|manifest| manifest.text("id"))
+                .unwrap_or_default(),
+        )
+        .entry("before", previous_id(answer));
+    context.printer.block(&block)?;
+    show_changes(context, answer)?;
+    if let Some(preflight) = answer.record("preflight") {
+        context.printer.heading("Checks")?;
+        context.printer.table(&checks(preflight))?;
+    }
+    Ok(())
+}
+
+/// The manifest before: the whole of it, or its id.
+fn previous_id(answer: Record<'_>) -> &str {
+    let whole = answer
+        .record("previous")
+        .map(|previous| previous.text("id"));
+    before(whole.unwrap_or_else(|| answer.text("previous")))
+}
+
+fn show_changes(context: &Context<'_>, answer: Record<'_>) -> Printed {
+    let table = member_changes(answer.items("changes").map(|change| change.0.clone()));
+    if table.is_empty() {
+        return Ok(());
+    }
+    context.printer.heading("Changes")?;
+    context.printer.table(&table)
+}
+
+/// The checks of a preflight as a table.
+pub(super) fn checks(preflight: Record<'_>) -> Table {
+    let mut table = Table::new(&["check", "result", "problem", "hint"]);
+    for check in preflight.items("checks") {
+        let (result, style) = match check.optional("problem") {
+            None => ("passed", Style::Good),
+            Some(_) => ("FAILED", Style::Bad),
+        };
+        table.row([
+            check.text("name").into(),
+            Cell::styled(result, style),
+            check.text("problem").into(),
+            check.text("hint").into(),
+        ]);
+    }
+    table
+}

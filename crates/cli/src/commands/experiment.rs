@@ -1,0 +1,333 @@
+//! `flywheel experiment`: A/B/n tests between manifests.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Context, Outcome, feedback_summary, id_cell};
+use crate::client::Target;
+use crate::failure::Refusal;
+use crate::output::amounts;
+use crate::output::record::Record;
+use crate::output::table::{Block, Table};
+use crate::printer::Printed;
+
+const ALL_BASIS_POINTS: u32 = 10_000;
+
+/// Compare manifests on live traffic
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExperimentCommand {
+    /// List experiments
+    List,
+    /// Show an experiment and what came of it so far
+    Show {
+        /// The experiment
+        name: String,
+    },
+    /// Create an experiment; it does nothing until it is started
+    Create(CreateArgs),
+    /// Start dividing the traffic
+    Start {
+        /// The experiment
+        name: String,
+    },
+    /// Stop dividing the traffic; all of it goes to the environment's manifest again
+    Stop {
+        /// The experiment
+        name: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Change how much of the traffic takes part; nobody moves between arms
+    Set {
+        /// The experiment
+        name: String,
+        /// The share of the traffic that takes part
+        #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_basis_points)]
+        exposure: u32,
+    },
+}
+
+/// A new experiment.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Its name
+    name: String,
+    /// The app
+    #[arg(long)]
+    app: String,
+    /// The environment [default: the app's last, usually production]
+    #[arg(long = "env", alias = "environment", value_name = "ENV")]
+    environment: Option<String>,
+    /// An arm with its manifest and its weight in basis points [without any weight: equal shares]
+    #[arg(long = "arm", value_name = "NAME=MANIFEST[:WEIGHT]", required = true)]
+    arms: Vec<Arm>,
+    /// What is randomised: user, session or request
+    #[arg(long, value_parser = ["user", "session", "request"])]
+    unit: Option<String>,
+    /// The share of the traffic that takes part [default: 100]
+    #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_basis_points)]
+    exposure: Option<u32>,
+    /// What is expected to come of it
+    #[arg(long, value_name = "TEXT")]
+    hypothesis: Option<String>,
+    /// The layer: experiments in one layer exclude each other
+    #[arg(long)]
+    layer: Option<String>,
+    /// The share of the layer that it takes
+    #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_basis_points)]
+    layer_share: Option<u32>,
+}
+
+/// `name=manifest` or `name=manifest:weight`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Arm {
+    name: String,
+    manifest: String,
+    weight: Option<u32>,
+}
+
+impl FromStr for Arm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected =
+            || "expected NAME=MANIFEST:WEIGHT, such as `control=1a2b3c4d5e6f:5000`".to_owned();
+        let (name, served) = text.split_once('=').ok_or_else(expected)?;
+        let (manifest, weight) = match served.split_once(':') {
+            None => (served, None),
+            Some((manifest, weight)) => (manifest, Some(weight.parse().map_err(|_| expected())?)),
+        };
+        if name.is_empty() || manifest.is_empty() {
+            return Err(expected());
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            manifest: manifest.to_owned(),
+            weight,
+        })
+    }
+}
+
+impl ExperimentCommand {
+    pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
+        match self {
+            Self::List => list(context).await,
+            Self::Show { name } => {
+                let answer = context
+                    .client
+                    .get(&Target::api("experiments").at(&name))
+                    .await?;
+                context
+                    .printer
+                    .show(&answer, |experiment| show(context, experiment))
+            }
+            Self::Create(args) => create(args, context).await,
+            Self::Start { name } => {
+                let body = json!({});
+                act(context, &name, "start", &body, "started").await
+            }
+            Self::Stop { name, reason } => {
+                let body = reason.map_or_else(|| json!({}), |reason| json!({"reason": reason}));
+                act(context, &name, "stop", &body, "stopped").await
+            }
+            Self::Set { name, exposure } => {
+                let target = Target::api("experiments").at(&name);
+                let body = json!({"exposure": exposure});
+                let answer = context.client.send(Method::PATCH, &target, &body).await?;
+                context.printer.show(&answer, |_| {
+                    let share = amounts::basis_points(f64::from(exposure));
+                    context
+                        .printer
+                        .note(&format!("{share} of the traffic takes part in {name} now"));
+                    Ok(())
+                })
+            }
+        }
+    }
+}
+
+async fn create(args: CreateArgs, context: &Context<'_>) -> Outcome {
+    let mut body = json!({"name": args.name, "app": args.app, "arms": arms(args.arms)?});
+    for (member, value) in [
+        ("environment", args.environment.map(Value::from)),
+        ("unit", args.unit.map(Value::from)),
+        ("exposure", args.exposure.map(Value::from)),
+        ("hypothesis", args.hypothesis.map(Value::from)),
+        ("layer", args.layer.map(Value::from)),
+        ("layer_share", args.layer_share.map(Value::from)),
+    ] {
+        if let Some(value) = value {
+            body[member] = value;
+        }
+    }
+    let answer = context
+        .client
+        .post(&Target::api("experiments"), &body)
+        .await?;
+    context.printer.show(&answer, |experiment| {
+        show(context, experiment)?;
+        context.printer.hint(&format!(
+            "start it with `flywheel experiment start {}`",
+            args.name
+        ));
+        Ok(())
+    })
+}
+
+/// The arms as the server wants them. Without weights, the last takes what equal shares leave over.
+fn arms(arms: Vec<Arm>) -> anyhow::Result<Value> {
+    let given = arms.iter().filter(|arm| arm.weight.is_some()).count();
+    if given != 0 && given != arms.len() {
+        return Err(Refusal::with_hint(
+            "some arms have a weight and some have none",
+            "give all of them one, adding up to 10000, or none of them",
+        )
+        .into());
+    }
+    let count = u32::try_from(arms.len())?;
+    let share = ALL_BASIS_POINTS / count;
+    let last_share = ALL_BASIS_POINTS - share * (count - 1);
+    let last = arms.len() - 1;
+    let arm = |(index, arm): (usize, Arm)| {
+        let equal = if index == last { last_share } else { share };
+        json!({"name": arm.name, "manifest": arm.manifest, "weight": arm.weight.unwrap_or(equal)})
+    };
+    Ok(arms.into_iter().enumerate().map(arm).collect())
+}
+
+async fn act(context: &Context<'_>, name: &str, action: &str, body: &Value, done: &str) -> Outcome {
+    let target = Target::api("experiments").at(name).at(action);
+    let answer = context.client.post(&target, body).await?;
+    if context.printer.is_json() {
+        context.printer.json(&answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    context.printer.note(&format!("{done} {name}"));
+    context.printer.hint(&format!(
+        "`flywheel experiment show {name}` shows what comes of it"
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(context: &Context<'_>) -> Outcome {
+    let answer = context.client.get(&Target::api("experiments")).await?;
+    context.printer.show(&answer, |answer| {
+        let mut table = Table::new(&[
+            "experiment",
+            "app",
+            "environment",
+            "status",
+            "arms",
+            ">exposure",
+            "started",
+            "stopped",
+        ]);
+        for experiment in answer.items("items") {
+            let names: Vec<&str> = experiment
+                .items("arms")
+                .map(|arm| arm.text("name"))
+                .collect();
+            table.row([
+                id_cell(experiment.text("name")),
+                experiment.text("app").into(),
+                experiment.text("environment").into(),
+                experiment.text("status").into(),
+                names.join(", ").into(),
+                share(experiment, "exposure").into(),
+                context.ago(experiment, "started_at"),
+                context.ago(experiment, "stopped_at"),
+            ]);
+        }
+        context.show_table(&table, "no experiments yet")
+    })
+}
+
+fn share(record: Record<'_>, member: &str) -> String {
+    record
+        .number(member)
+        .map_or_else(String::new, amounts::basis_points)
+}
+
+fn show(context: &Context<'_>, experiment: Record<'_>) -> Printed {
+    let mut block = Block::new();
+    block
+        .entry("experiment", experiment.text("name"))
+        .entry("app", experiment.text("app"))
+        .entry("environment", experiment.text("environment"))
+        .entry("status", experiment.text("status"))
+        .entry("hypothesis", experiment.text("hypothesis"))
+        .entry("unit", experiment.text("unit"))
+        .entry("exposure", share(experiment, "exposure"))
+        .entry("layer", experiment.text("layer"))
+        .entry("layer share", share(experiment, "layer_share"))
+        .entry("created", context.when(experiment, "created_at"))
+        .entry("started", context.when(experiment, "started_at"))
+        .entry("stopped", context.when(experiment, "stopped_at"));
+    context.printer.block(&block)?;
+    let mut table = Table::new(&["arm", "manifest", ">share"]);
+    for arm in experiment.items("arms") {
+        table.row([
+            id_cell(arm.text("name")),
+            arm.short("manifest").into(),
+            share(arm, "weight").into(),
+        ]);
+    }
+    context.printer.heading("Arms")?;
+    context.printer.table(&table)?;
+    let Some(summary) = experiment.member("summary") else {
+        return Ok(());
+    };
+    // The items themselves, or a summary that holds them.
+    let wrapped = json!({"items": summary});
+    let holder = if summary.is_array() {
+        &wrapped
+    } else {
+        summary
+    };
+    let results = feedback_summary::table(Record(holder), "arm");
+    if results.is_empty() {
+        return Ok(());
+    }
+    context.printer.heading("So far")?;
+    context.printer.table(&results)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights(texts: &[&str]) -> anyhow::Result<Vec<u64>> {
+        let parsed = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let arms = arms(parsed)?;
+        Ok(arms
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|arm| arm["weight"].as_u64())
+            .collect())
+    }
+
+    #[test]
+    fn arms_are_read() {
+        let arm: Arm = "control=1a2b3c4d5e6f:5000".parse().unwrap();
+        assert_eq!(
+            (arm.name.as_str(), arm.manifest.as_str()),
+            ("control", "1a2b3c4d5e6f")
+        );
+        for wrong in ["control", "=x:1", "a=:1", "a=x:many", "a=x:-1"] {
+            assert!(wrong.parse::<Arm>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn arms_without_weights_share_equally() {
+        assert_eq!(weights(&["a=x", "b=y", "c=z"]).unwrap(), [3333, 3333, 3334]);
+        assert_eq!(weights(&["a=x:1000", "b=y:9000"]).unwrap(), [1000, 9000]);
+        assert!(weights(&["a=x:1000", "b=y"]).is_err());
+    }
+}

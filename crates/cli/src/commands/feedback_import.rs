@@ -1,0 +1,234 @@
+//! `flywheel feedback import`: a file of feedback, checked as a whole and sent in batches.
+//!
+//! Lines without an id get one made of their content, so that the same file sent twice, or the rest of a file after
+//! an interruption, stores every line once.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use flywheel_core::ContentHash;
+use flywheel_core::feedback::FeedbackBody;
+use serde_json::{Value, json};
+
+use super::{Context, Outcome, feedback};
+use crate::client::{ClientError, Target};
+use crate::failure::AlreadyReported;
+use crate::output::record::Record;
+
+const BATCH: usize = 500;
+/// Further mistakes are counted, not listed.
+const MOST_MISTAKES: usize = 20;
+
+struct Line {
+    number: usize,
+    feedback: Value,
+}
+
+/// Imports a file.
+pub(super) async fn run(path: &Path, context: &Context<'_>) -> Outcome {
+    let total = check(path, context)?;
+    let mut progress = context.printer.progress(total);
+    let (mut stored, mut duplicates) = (0_u64, 0_u64);
+    let mut lines = lines(path)?;
+    loop {
+        let batch: Vec<Line> = lines.by_ref().take(BATCH).collect::<anyhow::Result<_>>()?;
+        if batch.is_empty() {
+            break;
+        }
+        let body: Value = batch.iter().map(|line| line.feedback.clone()).collect();
+        let answer = match context.client.post(&Target::api("feedback"), &body).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                drop(progress);
+                return Err(explain(error, path, &batch, stored + duplicates, context));
+            }
+        };
+        let repeated = Record(&answer)
+            .items("items")
+            .filter(|item| feedback::is_duplicate(*item));
+        let repeated = repeated.count() as u64;
+        duplicates += repeated;
+        stored += batch.len() as u64 - repeated;
+        progress.advance(batch.len() as u64);
+    }
+    drop(progress);
+    if context.printer.is_json() {
+        context
+            .printer
+            .json(&json!({"stored": stored, "duplicates": duplicates}))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let summary = format!("{stored} stored, {duplicates} known already");
+    context
+        .printer
+        .line(crate::printer::Style::Plain, &summary)?;
+    context
+        .printer
+        .hint("`flywheel feedback summary` shows what all of it comes to");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the whole file before anything of it is sent. Returns the number of its entries.
+fn check(path: &Path, context: &Context<'_>) -> anyhow::Result<u64> {
+    let mut entries = 0;
+    let mut mistakes = Vec::new();
+    let mut reader = open(path)?;
+    let mut text = String::new();
+    for number in 1.. {
+        text.clear();
+        if reader
+            .read_line(&mut text)
+            .with_context(|| format!("cannot read `{}`", path.display()))?
+            == 0
+        {
+            break;
+        }
+        if text.trim().is_empty() {
+            continue;
+        }
+        entries += 1;
+        if let Err(mistake) = check_line(&text) {
+            mistakes.push(format!("{}:{number}: {mistake}", path.display()));
+        }
+    }
+    if mistakes.is_empty() {
+        return Ok(entries);
+    }
+    let count = mistakes.len();
+    if !context.printer.is_json() {
+        for mistake in mistakes.iter().take(MOST_MISTAKES) {
+            context.printer.finding(mistake);
+        }
+        let hint = if count > MOST_MISTAKES {
+            format!(
+                "{} more like these; nothing was sent",
+                count - MOST_MISTAKES
+            )
+        } else {
+            "nothing was sent".to_owned()
+        };
+        context.printer.hint(&hint);
+    }
+    mistakes.truncate(MOST_MISTAKES);
+    Err(AlreadyReported(mistakes.join("\n")).into())
+}
+
+fn check_line(text: &str) -> Result<(), String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if !value.is_object() {
+        return Err("not a JSON object".to_owned());
+    }
+    if Record(&value).text("call_id").is_empty() {
+        return Err("`call_id` is missing".to_owned());
+    }
+    let body: FeedbackBody = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    body.check().map_err(|error| error.to_string())
+}
+
+fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
+    let file = File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(BufReader::new(file))
+}
+
+/// The file's entries, each with an id.
+fn lines(path: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Line>>> {
+    let name = path.display().to_string();
+    let lines = open(path)?.lines().enumerate();
+    Ok(lines.filter_map(move |(index, text)| {
+        let text = match text {
+            Ok(text) if text.trim().is_empty() => return None,
+            Ok(text) => text,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let number = index + 1;
+        let line = serde_json::from_str(&text)
+            .with_context(|| format!("{name}:{number} changed while it was read"))
+            .map(|feedback| Line {
+                number,
+                feedback: with_id(feedback),
+            });
+        Some(line)
+    }))
+}
+
+fn with_id(mut feedback: Value) -> Value {
+    if Record(&feedback).member("id").is_none() {
+        let id = ContentHash::of_json(&feedback).to_string();
+        feedback["id"] = id.into();
+    }
+    feedback
+}
+
+/// Says which lines of the file the server refuses, and how far the import came.
+fn explain(
+    error: ClientError,
+    path: &Path,
+    batch: &[Line],
+    done: u64,
+    context: &Context<'_>,
+) -> anyhow::Error {
+    if let ClientError::Refused(problem) = &error {
+        for item in problem.errors.iter().filter(|_| !context.printer.is_json()) {
+            if let Some(line) = item.index.and_then(|index| batch.get(index)) {
+                context.printer.finding(&format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    line.number,
+                    item.detail
+                ));
+            }
+        }
+    }
+    if done > 0 {
+        context.printer.note(&format!(
+            "{done} entries were imported before this; import the file again to go on"
+        ));
+    }
+    error.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_from_the_content_where_there_are_none() {
+        let line = |text: &str| with_id(serde_json::from_str(text).unwrap());
+        let thumbs = line(r#"{"call_id": "c", "kind": "thumbs", "value": true}"#);
+        let reordered = line(r#"{"kind": "thumbs", "value": true, "call_id": "c"}"#);
+        let other = line(r#"{"call_id": "c", "kind": "thumbs", "value": false}"#);
+        assert_eq!(thumbs["id"], reordered["id"]);
+        assert_ne!(thumbs["id"], other["id"]);
+        assert_eq!(line(r#"{"id": "mine", "call_id": "c"}"#)["id"], "mine");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, expected) in [
+            (r#"{"call_id": "c", "kind": "rating", "value": 4}"#, None),
+            (
+                r#"{"call_id": "c", "kind": "rating", "value": 9}"#,
+                Some("rating `9` lies outside"),
+            ),
+            (
+                r#"{"kind": "thumbs", "value": true}"#,
+                Some("`call_id` is missing"),
+            ),
+            ("[1]", Some("not a JSON object")),
+            ("{", Some("EOF while parsing")),
+            (
+                r#"{"call_id": "c", "kind": "applause"}"#,
+                Some("unknown variant"),
+            ),
+        ] {
+            match (check_line(text), expected) {
+                (Ok(()), None) => {}
+                (Err(mistake), Some(start)) if mistake.starts_with(start) => {}
+                (other, _) => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `flywheel feedback summary`: what feedback and signals come to, by arm, version, manifest, model or day.
+
+use clap::{Args, ValueEnum};
+
+use super::calls::typed_time;
+use super::{Context, Outcome, id_cell};
+use crate::client::Target;
+use crate::output::amounts;
+use crate::output::record::Record;
+use crate::output::table::Table;
+
+/// What is summarised, and how it is divided.
+#[derive(Debug, Args)]
+pub(crate) struct SummaryArgs {
+    /// What the rows stand for
+    #[arg(long, value_enum, default_value_t = Division::PromptVersion)]
+    by: Division,
+    /// Of an app
+    #[arg(long)]
+    app: Option<String>,
+    /// In an environment
+    #[arg(long = "env", alias = "environment", value_name = "ENV")]
+    environment: Option<String>,
+    /// In an experiment
+    #[arg(long, value_name = "NAME")]
+    experiment: Option<String>,
+    /// Since a time (2026-07-01T12:00:00Z), a date, or for a while (15m, 6h, 7d)
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// Until a time
+    #[arg(long, value_name = "WHEN")]
+    until: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Division {
+    Arm,
+    #[value(alias = "prompt_version")]
+    PromptVersion,
+    Manifest,
+    Model,
+    Day,
+}
+
+impl Division {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Arm => "arm",
+            Self::PromptVersion => "prompt_version",
+            Self::Manifest => "manifest",
+            Self::Model => "model",
+            Self::Day => "day",
+        }
+    }
+}
+
+impl SummaryArgs {
+    pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
+        let target = Target::api("feedback/summary")
+            .with("by", self.by.as_str())
+            .with_some("app", self.app.as_deref())
+            .with_some("environment", self.environment.as_deref())
+            .with_some("experiment", self.experiment.as_deref())
+            .with_some(
+                "since",
+                typed_time(context, self.since.as_deref())?.as_deref(),
+            )
+            .with_some(
+                "until",
+                typed_time(context, self.until.as_deref())?.as_deref(),
+            );
+        let work = context.client.get(&target);
+        let answer = context.printer.waiting("adding it up", work).await?;
+        context.printer.show(&answer, |answer| {
+            context.show_table(&table(answer, self.by.as_str()), "no calls match")?;
+            context.printer.hint(
+                "ranges hold the true value in 95 of 100 cases; wide ones need more feedback",
+            );
+            Ok(())
+        })
+    }
+}
+
+/// One row for each group and each series of feedback in it.
+pub(super) fn table(summary: Record<'_>, division: &'static str) -> Table {
+    let mut table = Table::new(&[
+        division, ">calls", ">errors", ">latency", ">cost", "feedback", ">n", ">value", "range",
+    ]);
+    for item in summary.items("items") {
+        let latency = item
+            .number("mean_latency_ms")
+            .map(|latency| amounts::duration(latency * 1000.0));
+        let cost = item.number("mean_cost_usd").map(amounts::dollars);
+        let mut first = Some([
+            item.short("key"),
+            item.shown("calls"),
+            item.shown("provider_errors"),
+            latency.unwrap_or_default(),
+            cost.unwrap_or_default(),
+        ]);
+        let mut series: Vec<[String; 4]> = item.items("series").map(series_cells).collect();
+        if series.is_empty() {
+            series.push(Default::default());
+        }
+        for [name, n, value, range] in series {
+            let [key, calls, errors, latency, cost] = first.take().unwrap_or_default();
+            table.row([
+                id_cell(key),
+                calls.into(),
+                errors.into(),
+                latency.into(),
+                cost.into(),
+                name.into(),
+                n.into(),
+                value.into(),
+                range.into(),
+            ]);
+        }
+    }
+    table
+}
+
+fn series_cells(series: Record<'_>) -> [String; 4] {
+    let is_rate = series.text("kind") == "rate";
+    let shown = |number: f64| {
+        if is_rate {
+            amounts::percent(number)
+        } else {
+            amounts::number(number)
+        }
+    };
+    let range = match (series.number("low"), series.number("high")) {
+        (Some(low), Some(high)) => format!("{} to {}", shown(low), shown(high)),
+        _ => String::new(),
+    };
+    let value = series.number("value").map_or_else(String::new, shown);
+    [
+        series.text("series").to_owned(),
+        series.shown("n"),
+        value,
+        range,
+    ]
+}

@@ -1,0 +1,365 @@
+//! `flywheel prompt`: prompts, their versions, and what is known about these.
+
+use clap::{Args, Subcommand};
+use flywheel_core::PromptContent;
+use flywheel_core::prompt_file::{self, PromptFile};
+use http::Method;
+use serde_json::json;
+
+use super::{Context, Outcome, id_cell};
+use crate::arguments::{PageArgs, VersionReference};
+use crate::client::Target;
+use crate::output::amounts;
+use crate::output::difference;
+use crate::output::record::Record;
+use crate::output::table::{Block, Cell, Table};
+use crate::output::text;
+use crate::printer::{Printed, Style};
+
+/// Look at prompts and their versions
+#[derive(Debug, Subcommand)]
+pub(crate) enum PromptCommand {
+    /// List prompts
+    List {
+        /// Only those with this text in their names
+        text: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Show a version of a prompt: its content, scores and uses
+    Show {
+        /// The version: a hash prefix, an ordinal, a label or `latest` after the @ [without REF: the latest]
+        #[arg(value_name = "NAME[@REF]")]
+        prompt: VersionReference,
+    },
+    /// List the versions of a prompt, newest first
+    History {
+        /// The prompt
+        name: String,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Show what differs between two versions
+    Diff {
+        /// The prompt
+        name: String,
+        /// The older version: a hash prefix, an ordinal, a label or `latest`
+        from: String,
+        /// The newer version
+        to: String,
+    },
+    /// List where a prompt, or one version of it, is or was deployed
+    Uses {
+        /// The prompt or the version
+        #[arg(value_name = "NAME[@REF]")]
+        prompt: VersionReference,
+    },
+    /// Put a label on a version, or move it there
+    Label(LabelArgs),
+    /// Record what an evaluation found about a version
+    Score(ScoreArgs),
+}
+
+/// A label and where it goes.
+#[derive(Debug, Args)]
+pub(crate) struct LabelArgs {
+    /// The prompt
+    name: String,
+    /// The version
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// The label
+    label: String,
+    /// Take the label away
+    #[arg(long)]
+    remove: bool,
+}
+
+/// A score of an evaluation.
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    /// The prompt
+    name: String,
+    /// The version
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// What was measured, such as `exact_match`
+    metric: String,
+    /// The value
+    #[arg(allow_negative_numbers = true)]
+    value: f64,
+    /// Over how many examples
+    #[arg(long, value_name = "N")]
+    n: u64,
+    /// What it was measured on
+    #[arg(long)]
+    dataset: Option<String>,
+}
+
+impl PromptCommand {
+    pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
+        match self {
+            Self::List { text, page } => {
+                let target = Target::api("prompts").with_some("text", text.as_deref());
+                let nothing = "no prompts; push some with `flywheel push DIR`";
+                context
+                    .list(target, &page, nothing, |answer| {
+                        prompts(context, Record(answer))
+                    })
+                    .await
+            }
+            Self::Show { prompt } => {
+                let answer = context
+                    .client
+                    .get(&version(&prompt.name, prompt.reference_or_latest()))
+                    .await?;
+                context
+                    .printer
+                    .show(&answer, |version| show(context, version))
+            }
+            Self::History { name, page } => {
+                let target = Target::api("prompts").at(&name).at("versions");
+                context
+                    .list(target, &page, "no versions", |answer| {
+                        versions(context, Record(answer))
+                    })
+                    .await
+            }
+            Self::Diff { name, from, to } => diff(context, &name, &from, &to).await,
+            Self::Uses { prompt } => {
+                let target = Target::api("prompts")
+                    .at(&prompt.name)
+                    .at("uses")
+                    .with_some("version", prompt.reference.as_deref());
+                let answer = context.client.get(&target).await?;
+                context.printer.show(&answer, |answer| {
+                    context.show_table(&uses(context, answer, "items"), "it was never deployed")
+                })
+            }
+            Self::Label(args) => label(args, context).await,
+            Self::Score(args) => score(args, context).await,
+        }
+    }
+}
+
+/// A version of a prompt.
+pub(super) fn version(name: &str, reference: &str) -> Target {
+    Target::api("prompts").at(name).at("versions").at(reference)
+}
+
+fn prompts(context: &Context<'_>, answer: Record<'_>) -> Table {
+    let mut table = Table::new(&["prompt", ">versions", "latest", "updated"]);
+    for prompt in answer.items("items") {
+        let latest = match prompt.record("latest") {
+            Some(latest) => latest.short("version"),
+            None => amounts::short_id(&prompt.shown("latest")).to_owned(),
+        };
+        table.row([
+            id_cell(prompt.text("name")),
+            prompt.shown("versions").into(),
+            latest.into(),
+            context.ago(prompt, "updated_at"),
+        ]);
+    }
+    table
+}
+
+fn versions(context: &Context<'_>, answer: Record<'_>) -> Table {
+    let mut table = Table::new(&[
+        ">#",
+        "version",
+        "status",
+        "labels",
+        "author",
+        "registered",
+        "description",
+    ]);
+    for version in answer.items("items") {
+        table.row([
+            version.shown("ordinal").into(),
+            id_cell(version.short("version")),
+            status(version),
+            version.joined("labels").into(),
+            version.text("author").into(),
+            context.ago(version, "created_at"),
+            version.text("description").into(),
+        ]);
+    }
+    table
+}
+
+fn status(version: Record<'_>) -> Cell {
+    let status = version.text("status");
+    Cell::styled(
+        status,
+        if status == "production" {
+            Style::Good
+        } else {
+            Style::Plain
+        },
+    )
+}
+
+fn uses(context: &Context<'_>, record: Record<'_>, member: &str) -> Table {
+    let mut table = Table::new(&[
+        "app",
+        "environment",
+        "manifest",
+        "version",
+        "now",
+        "deployed",
+    ]);
+    for one in record.items(member) {
+        table.row([
+            one.text("app").into(),
+            one.text("environment").into(),
+            id_cell(one.short("manifest")),
+            one.short("prompt_version").into(),
+            if one.flag("current") {
+                Cell::styled("yes", Style::Good)
+            } else {
+                "no".into()
+            },
+            context.ago(one, "deployed_at"),
+        ]);
+    }
+    table
+}
+
+fn show(context: &Context<'_>, version: Record<'_>) -> Printed {
+    let mut block = Block::new();
+    block
+        .entry("prompt", version.prompt_reference())
+        .entry("version", version.text("version"))
+        .entry("status", version.text("status"))
+        .entry("labels", version.joined("labels"))
+        .entry("author", version.text("author"))
+        .entry("registered", context.when(version, "created_at"))
+        .entry("description", version.text("description"));
+    context.printer.block(&block)?;
+    let mut scores = Table::new(&["metric", ">value", ">n", "dataset", "recorded"]);
+    for score in version.items("scores") {
+        scores.row([
+            score.text("metric").into(),
+            score
+                .number("value")
+                .map_or_else(String::new, amounts::number)
+                .into(),
+            score.shown("n").into(),
+            score.text("dataset").into(),
+            context.ago(score, "recorded_at"),
+        ]);
+    }
+    let uses = uses(context, version, "uses");
+    for (heading, table) in [("Scores", &scores), ("Uses", &uses)] {
+        if !table.is_empty() {
+            context.printer.heading(heading)?;
+            context.printer.table(table)?;
+        }
+    }
+    context.printer.heading("Prompt file")?;
+    context
+        .printer
+        .write_lines(&[text::visible_lines(content_text(version).trim_end())])
+}
+
+/// The content as a prompt file; as JSON, should a newer server have content that this program does not know.
+fn content_text(version: Record<'_>) -> String {
+    let Some(content) = version.member("content") else {
+        return String::new();
+    };
+    let name = version.text("prompt").parse();
+    match (name, PromptContent::from_json(content.clone())) {
+        (Ok(name), Ok(content)) => prompt_file::format(&PromptFile {
+            name,
+            description: None,
+            labels: Vec::new(),
+            content,
+        }),
+        _ => serde_json::to_string_pretty(content).unwrap_or_default(),
+    }
+}
+
+async fn diff(context: &Context<'_>, name: &str, from: &str, to: &str) -> Outcome {
+    let target = Target::api("prompts")
+        .at(name)
+        .at("diff")
+        .with("from", from)
+        .with("to", to);
+    let answer = context.client.get(&target).await?;
+    context.printer.show(&answer, |answer| {
+        let side = |member: &str| {
+            let version = answer.record(member);
+            version.map_or_else(String::new, |version| {
+                format!(
+                    "{name}@{} ({})",
+                    version.shown("ordinal"),
+                    version.short("version")
+                )
+            })
+        };
+        context
+            .printer
+            .line(Style::Bad, &format!("--- {}", side("from")))?;
+        context
+            .printer
+            .line(Style::Good, &format!("+++ {}", side("to")))?;
+        let lines = difference::lines(answer.items("changes"), |style, text| {
+            context.printer.paint(style, text)
+        });
+        if lines.is_empty() {
+            context.printer.note("the two are the same version");
+        }
+        context.printer.write_lines(&lines)
+    })
+}
+
+async fn label(args: LabelArgs, context: &Context<'_>) -> Outcome {
+    let LabelArgs {
+        name,
+        reference,
+        label,
+        remove,
+    } = args;
+    let target = Target::api("prompts").at(&name).at("labels").at(&label);
+    if remove {
+        let answer = context.client.delete(&target).await?;
+        return context.printer.show(&answer, |_| {
+            context
+                .printer
+                .note(&format!("took label `{label}` from {name}"));
+            Ok(())
+        });
+    }
+    let answer = context
+        .client
+        .send(Method::PUT, &target, &json!({"version": reference}))
+        .await?;
+    context.printer.show(&answer, |_| {
+        context
+            .printer
+            .note(&format!("{name}@{label} is {name}@{reference} now"));
+        Ok(())
+    })
+}
+
+async fn score(args: ScoreArgs, context: &Context<'_>) -> Outcome {
+    let target = version(&args.name, &args.reference).at("scores");
+    let mut body = json!({"metric": args.metric, "value": args.value, "n": args.n});
+    if let Some(dataset) = args.dataset {
+        body["dataset"] = dataset.into();
+    }
+    let answer = context.client.post(&target, &body).await?;
+    context.printer.show(&answer, |_| {
+        let value = amounts::number(args.value);
+        context.printer.note(&format!(
+            "recorded {} {value} over {} examples",
+            args.metric, args.n
+        ));
+        context.printer.hint(&format!(
+            "`flywheel prompt show {}@{}` shows all scores",
+            args.name, args.reference
+        ));
+        Ok(())
+    })
+}

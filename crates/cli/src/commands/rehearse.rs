@@ -1,0 +1,112 @@
+//! `flywheel rehearse`: would the earlier manifests still work if one had to go back to them?
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::{Context, Outcome, id_cell, variables};
+use crate::arguments::Assignment;
+use crate::client::Target;
+use crate::failure::FAILED;
+use crate::output::amounts;
+use crate::output::record::Record;
+use crate::output::table::{Cell, Table};
+use crate::printer::Style;
+
+/// Check that a rollback to earlier manifests would work
+#[derive(Debug, Args)]
+pub(crate) struct RehearseArgs {
+    /// The app
+    app: String,
+    /// The environment [default: the app's last, usually production]
+    #[arg(long = "env", alias = "environment", value_name = "ENV")]
+    environment: Option<String>,
+    /// How many manifests back
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    last: u32,
+    /// Also call the model of each, which costs what a call costs
+    #[arg(long)]
+    probe: bool,
+    /// A variable for the probes: name=value, name=@file, or name:=JSON
+    #[arg(short = 'v', long = "variable", value_name = "NAME=VALUE")]
+    variables: Vec<Assignment>,
+}
+
+impl RehearseArgs {
+    pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
+        let mut body = Map::from_iter([("last".to_owned(), json!(self.last))]);
+        if let Some(environment) = self.environment {
+            body.insert("environment".into(), environment.into());
+        }
+        if self.probe {
+            body.insert("probe".into(), true.into());
+        }
+        if !self.variables.is_empty() {
+            body.insert("variables".into(), variables::read(&self.variables)?.into());
+        }
+        let target = Target::api("apps").at(&self.app).at("rehearse");
+        let body = Value::Object(body);
+        let work = context.client.post_to_model(&target, &body);
+        let answer = context
+            .printer
+            .waiting("trying earlier manifests", work)
+            .await?;
+        context.printer.show(&answer, |answer| {
+            context.show_table(&items(answer), "there is no earlier manifest to go back to")
+        })?;
+        if Record(&answer).flag("passed") {
+            context
+                .printer
+                .hint("a rollback to any of these would work");
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !context.printer.is_json() {
+            context
+                .printer
+                .error("a rollback to some of these would not work", &[]);
+        }
+        Ok(ExitCode::from(FAILED))
+    }
+}
+
+fn items(answer: Record<'_>) -> Table {
+    let mut table = Table::new(&[
+        "manifest",
+        ">deployed",
+        "checks",
+        "probe",
+        ">latency",
+        "problem",
+    ]);
+    for item in answer.items("items") {
+        let preflight = item.record("preflight");
+        let mut problems: Vec<&str> = preflight
+            .into_iter()
+            .flat_map(|preflight| preflight.items("checks"))
+            .filter_map(|check| check.optional("problem"))
+            .collect();
+        let probe = item.record("probe");
+        problems.extend(probe.and_then(|probe| probe.optional("problem")));
+        let latency = probe.and_then(|probe| probe.number("latency_ms"));
+        table.row([
+            id_cell(item.short("manifest")),
+            format!("#{}", item.shown("deployment_number")).into(),
+            result(preflight.map(|preflight| preflight.flag("passed"))),
+            result(probe.map(|probe| probe.flag("ok"))),
+            latency
+                .map_or_else(String::new, |latency| amounts::duration(latency * 1000.0))
+                .into(),
+            problems.join("; ").into(),
+        ]);
+    }
+    table
+}
+
+fn result(passed: Option<bool>) -> Cell {
+    match passed {
+        None => "".into(),
+        Some(true) => Cell::styled("passed", Style::Good),
+        Some(false) => Cell::styled("FAILED", Style::Bad),
+    }
+}

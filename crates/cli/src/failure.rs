@@ -1,0 +1,131 @@
+//! What becomes of an error: the text a person reads, the document a program reads, and the exit code.
+
+use std::process::ExitCode;
+
+use crate::client::{ClientError, local_document};
+use crate::printer::{OutputError, Printer};
+
+/// Refused or failed: the answer is no, or something here went wrong.
+pub(crate) const FAILED: u8 = 1;
+/// The server could not be reached, or failed itself.
+pub(crate) const SERVER_FAILED: u8 = 3;
+
+/// The exit codes as `--help` tells them.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  success
+  1  refused or failed: a failed check, a conflict, something that does not exist
+  2  wrong usage
+  3  the server cannot be reached, or failed itself";
+
+/// The command cannot or will not do what it was asked, and says what would help.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refusal {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal without advice.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// A refusal that says what to do.
+    pub(crate) fn with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+}
+
+/// The failure has been told already, line by line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct AlreadyReported(pub(crate) String);
+
+/// Tells an error on stderr and chooses the exit code.
+pub(crate) fn report(error: &anyhow::Error, printer: &Printer) -> ExitCode {
+    if error
+        .chain()
+        .any(|cause| matches!(cause.downcast_ref(), Some(OutputError::Closed)))
+    {
+        return ExitCode::SUCCESS;
+    }
+    if error.is::<AlreadyReported>() && !printer.is_json() {
+        return ExitCode::from(FAILED);
+    }
+    let client_error = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<ClientError>());
+    if let Some(ClientError::Refused(problem)) = client_error {
+        if printer.is_json() {
+            printer.problem(&problem.body);
+        } else {
+            printer.error(&format!("{error:#}"), &problem.further());
+            if let Some(hint) = problem.advice() {
+                printer.hint(&hint);
+            }
+        }
+        return ExitCode::from(if problem.status.is_server_error() {
+            SERVER_FAILED
+        } else {
+            FAILED
+        });
+    }
+    let (code, exit) = match client_error {
+        Some(ClientError::Unreachable { .. }) => ("unreachable", SERVER_FAILED),
+        Some(ClientError::Interrupted { .. }) => ("interrupted", SERVER_FAILED),
+        Some(ClientError::TooLate { .. }) => ("too_late", SERVER_FAILED),
+        Some(ClientError::Foreign { .. }) => ("not_flywheel", SERVER_FAILED),
+        _ => ("failed", FAILED),
+    };
+    // What lies below "no server answers" is for debugging connections, not for this line.
+    let message = client_error.map_or_else(|| format!("{error:#}"), ToString::to_string);
+    let hint = hint(error, client_error);
+    if printer.is_json() {
+        printer.problem(&local_document(code, &message, hint.as_deref()));
+    } else {
+        let causes = client_error.map(causes).unwrap_or_default();
+        printer.error(&message, &causes);
+        if let Some(hint) = hint {
+            printer.hint(&hint);
+        }
+    }
+    ExitCode::from(exit)
+}
+
+fn hint(error: &anyhow::Error, client_error: Option<&ClientError>) -> Option<String> {
+    if let Some(refusal) = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Refusal>())
+    {
+        return refusal.hint.clone();
+    }
+    let hint = match client_error? {
+        ClientError::Unreachable { .. } => {
+            "start one with `flywheel serve`, or name another with --url or FLYWHEEL_URL"
+        }
+        ClientError::Interrupted { .. } | ClientError::TooLate { .. } => {
+            "it is not known whether the server did it; look before you repeat it"
+        }
+        ClientError::Foreign { .. } => "check --url and FLYWHEEL_URL",
+        ClientError::InvalidUrl { .. } => "a URL looks like http://127.0.0.1:7700",
+        ClientError::InvalidKey | ClientError::Certificates(_) | ClientError::Refused(_) => {
+            return None;
+        }
+    };
+    Some(hint.to_owned())
+}
+
+/// The innermost cause, if it says more than the message.
+fn causes(error: &ClientError) -> Vec<String> {
+    let first = std::error::Error::source(error);
+    let innermost = std::iter::successors(first, |cause| cause.source()).last();
+    innermost.map(ToString::to_string).into_iter().collect()
+}
