@@ -40,7 +40,7 @@ pub(crate) struct GlobalOptions {
     /// Print the server's JSON, and errors as problem documents
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Colour the output
+    /// Colour the output; auto does on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: ColorChoice,
 }

@@ -16,6 +16,7 @@ pub(crate) mod key;
 pub(crate) mod manifest_diff;
 pub(crate) mod model;
 pub(crate) mod prompt;
+mod prompt_annotations;
 mod prompt_folder;
 pub(crate) mod pull;
 pub(crate) mod push;
@@ -143,7 +144,11 @@ impl Context<'_> {
     /// A time member in full, and how long ago that was.
     fn when(&self, record: Record<'_>, name: &str) -> String {
         match record.optional(name) {
-            Some(time) => format!("{time} ({})", self.printer.ago(record.time(name))),
+            Some(time) => match self.printer.ago(record.time(name)) {
+                // A date says nothing that the time does not.
+                ago if ago.is_empty() || time.starts_with(&ago) => time.to_owned(),
+                ago => format!("{time} ({ago})"),
+            },
             None => String::new(),
         }
     }

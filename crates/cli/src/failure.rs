@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use crate::client::{ClientError, local_document};
 use crate::printer::{OutputError, Printer};
 
@@ -9,6 +11,9 @@ use crate::printer::{OutputError, Printer};
 pub(crate) const FAILED: u8 = 1;
 /// The server could not be reached, or failed itself.
 pub(crate) const SERVER_FAILED: u8 = 3;
+
+/// Further mistakes in files are counted, not listed.
+const MOST_FINDINGS: usize = 50;
 
 /// The exit codes as `--help` tells them.
 pub(crate) const EXIT_CODES: &str = "\
@@ -44,10 +49,21 @@ impl Refusal {
     }
 }
 
-/// The failure has been told already, line by line.
+/// Mistakes in files, each with its place.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct AlreadyReported(pub(crate) String);
+#[error("{} found; nothing was sent", count(.findings.len()))]
+pub(crate) struct Findings {
+    /// `path:line:column: message`, as editors and compilers have it.
+    pub(crate) findings: Vec<String>,
+}
+
+fn count(mistakes: usize) -> String {
+    if mistakes == 1 {
+        "1 mistake".to_owned()
+    } else {
+        format!("{mistakes} mistakes")
+    }
+}
 
 /// Tells an error on stderr and chooses the exit code.
 pub(crate) fn report(error: &anyhow::Error, printer: &Printer) -> ExitCode {
@@ -57,7 +73,8 @@ pub(crate) fn report(error: &anyhow::Error, printer: &Printer) -> ExitCode {
     {
         return ExitCode::SUCCESS;
     }
-    if error.is::<AlreadyReported>() && !printer.is_json() {
+    if let Some(Findings { findings }) = error.downcast_ref() {
+        report_findings(&error.to_string(), findings, printer);
         return ExitCode::from(FAILED);
     }
     let client_error = error
@@ -98,6 +115,26 @@ pub(crate) fn report(error: &anyhow::Error, printer: &Printer) -> ExitCode {
         }
     }
     ExitCode::from(exit)
+}
+
+fn report_findings(message: &str, findings: &[String], printer: &Printer) {
+    if printer.is_json() {
+        let mut document = local_document("invalid_files", message, None);
+        document["errors"] = findings
+            .iter()
+            .map(|finding| json!({"detail": finding}))
+            .collect();
+        printer.problem(&document);
+        return;
+    }
+    for finding in findings.iter().take(MOST_FINDINGS) {
+        printer.finding(finding);
+    }
+    let further = findings.len().saturating_sub(MOST_FINDINGS);
+    if further > 0 {
+        printer.note(&format!("… and {further} more"));
+    }
+    printer.error(message, &[]);
 }
 
 fn hint(error: &anyhow::Error, client_error: Option<&ClientError>) -> Option<String> {

@@ -22,12 +22,10 @@ const SPINNER_STEP: Duration = Duration::from_millis(100);
 /// When output is coloured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// On a terminal, unless `NO_COLOR` is set
+    // Explained here, because an explanation for users would make every command's help twice as long.
     #[default]
     Auto,
-    /// Also into files and pipes
     Always,
-    /// Not at all
     Never,
 }
 

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::chat::{Gateway, report_failure};
+use crate::chat::Gateway;
 use crate::error::{Failure, GatewayError};
 use crate::request::InvalidRequest;
+use crate::run::report_failure;
 
 impl Gateway {
     /// Passes an embeddings request through.

@@ -88,8 +88,13 @@ pub struct Endpoint {
 }
 
 enum Transport {
-    Http { client: HttpClient, base: BaseUrl },
+    Http(Box<Http>),
     Simulated(Simulated),
+}
+
+struct Http {
+    client: HttpClient,
+    base: BaseUrl,
 }
 
 /// A base URL that is known to have a scheme and an authority.
@@ -179,7 +184,12 @@ impl Endpoint {
         client: HttpClient,
         options: EndpointOptions,
     ) -> Self {
-        Self::new(name, format, Transport::Http { client, base }, options)
+        Self::new(
+            name,
+            format,
+            Transport::Http(Box::new(Http { client, base })),
+            options,
+        )
     }
 
     /// The simulated provider, which answers inside this process.
@@ -273,7 +283,8 @@ impl Endpoint {
     ) -> Result<http::Response<AnswerBody>, ProviderError> {
         match &self.transport {
             Transport::Simulated(simulated) => Ok(simulated.answer(&request)),
-            Transport::Http { client, base } => {
+            Transport::Http(http) => {
+                let Http { client, base } = &**http;
                 let invalid = |error: http::Error| {
                     let problem =
                         format!("the request to `{}` cannot be formed: {error}", self.name);

@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::answer::{self, Transcript};
-use crate::chat::{Gateway, report_failure};
+use crate::chat::Gateway;
 use crate::plan;
 use crate::request::{ChatBody, FlywheelMember, Target};
 use crate::routing::ServedManifest;
+use crate::run::report_failure;
 
 impl Gateway {
     /// Renders a manifest's prompt and asks its model once. Returns the answer's text, if it has one.

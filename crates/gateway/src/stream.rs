@@ -6,16 +6,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flywheel_core::call::CallStatus;
 use http_body_util::BodyExt;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::answer::{Transcript, into_chunks};
-use crate::chat::{AboutCall, Answered, Run, error_object, micros, report_failure};
+use crate::chat::{AboutCall, Answered};
 use crate::endpoint::{AnswerBody, Endpoint, LARGEST_ANSWER};
 use crate::error::{Failure, GatewayError, ProviderError, ProviderErrorKind};
 use crate::provider::format::{StreamDecoder, StreamEvent, WireRequest};
+use crate::record::micros;
 use crate::routing::ModelRoute;
+use crate::run::{Run, report_failure};
 
 /// Lines that may wait for a slow client before its provider is made to wait too.
 const LINES_AHEAD: usize = 64;
@@ -299,4 +301,15 @@ pub(crate) fn line(chunk: &Map<String, Value>) -> Bytes {
 /// The end of a stream.
 pub(crate) fn done() -> Bytes {
     Bytes::from_static(b"data: [DONE]\n\n")
+}
+
+/// A description of a failure for a client that is already being streamed to.
+fn error_object(failure: &Failure, call_id: &str) -> Value {
+    json!({"error": {
+        "message": failure.to_string(),
+        "type": failure.culprit(),
+        "code": failure.code(),
+        "param": failure.param(),
+        "call_id": call_id,
+    }})
 }

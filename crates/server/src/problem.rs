@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 
 /// What a caller of the API is told when its request was not carried out.
 #[derive(Debug)]
-pub struct Problem {
+pub struct Problem(Box<Document>);
+
+#[derive(Debug)]
+struct Document {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -21,13 +24,13 @@ pub type ApiResult<T> = Result<T, Problem>;
 impl Problem {
     /// A problem with its stable short name and what happened.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Document {
             status,
             code,
             detail: detail.into(),
             hint: None,
             further: Map::new(),
-        }
+        }))
     }
 
     /// The request is wrong.
@@ -53,27 +56,27 @@ impl Problem {
     /// Adds what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// Adds a member to the document.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
-        self.further.insert(name.to_owned(), value);
+        self.0.further.insert(name.to_owned(), value);
         self
     }
 
     /// Its status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// What happened, in words.
     #[must_use]
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 }
 
@@ -98,13 +101,13 @@ impl From<StorageError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self {
+        let Document {
             status,
             code,
             detail,
             hint,
             further,
-        } = self;
+        } = *self.0;
         let mut document = Map::new();
         document.insert(
             "type".into(),

@@ -5,7 +5,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::middleware;
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use flywheel_core::key::Permission::{self, Administer, Call, Change, Read};
 use http::{Method, Uri};
 
@@ -33,244 +33,238 @@ pub struct Route {
 #[must_use]
 pub fn routes() -> Vec<Route> {
     let mut table = Table(Vec::new());
-    let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
-    let (delete, patch) = (Method::DELETE, Method::PATCH);
+    add_openai_door(&mut table);
+    add_registry(&mut table);
+    add_apps(&mut table);
+    add_events(&mut table);
+    add_experiments(&mut table);
+    add_administration(&mut table);
+    table.0
+}
 
-    table.add(
-        &post,
-        "/v1/chat/completions",
-        Call,
-        openai::create_chat_completion,
-    );
-    table.add(&post, "/v1/embeddings", Call, openai::create_embeddings);
-    table.add(&get, "/v1/models", Call, openai::list_callable_models);
+fn add_openai_door(table: &mut Table) {
+    table.post("/v1/chat/completions", Call, openai::create_chat_completion);
+    table.post("/v1/embeddings", Call, openai::create_embeddings);
+    table.get("/v1/models", Call, openai::list_callable_models);
+}
 
-    table.add(&post, "/api/v1/push", Change, prompts::push_registry);
-    table.add(&get, "/api/v1/prompts", Read, prompts::list_prompts);
-    table.add(
-        &get,
-        "/api/v1/prompts/{prompt}/versions",
-        Read,
-        prompts::list_prompt_versions,
-    );
-    table.add(
-        &post,
-        "/api/v1/prompts/{prompt}/versions",
-        Change,
-        prompts::register_prompt_version,
-    );
-    table.add(
-        &get,
-        "/api/v1/prompts/{prompt}/versions/{version}",
-        Read,
-        prompts::get_prompt_version,
-    );
-    table.add(
-        &post,
-        "/api/v1/prompts/{prompt}/versions/{version}/scores",
-        Change,
-        prompts::add_prompt_score,
-    );
-    table.add(
-        &get,
+fn add_registry(table: &mut Table) {
+    table.post("/api/v1/push", Change, prompts::push_registry);
+    table.get("/api/v1/prompts", Read, prompts::list_prompts);
+    let versions = "/api/v1/prompts/{prompt}/versions";
+    table.get(versions, Read, prompts::list_prompt_versions);
+    table.post(versions, Change, prompts::register_prompt_version);
+    let version = "/api/v1/prompts/{prompt}/versions/{version}";
+    table.get(version, Read, prompts::get_prompt_version);
+    let scores = "/api/v1/prompts/{prompt}/versions/{version}/scores";
+    table.post(scores, Change, prompts::add_prompt_score);
+    table.get(
         "/api/v1/prompts/{prompt}/diff",
         Read,
         prompts::diff_prompt_versions,
     );
-    table.add(
-        &get,
+    table.get(
         "/api/v1/prompts/{prompt}/uses",
         Read,
         prompts::list_prompt_uses,
     );
-    table.add(
-        &put,
-        "/api/v1/prompts/{prompt}/labels/{label}",
-        Change,
-        prompts::put_prompt_label,
-    );
-    table.add(
-        &delete,
-        "/api/v1/prompts/{prompt}/labels/{label}",
-        Change,
-        prompts::remove_prompt_label,
-    );
+    let label = "/api/v1/prompts/{prompt}/labels/{label}";
+    table.put(label, Change, prompts::put_prompt_label);
+    table.delete(label, Change, prompts::remove_prompt_label);
 
-    table.add(&get, "/api/v1/models", Read, models::list_models);
-    table.add(
-        &put,
+    table.get("/api/v1/models", Read, models::list_models);
+    table.put(
         "/api/v1/models/{model}/versions/{version}",
         Change,
         models::put_model,
     );
-    table.add(
-        &put,
+    table.put(
         "/api/v1/models/{model}/aliases/{alias}",
         Change,
         models::put_model_alias,
     );
 
-    table.add(&get, "/api/v1/indexes", Read, indexes::list_indexes);
-    table.add(
-        &put,
-        "/api/v1/indexes/{version}",
-        Change,
-        indexes::put_index,
-    );
+    table.get("/api/v1/indexes", Read, indexes::list_indexes);
+    table.put("/api/v1/indexes/{version}", Change, indexes::put_index);
+}
 
-    table.add(&get, "/api/v1/apps", Read, apps::list_apps);
-    table.add(&get, "/api/v1/apps/{app}", Read, apps::get_app);
-    table.add(&put, "/api/v1/apps/{app}", Change, apps::put_app);
-    table.add(
-        &post,
-        "/api/v1/apps/{app}/deploy",
-        Change,
-        deployments::deploy_app,
-    );
-    table.add(
-        &post,
+fn add_apps(table: &mut Table) {
+    table.get("/api/v1/apps", Read, apps::list_apps);
+    table.get("/api/v1/apps/{app}", Read, apps::get_app);
+    table.put("/api/v1/apps/{app}", Change, apps::put_app);
+    table.post("/api/v1/apps/{app}/deploy", Change, deployments::deploy_app);
+    table.post(
         "/api/v1/apps/{app}/rollback",
         Change,
         deployments::roll_back_app,
     );
-    table.add(
-        &post,
+    table.post(
         "/api/v1/apps/{app}/rehearse",
         Change,
         deployments::rehearse_app,
     );
-    table.add(
-        &post,
-        "/api/v1/apps/{app}/resolve",
-        Call,
-        deployments::resolve_app,
-    );
-    table.add(
-        &get,
+    table.post("/api/v1/apps/{app}/resolve", Call, deployments::resolve_app);
+    table.get(
         "/api/v1/apps/{app}/deployments",
         Read,
         deployments::list_deployments,
     );
-
-    table.add(
-        &get,
+    table.get(
         "/api/v1/manifests/{manifest}",
         Read,
         manifests::get_manifest,
     );
-    table.add(
-        &get,
-        "/api/v1/manifest-diff",
-        Read,
-        manifests::diff_two_manifests,
-    );
+    table.get("/api/v1/manifest-diff", Read, manifests::diff_two_manifests);
+}
 
-    table.add(&get, "/api/v1/calls", Read, calls::list_calls);
-    table.add(&post, "/api/v1/calls", Call, calls::log_calls);
-    table.add(&get, "/api/v1/calls/{call}", Read, calls::get_call);
-
-    table.add(&post, "/api/v1/feedback", Call, feedback::send_feedback);
-    table.add(
-        &get,
+fn add_events(table: &mut Table) {
+    table.get("/api/v1/calls", Read, calls::list_calls);
+    table.post("/api/v1/calls", Call, calls::log_calls);
+    table.get("/api/v1/calls/{call}", Read, calls::get_call);
+    table.post("/api/v1/feedback", Call, feedback::send_feedback);
+    table.get(
         "/api/v1/feedback/summary",
         Read,
         feedback::summarize_feedback,
     );
+}
 
-    table.add(
-        &get,
-        "/api/v1/experiments",
-        Read,
-        experiments::list_experiments,
-    );
-    table.add(
-        &post,
+fn add_experiments(table: &mut Table) {
+    table.get("/api/v1/experiments", Read, experiments::list_experiments);
+    table.post(
         "/api/v1/experiments",
         Change,
         experiments::create_experiment,
     );
-    table.add(
-        &get,
-        "/api/v1/experiments/{experiment}",
-        Read,
-        experiments::get_experiment,
-    );
-    table.add(
-        &patch,
-        "/api/v1/experiments/{experiment}",
-        Change,
-        experiments::change_experiment,
-    );
-    table.add(
-        &post,
+    let experiment = "/api/v1/experiments/{experiment}";
+    table.get(experiment, Read, experiments::get_experiment);
+    table.patch(experiment, Change, experiments::change_experiment);
+    table.post(
         "/api/v1/experiments/{experiment}/start",
         Change,
         experiments::start_experiment,
     );
-    table.add(
-        &post,
+    table.post(
         "/api/v1/experiments/{experiment}/stop",
         Change,
         experiments::stop_experiment,
     );
+}
 
-    table.add(&get, "/api/v1/keys", Administer, keys::list_keys);
-    table.add(&post, "/api/v1/keys", Administer, keys::create_key);
-    table.add(&delete, "/api/v1/keys/{key}", Administer, keys::revoke_key);
-
-    table.add(&get, "/api/v1/audit", Read, audit::list_audit_entries);
-    table.add(&get, "/api/v1/audit/verify", Read, audit::verify_audit_log);
-
-    table.add(&get, "/metrics", Read, health::get_metrics);
-    table.add_open(&get, "/healthz", health::get_health);
-    table.add_open(&get, "/readyz", health::get_readiness);
-    table.0
+fn add_administration(table: &mut Table) {
+    table.get("/api/v1/keys", Administer, keys::list_keys);
+    table.post("/api/v1/keys", Administer, keys::create_key);
+    table.delete("/api/v1/keys/{key}", Administer, keys::revoke_key);
+    table.get("/api/v1/audit", Read, audit::list_audit_entries);
+    table.get("/api/v1/audit/verify", Read, audit::verify_audit_log);
+    table.get("/metrics", Read, health::get_metrics);
+    table.get("/healthz", Anyone, health::get_health);
+    table.get("/readyz", Anyone, health::get_readiness);
 }
 
 struct Table(Vec<Route>);
 
+/// What a route demands of its caller, if anything.
+struct Needs(Option<Permission>);
+
+/// Marks a route that needs no key.
+struct Anyone;
+
+impl From<Permission> for Needs {
+    fn from(permission: Permission) -> Self {
+        Self(Some(permission))
+    }
+}
+
+impl From<Anyone> for Needs {
+    fn from(_: Anyone) -> Self {
+        Self(None)
+    }
+}
+
 impl Table {
     fn add<T: 'static>(
         &mut self,
-        method: &Method,
+        method: Method,
+        filter: MethodFilter,
         path: &'static str,
-        permission: Permission,
+        needs: Needs,
         handler: impl Handler<T, Context>,
     ) {
-        self.push(method, path, Some(permission), handler);
+        let (Needs(permission), handler) = (needs, on(filter, handler));
+        self.0.push(Route {
+            method,
+            path,
+            permission,
+            handler,
+        });
     }
 
-    fn add_open<T: 'static>(
+    fn get<T: 'static>(
         &mut self,
-        method: &Method,
         path: &'static str,
+        needs: impl Into<Needs>,
         handler: impl Handler<T, Context>,
     ) {
-        self.push(method, path, None, handler);
+        self.add(Method::GET, MethodFilter::GET, path, needs.into(), handler);
     }
 
-    fn push<T: 'static>(
+    fn post<T: 'static>(
         &mut self,
-        method: &Method,
         path: &'static str,
-        permission: Option<Permission>,
+        needs: impl Into<Needs>,
         handler: impl Handler<T, Context>,
     ) {
-        // Every method in the table is one that a filter exists for.
-        if let Ok(filter) = method.clone().try_into() {
-            let handler = on(filter, handler);
-            self.0.push(Route {
-                method: method.clone(),
-                path,
-                permission,
-                handler,
-            });
-        }
+        self.add(
+            Method::POST,
+            MethodFilter::POST,
+            path,
+            needs.into(),
+            handler,
+        );
+    }
+
+    fn put<T: 'static>(
+        &mut self,
+        path: &'static str,
+        needs: impl Into<Needs>,
+        handler: impl Handler<T, Context>,
+    ) {
+        self.add(Method::PUT, MethodFilter::PUT, path, needs.into(), handler);
+    }
+
+    fn patch<T: 'static>(
+        &mut self,
+        path: &'static str,
+        needs: impl Into<Needs>,
+        handler: impl Handler<T, Context>,
+    ) {
+        self.add(
+            Method::PATCH,
+            MethodFilter::PATCH,
+            path,
+            needs.into(),
+            handler,
+        );
+    }
+
+    fn delete<T: 'static>(
+        &mut self,
+        path: &'static str,
+        needs: impl Into<Needs>,
+        handler: impl Handler<T, Context>,
+    ) {
+        self.add(
+            Method::DELETE,
+            MethodFilter::DELETE,
+            path,
+            needs.into(),
+            handler,
+        );
     }
 }
 
 /// The server's router.
-#[must_use]
 pub fn router(context: &Context) -> Router {
     let mut router = Router::new();
     for route in routes() {
@@ -301,11 +295,13 @@ async fn not_found(uri: Uri) -> axum::response::Response {
     }
 }
 
-async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+async fn method_not_allowed(method: Method, uri: Uri) -> axum::response::Response {
     let detail = format!("`{}` does not take {method}", uri.path());
-    Problem::new(
-        http::StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        detail,
-    )
+    let status = http::StatusCode::METHOD_NOT_ALLOWED;
+    let problem = Problem::new(status, "method_not_allowed", detail);
+    if uri.path().starts_with("/v1/") {
+        openai::refuse(&problem)
+    } else {
+        problem.into_response()
+    }
 }

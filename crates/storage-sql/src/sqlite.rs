@@ -98,15 +98,8 @@ impl SqliteOptions {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(synchronous)
             .thread_name(|_| "sqlite-writer".to_owned())
-            .pragma(
-                "cache_size",
-                std::env::var("CACHE").unwrap_or("-8192".into()),
-            )
-            .pragma("mmap_size", std::env::var("MMAP").unwrap_or("0".into()))
-            .pragma(
-                "wal_autocheckpoint",
-                std::env::var("CKPT").unwrap_or("4096".into()),
-            )
+            .pragma("cache_size", "-16384")
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
             .pragma("journal_size_limit", "33554432");
         match self.largest_file_bytes {
             None => options,

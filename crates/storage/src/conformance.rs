@@ -2,7 +2,7 @@
 //!
 //! A backend names an async function that makes an empty store, together with whatever must live as long as it does:
 //!
-//! ```ignore
+//! ```text
 //! async fn open() -> (MyStore, TempDir) { … }
 //!
 //! mod state { flywheel_storage::state_conformance!(super::open); }
@@ -81,6 +81,7 @@ macro_rules! event_conformance {
             }
             summary {
                 calls_are_summed_by_each_key
+                summaries_cover_what_is_asked
                 latest_feedback_counts
                 deviations_of_large_values_are_exact
                 sums_do_not_overflow

@@ -105,6 +105,8 @@ impl Problem {
         let mut lines: Vec<String> = self
             .errors
             .iter()
+            // The first of them often is the message.
+            .filter(|error| error.detail != self.detail)
             .map(|error| match (&error.kind, error.index) {
                 (Some(kind), Some(index)) => format!("{kind} {index}: {}", error.detail),
                 (None, Some(index)) => format!("item {index}: {}", error.detail),

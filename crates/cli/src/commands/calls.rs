@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use flywheel_core::ContentHash;
 use serde_json::Value;
 
-use super::{Context, Outcome, id_cell};
-use crate::arguments::PageArgs;
+use super::{Context, Outcome, id_cell, prompt};
+use crate::arguments::{PageArgs, VersionReference};
 use crate::client::Target;
 use crate::failure::Refusal;
 use crate::output::amounts;
@@ -38,9 +39,9 @@ pub(crate) struct FilterArgs {
     /// Served by a manifest
     #[arg(long, value_name = "ID")]
     manifest: Option<String>,
-    /// Rendered from a prompt version
-    #[arg(long, value_name = "VERSION")]
-    prompt_version: Option<String>,
+    /// Rendered from a prompt version [without REF: the latest]
+    #[arg(long, value_name = "NAME[@REF]|HASH")]
+    prompt_version: Option<VersionReference>,
     /// In an experiment
     #[arg(long, value_name = "NAME")]
     experiment: Option<String>,
@@ -65,7 +66,7 @@ pub(crate) struct FilterArgs {
     /// With a text in the messages or the answer
     #[arg(long)]
     text: Option<String>,
-    /// With feedback of a kind
+    /// With feedback of a kind: thumbs, rating, comment, correction, outcome, or any
     #[arg(long, value_name = "KIND")]
     feedback: Option<String>,
     #[command(flatten)]
@@ -76,7 +77,7 @@ impl CallsCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
         match self {
             Self::List(filter) => {
-                let target = filter.target(context)?;
+                let target = filter.target(context).await?;
                 let nothing = "no calls match";
                 context
                     .list(target, &filter.page, nothing, |answer| {
@@ -93,14 +94,27 @@ impl CallsCommand {
 }
 
 impl FilterArgs {
-    fn target(&self, context: &Context<'_>) -> Result<Target> {
+    async fn target(&self, context: &Context<'_>) -> Result<Target> {
         let since = typed_time(context, self.since.as_deref())?;
         let until = typed_time(context, self.until.as_deref())?;
+        let manifest = match &self.manifest {
+            Some(prefix) => {
+                Some(whole_id(context, Target::api("manifests").at(prefix), prefix, "id").await?)
+            }
+            None => None,
+        };
+        let prompt_version = match &self.prompt_version {
+            Some(version) => {
+                let target = prompt::version(&version.name, version.reference_or_latest());
+                Some(whole_id(context, target, &version.name, "version").await?)
+            }
+            None => None,
+        };
         let filters = [
             ("app", &self.app),
             ("environment", &self.environment),
-            ("manifest", &self.manifest),
-            ("prompt_version", &self.prompt_version),
+            ("manifest", &manifest),
+            ("prompt_version", &prompt_version),
             ("experiment", &self.experiment),
             ("arm", &self.arm),
             ("unit", &self.unit),
@@ -117,6 +131,20 @@ impl FilterArgs {
                 target.with_some(name, value.as_deref())
             }))
     }
+}
+
+/// The whole hash that a person means by a shorter text, as the server knows it.
+async fn whole_id(
+    context: &Context<'_>,
+    target: Target,
+    text: &str,
+    member: &str,
+) -> Result<String> {
+    if text.parse::<ContentHash>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let answer = context.client.get(&target).await?;
+    Ok(Record(&answer).text(member).to_owned())
 }
 
 /// A time as the server reads it.

@@ -102,6 +102,7 @@ pub(super) fn show_move(context: &Context<'_>, app: &str, answer: &Value) -> Out
     let shown = context
         .printer
         .show(answer, |answer| match answer.record("deployment") {
+            Some(deployment) if answer.flag("unchanged") => show_unchanged(context, deployment),
             Some(deployment) => show_deployment(context, answer, deployment),
             None => show_dry_run(context, app, answer),
         })?;
@@ -153,6 +154,20 @@ fn show_deployment(context: &Context<'_>, answer: Record<'_>, deployment: Record
         context.printer.hint(&format!("try it with `{call}`"));
     }
     Ok(())
+}
+
+fn show_unchanged(context: &Context<'_>, deployment: Record<'_>) -> Printed {
+    let (app, environment) = (deployment.text("app"), deployment.text("environment"));
+    let headline =
+        format!("{app} serves this manifest in {environment} already: nothing was changed");
+    context.printer.line(Style::Plain, &headline)?;
+    let mut block = Block::new();
+    block
+        .entry("manifest", deployment.text("manifest"))
+        .entry("since", context.when(deployment, "created_at"))
+        .entry("by", deployment.text("actor"))
+        .entry("reason", deployment.text("reason"));
+    context.printer.block(&block)
 }
 
 fn before(previous: &str) -> &str {

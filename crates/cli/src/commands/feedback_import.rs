@@ -15,12 +15,10 @@ use serde_json::{Value, json};
 
 use super::{Context, Outcome, feedback};
 use crate::client::{ClientError, Target};
-use crate::failure::AlreadyReported;
+use crate::failure::Findings;
 use crate::output::record::Record;
 
 const BATCH: usize = 500;
-/// Further mistakes are counted, not listed.
-const MOST_MISTAKES: usize = 20;
 
 struct Line {
     number: usize,
@@ -29,7 +27,7 @@ struct Line {
 
 /// Imports a file.
 pub(super) async fn run(path: &Path, context: &Context<'_>) -> Outcome {
-    let total = check(path, context)?;
+    let total = check(path)?;
     let mut progress = context.printer.progress(total);
     let (mut stored, mut duplicates) = (0_u64, 0_u64);
     let mut lines = lines(path)?;
@@ -72,7 +70,7 @@ pub(super) async fn run(path: &Path, context: &Context<'_>) -> Outcome {
 }
 
 /// Reads the whole file before anything of it is sent. Returns the number of its entries.
-fn check(path: &Path, context: &Context<'_>) -> anyhow::Result<u64> {
+fn check(path: &Path) -> anyhow::Result<u64> {
     let mut entries = 0;
     let mut mistakes = Vec::new();
     let mut reader = open(path)?;
@@ -91,41 +89,37 @@ fn check(path: &Path, context: &Context<'_>) -> anyhow::Result<u64> {
         }
         entries += 1;
         if let Err(mistake) = check_line(&text) {
-            mistakes.push(format!("{}:{number}: {mistake}", path.display()));
+            mistakes.push(format!("{}:{number}:{mistake}", path.display()));
         }
     }
     if mistakes.is_empty() {
-        return Ok(entries);
+        Ok(entries)
+    } else {
+        Err(Findings { findings: mistakes }.into())
     }
-    let count = mistakes.len();
-    if !context.printer.is_json() {
-        for mistake in mistakes.iter().take(MOST_MISTAKES) {
-            context.printer.finding(mistake);
-        }
-        let hint = if count > MOST_MISTAKES {
-            format!(
-                "{} more like these; nothing was sent",
-                count - MOST_MISTAKES
-            )
-        } else {
-            "nothing was sent".to_owned()
-        };
-        context.printer.hint(&hint);
-    }
-    mistakes.truncate(MOST_MISTAKES);
-    Err(AlreadyReported(mistakes.join("\n")).into())
 }
 
+/// What is wrong with a line, after the column if that is known.
 fn check_line(text: &str) -> Result<(), String> {
-    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let value: Value = serde_json::from_str(text.trim_end()).map_err(|error| {
+        let message = error.to_string();
+        // The place in the line follows the line's own number.
+        let message = message
+            .rsplit_once(" at line ")
+            .map_or(message.as_str(), |(message, _)| message);
+        format!("{}: {message}", error.column())
+    })?;
+    let mistake = |message: &str| Err(format!(" {message}"));
     if !value.is_object() {
-        return Err("not a JSON object".to_owned());
+        return mistake("not a JSON object");
     }
     if Record(&value).text("call_id").is_empty() {
-        return Err("`call_id` is missing".to_owned());
+        return mistake("`call_id` is missing");
     }
-    let body: FeedbackBody = serde_json::from_value(value).map_err(|error| error.to_string())?;
-    body.check().map_err(|error| error.to_string())
+    match serde_json::from_value::<FeedbackBody>(value) {
+        Ok(body) => body.check().or_else(|error| mistake(&error.to_string())),
+        Err(error) => mistake(&error.to_string()),
+    }
 }
 
 fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
@@ -218,7 +212,7 @@ mod tests {
                 Some("`call_id` is missing"),
             ),
             ("[1]", Some("not a JSON object")),
-            ("{", Some("EOF while parsing")),
+            ("{", Some("1: EOF while parsing an object")),
             (
                 r#"{"call_id": "c", "kind": "applause"}"#,
                 Some("unknown variant"),
@@ -226,7 +220,7 @@ mod tests {
         ] {
             match (check_line(text), expected) {
                 (Ok(()), None) => {}
-                (Err(mistake), Some(start)) if mistake.starts_with(start) => {}
+                (Err(mistake), Some(part)) if mistake.contains(part) => {}
                 (other, _) => panic!("{text}: {other:?}"),
             }
         }

@@ -73,9 +73,10 @@ impl SummaryArgs {
         let answer = context.printer.waiting("adding it up", work).await?;
         context.printer.show(&answer, |answer| {
             context.show_table(&table(answer, self.by.as_str()), "no calls match")?;
-            context.printer.hint(
-                "ranges hold the true value in 95 of 100 cases; wide ones need more feedback",
-            );
+            let mut series = answer.items("items").flat_map(|item| item.items("series"));
+            if series.any(|series| series.member("low").is_some()) {
+                context.printer.hint("ranges hold the true value in 95 of 100 cases; more feedback makes them narrower");
+            }
             Ok(())
         })
     }

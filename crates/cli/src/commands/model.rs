@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::{Context, Outcome, id_cell};
 use crate::client::Target;
-use crate::output::amounts;
 use crate::output::record::Record;
 use crate::output::table::{Cell, Table};
 use crate::printer::Style;
@@ -113,7 +112,7 @@ fn full_name(model: Record<'_>) -> String {
 
 fn price(model: Record<'_>, member: &str) -> String {
     let price = model.record("price").and_then(|price| price.number(member));
-    price.map_or_else(String::new, amounts::dollars)
+    price.map_or_else(String::new, |price| format!("${price}"))
 }
 
 async fn register(args: RegisterArgs, context: &Context<'_>) -> Outcome {

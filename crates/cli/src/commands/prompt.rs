@@ -1,11 +1,10 @@
 //! `flywheel prompt`: prompts, their versions, and what is known about these.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use flywheel_core::PromptContent;
 use flywheel_core::prompt_file::{self, PromptFile};
-use http::Method;
-use serde_json::json;
 
+use super::prompt_annotations::{LabelArgs, ScoreArgs};
 use super::{Context, Outcome, id_cell};
 use crate::arguments::{PageArgs, VersionReference};
 use crate::client::Target;
@@ -60,42 +59,6 @@ pub(crate) enum PromptCommand {
     Score(ScoreArgs),
 }
 
-/// A label and where it goes.
-#[derive(Debug, Args)]
-pub(crate) struct LabelArgs {
-    /// The prompt
-    name: String,
-    /// The version
-    #[arg(value_name = "REF")]
-    reference: String,
-    /// The label
-    label: String,
-    /// Take the label away
-    #[arg(long)]
-    remove: bool,
-}
-
-/// A score of an evaluation.
-#[derive(Debug, Args)]
-pub(crate) struct ScoreArgs {
-    /// The prompt
-    name: String,
-    /// The version
-    #[arg(value_name = "REF")]
-    reference: String,
-    /// What was measured, such as `exact_match`
-    metric: String,
-    /// The value
-    #[arg(allow_negative_numbers = true)]
-    value: f64,
-    /// Over how many examples
-    #[arg(long, value_name = "N")]
-    n: u64,
-    /// What it was measured on
-    #[arg(long)]
-    dataset: Option<String>,
-}
-
 impl PromptCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
         match self {
@@ -136,8 +99,8 @@ impl PromptCommand {
                     context.show_table(&uses(context, answer, "items"), "it was never deployed")
                 })
             }
-            Self::Label(args) => label(args, context).await,
-            Self::Score(args) => score(args, context).await,
+            Self::Label(args) => args.run(context).await,
+            Self::Score(args) => args.run(context).await,
         }
     }
 }
@@ -311,55 +274,5 @@ async fn diff(context: &Context<'_>, name: &str, from: &str, to: &str) -> Outcom
             context.printer.note("the two are the same version");
         }
         context.printer.write_lines(&lines)
-    })
-}
-
-async fn label(args: LabelArgs, context: &Context<'_>) -> Outcome {
-    let LabelArgs {
-        name,
-        reference,
-        label,
-        remove,
-    } = args;
-    let target = Target::api("prompts").at(&name).at("labels").at(&label);
-    if remove {
-        let answer = context.client.delete(&target).await?;
-        return context.printer.show(&answer, |_| {
-            context
-                .printer
-                .note(&format!("took label `{label}` from {name}"));
-            Ok(())
-        });
-    }
-    let answer = context
-        .client
-        .send(Method::PUT, &target, &json!({"version": reference}))
-        .await?;
-    context.printer.show(&answer, |_| {
-        context
-            .printer
-            .note(&format!("{name}@{label} is {name}@{reference} now"));
-        Ok(())
-    })
-}
-
-async fn score(args: ScoreArgs, context: &Context<'_>) -> Outcome {
-    let target = version(&args.name, &args.reference).at("scores");
-    let mut body = json!({"metric": args.metric, "value": args.value, "n": args.n});
-    if let Some(dataset) = args.dataset {
-        body["dataset"] = dataset.into();
-    }
-    let answer = context.client.post(&target, &body).await?;
-    context.printer.show(&answer, |_| {
-        let value = amounts::number(args.value);
-        context.printer.note(&format!(
-            "recorded {} {value} over {} examples",
-            args.metric, args.n
-        ));
-        context.printer.hint(&format!(
-            "`flywheel prompt show {}@{}` shows all scores",
-            args.name, args.reference
-        ));
-        Ok(())
     })
 }

@@ -9,8 +9,7 @@ use flywheel_core::name::PromptName;
 use flywheel_core::prompt_file::models::{self, ModelDeclaration};
 use flywheel_core::prompt_file::{self, PromptFile, PromptFileError};
 
-use super::Context;
-use crate::failure::{AlreadyReported, Refusal};
+use crate::failure::{Findings, Refusal};
 
 const EXTENSION: &str = ".prompt.md";
 /// The file at the folder's root that declares the models.
@@ -26,8 +25,8 @@ pub(super) struct Folder {
     pub(super) models: Vec<ModelDeclaration>,
 }
 
-/// Reads a whole folder. Every mistake in it is reported before this fails.
-pub(super) fn read(folder: &Path, context: &Context<'_>) -> anyhow::Result<Folder> {
+/// Reads a whole folder. The error holds every mistake in it.
+pub(super) fn read(folder: &Path) -> anyhow::Result<Folder> {
     let mut paths = Vec::new();
     if folder.is_file() {
         paths.push(folder.to_owned());
@@ -52,13 +51,7 @@ pub(super) fn read(folder: &Path, context: &Context<'_>) -> anyhow::Result<Folde
         }
     }
     if !mistakes.is_empty() {
-        if !context.printer.is_json() {
-            for mistake in &mistakes {
-                context.printer.finding(mistake);
-            }
-            context.printer.hint("nothing was sent");
-        }
-        return Err(AlreadyReported(mistakes.join("\n")).into());
+        return Err(Findings { findings: mistakes }.into());
     }
     if prompts.is_empty() && models.is_empty() {
         let message = format!(

@@ -92,7 +92,7 @@ impl PullArgs {
         for plan in plans.iter().filter(|plan| plan.state != State::Unchanged) {
             prompt_folder::write(&plan.path, &plan.text)?;
         }
-        show(&plans, context)
+        show(&plans, &self.folder, context)
     }
 }
 
@@ -207,7 +207,7 @@ fn models_text(known: &[Value]) -> String {
     text
 }
 
-fn show(plans: &[Plan], context: &Context<'_>) -> Outcome {
+fn show(plans: &[Plan], folder: &Path, context: &Context<'_>) -> Outcome {
     if context.printer.is_json() {
         let paths = |unchanged: bool| -> Vec<String> {
             let chosen = plans
@@ -228,13 +228,15 @@ fn show(plans: &[Plan], context: &Context<'_>) -> Outcome {
             State::Changed => Cell::styled("overwritten", Style::Bad),
             State::Unchanged => Cell::styled("unchanged", Style::Dim),
         };
-        table.row([plan.path.display().to_string().into(), result]);
+        let path = plan.path.strip_prefix(folder).unwrap_or(&plan.path);
+        table.row([path.display().to_string().into(), result]);
     }
     context.show_table(&table, "the server has no prompts")?;
     if !table.is_empty() {
-        context
-            .printer
-            .hint("change a file, then `flywheel push DIR` registers what changed");
+        context.printer.hint(&format!(
+            "change a file, then `flywheel push {}` registers what changed",
+            folder.display()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -34,7 +34,7 @@ pub(crate) struct PushArgs {
 
 impl PushArgs {
     pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
-        let folder = prompt_folder::read(&self.folder, context)?;
+        let folder = prompt_folder::read(&self.folder)?;
         warn_of_repeated_names(&folder, context);
         if self.dry_run {
             let answer = compare(&folder, context).await?;

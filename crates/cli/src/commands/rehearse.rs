@@ -42,6 +42,7 @@ impl RehearseArgs {
         if self.probe {
             body.insert("probe".into(), true.into());
         }
+        let needs_variables = self.probe && self.variables.is_empty();
         if !self.variables.is_empty() {
             body.insert("variables".into(), variables::read(&self.variables)?.into());
         }
@@ -65,6 +66,11 @@ impl RehearseArgs {
             context
                 .printer
                 .error("a rollback to some of these would not work", &[]);
+            if needs_variables {
+                context
+                    .printer
+                    .hint("give the probes their variables with -v name=value");
+            }
         }
         Ok(ExitCode::from(FAILED))
     }

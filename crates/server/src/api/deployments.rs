@@ -21,7 +21,7 @@ use crate::extract::{JsonBody, PageQuery, PathParams, QueryParams};
 use crate::openai::problem_of;
 use crate::operations::deploy::{self, Goal, Move, Moved, Selection, find_app};
 use crate::operations::rehearse::{self, Rehearsal, Rehearsed};
-use crate::problem::ApiResult;
+use crate::problem::{ApiResult, Problem};
 
 /// What is deployed, and how.
 #[derive(Debug, Deserialize)]
@@ -30,6 +30,16 @@ pub struct DeployBody {
     selection: Selection,
     #[serde(flatten)]
     request: Move,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+/// A misspelt `dry_run` must not move anything for real.
+fn refuse_unknown(unknown: &Map<String, Value>) -> ApiResult<()> {
+    match unknown.keys().next() {
+        Some(name) => Err(Problem::invalid(format!("unknown member `{name}`"))),
+        None => Ok(()),
+    }
 }
 
 /// `POST /api/v1/apps/{app}/deploy`
@@ -41,7 +51,12 @@ pub async fn deploy_app(
 ) -> ApiResult<Response> {
     caller.must_cover(&app)?;
     let kind = DeploymentKind::Deploy;
-    let DeployBody { selection, request } = body;
+    let DeployBody {
+        selection,
+        request,
+        unknown,
+    } = body;
+    refuse_unknown(&unknown)?;
     let moved = deploy::deploy(&context, &caller, &app, &selection, kind, &request).await?;
     describe_move(&context, moved, request.dry_run).await
 }
@@ -53,6 +68,8 @@ pub struct RollbackBody {
     goal: Goal,
     #[serde(flatten)]
     request: Move,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
 }
 
 /// `POST /api/v1/apps/{app}/rollback`
@@ -63,7 +80,12 @@ pub async fn roll_back_app(
     JsonBody(body): JsonBody<RollbackBody>,
 ) -> ApiResult<Response> {
     caller.must_cover(&app)?;
-    let RollbackBody { goal, request } = body;
+    let RollbackBody {
+        goal,
+        request,
+        unknown,
+    } = body;
+    refuse_unknown(&unknown)?;
     let moved = deploy::rollback(&context, &caller, &app, &goal, &request).await?;
     describe_move(&context, moved, request.dry_run).await
 }

@@ -47,6 +47,8 @@ pub async fn get_experiment(
     let experiment = experiments::find(&mut *session, &caller, &name).await?;
     drop(session);
     let filter = SummaryFilter {
+        // Whoever logs a call may name any experiment; only calls of its own app count.
+        apps: vec![experiment.app.clone()],
         experiment: Some(name),
         ..SummaryFilter::default()
     };

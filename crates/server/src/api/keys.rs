@@ -16,7 +16,8 @@ use crate::extract::{JsonBody, PathParams};
 use crate::problem::{ApiResult, Problem};
 
 /// `GET /api/v1/keys`
-pub async fn list_keys(State(context): State<Context>) -> ApiResult<Response> {
+pub async fn list_keys(State(context): State<Context>, caller: Caller) -> ApiResult<Response> {
+    caller.must_cover_all()?;
     Ok(list(context.state.read().await?.keys().list().await?, None))
 }
 

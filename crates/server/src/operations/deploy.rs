@@ -288,11 +288,14 @@ impl Plan<'_> {
         let Some(expected) = &self.request.expected_manifest else {
             return Ok(());
         };
+        if expected != "none" && !hash::is_hash_prefix(expected) {
+            return Err(Problem::invalid(format!(
+                "`expected_manifest` is `{expected}`, it must be `none` or at least 12 digits of an id"
+            )));
+        }
         let is_met = match current {
             None => expected == "none",
-            Some(current) => {
-                hash::is_hash_prefix(expected) && current.manifest.to_string().starts_with(expected)
-            }
+            Some(current) => current.manifest.to_string().starts_with(expected),
         };
         if is_met {
             return Ok(());

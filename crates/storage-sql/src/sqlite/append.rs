@@ -32,11 +32,10 @@ impl Insertion {
         let row = format!("({})", vec!["?"; columns.len()].join(", "));
         let statements = SIZES.map(|size| {
             let rows = vec![row.as_str(); size].join(", ");
-            format!(
-                "INSERT INTO {table} ({}) VALUES {rows} {conflict}",
-                columns.join(", ")
-            )
-            .into()
+            let columns = columns.join(", ");
+            // A failure undoes the whole transaction, which it does anyhow. SQLite need not keep what every page was
+            // before the statement then, which it would do in a temporary file and take a third longer.
+            format!("INSERT OR ROLLBACK INTO {table} ({columns}) VALUES {rows} {conflict}").into()
         });
         Self {
             columns: columns.len(),

@@ -33,7 +33,7 @@ pub(super) async fn get(readers: &SqlitePool, id: &str) -> StorageResult<Option<
     row.as_ref().map(call_from).transpose()
 }
 
-/// The first call with an idempotency key.
+/// The call with an idempotency key: the one that succeeded, or else the first.
 pub(super) async fn find_idempotent(
     readers: &SqlitePool,
     app: &AppName,
@@ -44,7 +44,7 @@ pub(super) async fn find_idempotent(
          FROM calls
          LEFT JOIN call_contents ON call_contents.number = calls.number
          WHERE calls.idempotency_key = $1 AND calls.app = $2
-         ORDER BY calls.number
+         ORDER BY calls.status <> 'ok', calls.number
          LIMIT 1",
     )
     .bind(key)

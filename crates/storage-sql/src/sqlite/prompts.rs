@@ -87,16 +87,11 @@ impl Prompts<'_> {
         &mut self,
         prompt: &PromptName,
     ) -> StorageResult<HashMap<PromptVersionId, Vec<Label>>> {
-        let rows = query(
-            "SELECT prompt, label, version
-             FROM prompt_labels
-             WHERE prompt = $1
-             ORDER BY label",
-        )
-        .bind(prompt.as_str())
-        .fetch_all(&mut *self.0)
-        .await
-        .map_err(failed("reading labels"))?;
+        let rows = query("SELECT * FROM prompt_labels WHERE prompt = $1 ORDER BY label")
+            .bind(prompt.as_str())
+            .fetch_all(&mut *self.0)
+            .await
+            .map_err(failed("reading labels"))?;
         let mut labels: HashMap<_, Vec<_>> = HashMap::new();
         for row in &rows {
             let fields = Fields::new(row, "prompt_labels", &["prompt", "label"]);
@@ -111,9 +106,7 @@ impl Prompts<'_> {
     async fn insert(&mut self, new: &NewPromptVersion, id: &PromptVersionId) -> StorageResult<()> {
         let created_at = new.created_at.as_microsecond();
         query(
-            "INSERT INTO prompts (name, created_at)
-             VALUES ($1, $2)
-             ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO prompts (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
         )
         .bind(new.prompt.as_str())
         .bind(created_at)

@@ -136,6 +136,18 @@ pub async fn repeated_key_finds_the_first_call(store: &dyn EventStore) {
     );
     assert_eq!(store.find_idempotent(&c, "key").await.unwrap(), None);
     assert_eq!(store.find_idempotent(&a, "").await.unwrap(), None);
+
+    // A failure is tried again under its key, and what then succeeds is what a further repetition gets.
+    let mut failure = keyed("4", "c", 1);
+    failure.facts.status = CallStatus::ProviderError;
+    let success = keyed("5", "c", 2);
+    for call in [&failure, &success] {
+        store.append(&call_events([call.clone()])).await.unwrap();
+        assert_eq!(
+            store.find_idempotent(&c, "key").await.unwrap().as_ref(),
+            Some(call)
+        );
+    }
 }
 
 async fn all_ids(store: &dyn EventStore, filter: &CallFilter, limit: u32) -> Vec<String> {
@@ -229,11 +241,11 @@ pub async fn keyset_pages_neither_repeat_nor_skip(store: &dyn EventStore) {
     assert_eq!((none.items.len(), none.next), (0, None));
 }
 
-pub async fn every_filter_holds(store: &dyn EventStore) {
-    let mut calls = Vec::new();
+/// Eight calls, of which another bit of the number decides over each member, and one that has none.
+fn varied_calls() -> Vec<Call> {
+    let mut calls = vec![bare_call("bare", at(100))];
     for number in 0..8 {
         let mut call = full_call(&format!("c{number}"), at(number));
-        // Another bit of the number decides over each member.
         let pick = |bit: i64| if number >> bit & 1 == 0 { "x" } else { "y" };
         let facts = &mut call.facts;
         facts.app = Some(name(pick(0)));
@@ -244,123 +256,68 @@ pub async fn every_filter_holds(store: &dyn EventStore) {
         facts.arm = Some(name(pick(2)));
         facts.unit = Some(pick(0).to_owned());
         facts.session = Some(pick(1).to_owned());
-        facts.status = if number < 4 {
-            CallStatus::Ok
-        } else {
-            CallStatus::ProviderError
-        };
+        facts.status = [CallStatus::Ok, CallStatus::ProviderError][usize::from(number >= 4)];
         calls.push(call);
     }
-    calls.push(bare_call("bare", at(100)));
-    store.append(&call_events(calls)).await.unwrap();
-    let none = CallFilter::default();
-    let y = ContentHash::of_bytes(b"y");
-    for (filter, expected) in [
+    calls
+}
+
+pub async fn every_filter_holds(store: &dyn EventStore) {
+    type Narrow = fn(&mut CallFilter);
+    let cases: [(Narrow, &str); 16] = [
+        (|_| {}, "bare c7 c6 c5 c4 c3 c2 c1 c0"),
+        (|filter| filter.apps = vec![name("y")], "c7 c5 c3 c1"),
         (
-            CallFilter {
-                apps: vec![name("y")],
-                ..none.clone()
-            },
+            |filter| filter.apps = vec![name("y"), name("z")],
             "c7 c5 c3 c1",
         ),
+        (|filter| filter.apps = vec![name("z")], ""),
+        (|filter| filter.environment = Some(name("y")), "c7 c6 c3 c2"),
         (
-            CallFilter {
-                apps: vec![name("y"), name("z")],
-                ..none.clone()
-            },
-            "c7 c5 c3 c1",
-        ),
-        (
-            CallFilter {
-                apps: vec![name("z")],
-                ..none.clone()
-            },
-            "",
-        ),
-        (
-            CallFilter {
-                environment: Some(name("y")),
-                ..none.clone()
-            },
-            "c7 c6 c3 c2",
-        ),
-        (
-            CallFilter {
-                manifest: Some(y),
-                ..none.clone()
-            },
+            |filter| filter.manifest = Some(ContentHash::of_bytes(b"y")),
             "c7 c6 c5 c4",
         ),
         (
-            CallFilter {
-                prompt_version: Some(y),
-                ..none.clone()
-            },
+            |filter| filter.prompt_version = Some(ContentHash::of_bytes(b"y")),
             "c7 c5 c3 c1",
         ),
+        (|filter| filter.experiment = Some(name("y")), "c7 c6 c3 c2"),
+        (|filter| filter.arm = Some(name("y")), "c7 c6 c5 c4"),
+        (|filter| filter.unit = Some("y".to_owned()), "c7 c5 c3 c1"),
         (
-            CallFilter {
-                experiment: Some(name("y")),
-                ..none.clone()
-            },
+            |filter| filter.session = Some("y".to_owned()),
             "c7 c6 c3 c2",
         ),
         (
-            CallFilter {
-                arm: Some(name("y")),
-                ..none.clone()
-            },
+            |filter| filter.status = Some(CallStatus::ProviderError),
             "c7 c6 c5 c4",
         ),
+        (|filter| filter.since = Some(at(6)), "bare c7 c6"),
+        (|filter| filter.until = Some(at(2)), "c1 c0"),
         (
-            CallFilter {
-                unit: Some("y".to_owned()),
-                ..none.clone()
+            |filter| {
+                filter.apps = vec![name("x"), name("y")];
+                filter.until = Some(at(5));
             },
-            "c7 c5 c3 c1",
+            "c4 c3 c2 c1 c0",
         ),
         (
-            CallFilter {
-                session: Some("y".to_owned()),
-                ..none.clone()
-            },
-            "c7 c6 c3 c2",
-        ),
-        (
-            CallFilter {
-                status: Some(CallStatus::ProviderError),
-                ..none.clone()
-            },
-            "c7 c6 c5 c4",
-        ),
-        (
-            CallFilter {
-                since: Some(at(6)),
-                ..none.clone()
-            },
-            "bare c7 c6",
-        ),
-        (
-            CallFilter {
-                until: Some(at(2)),
-                ..none.clone()
-            },
-            "c1 c0",
-        ),
-        (
-            CallFilter {
-                apps: vec![name("x"), name("y")],
-                environment: Some(name("x")),
-                unit: Some("y".to_owned()),
-                experiment: Some(name("x")),
-                since: Some(at(1)),
-                until: Some(at(6)),
-                status: Some(CallStatus::Ok),
-                ..none.clone()
+            |filter| {
+                filter.apps = vec![name("x"), name("y")];
+                filter.environment = Some(name("x"));
+                filter.unit = Some("y".to_owned());
+                filter.experiment = Some(name("x"));
+                filter.since = Some(at(1));
+                filter.until = Some(at(6));
+                filter.status = Some(CallStatus::Ok);
             },
             "c1",
         ),
-    ] {
+    ];
+    store.append(&call_events(varied_calls())).await.unwrap();
+    for (narrow, expected) in cases {
+        let mut filter = CallFilter::default();
+        narrow(&mut filter);
         assert_eq!(
             all_ids(store, &filter, 3).await.join(" "),
             expected,

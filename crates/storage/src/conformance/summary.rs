@@ -104,53 +104,40 @@ pub async fn calls_are_summed_by_each_key(store: &dyn EventStore) {
         days,
         ["1969-12-31", "2023-11-14", "2023-11-15", "2023-11-16"]
     );
+}
 
-    let filter = SummaryFilter::default();
-    for (filter, calls) in [
+pub async fn summaries_cover_what_is_asked(store: &dyn EventStore) {
+    type Narrow = fn(&mut SummaryFilter);
+    let cases: [(Narrow, u64); 6] = [
+        (|filter| filter.apps = vec![name("other")], 1),
         (
-            SummaryFilter {
-                apps: vec![name("other")],
-                ..filter.clone()
-            },
-            1,
-        ),
-        (
-            SummaryFilter {
-                apps: vec![name("other"), name("support")],
-                ..filter.clone()
-            },
+            |filter| filter.apps = vec![name("other"), name("support")],
             4,
         ),
+        (|filter| filter.environment = Some(name("production")), 3),
+        (|filter| filter.experiment = Some(name("tone")), 3),
+        (|filter| filter.since = Some(at(1)), 3),
         (
-            SummaryFilter {
-                environment: Some(name("production")),
-                ..filter.clone()
-            },
-            3,
-        ),
-        (
-            SummaryFilter {
-                experiment: Some(name("tone")),
-                ..filter.clone()
-            },
-            3,
-        ),
-        (
-            SummaryFilter {
-                since: Some(at(1)),
-                ..filter.clone()
-            },
-            3,
-        ),
-        (
-            SummaryFilter {
-                since: Some(at(0)),
-                until: Some(at(1)),
-                ..filter.clone()
+            |filter| {
+                filter.since = Some(at(0));
+                filter.until = Some(at(1));
             },
             1,
         ),
-    ] {
+    ];
+    let mut other = bare_call("4", at(2 * DAY));
+    other.facts.app = Some(name("other"));
+    let calls = [
+        in_arm("1", "a", 0),
+        in_arm("2", "a", 1),
+        in_arm("3", "b", DAY),
+        other,
+        bare_call("5", at(-1)),
+    ];
+    store.append(&call_events(calls)).await.unwrap();
+    for (narrow, calls) in cases {
+        let mut filter = SummaryFilter::default();
+        narrow(&mut filter);
         let rows = store.summarize(&filter, SummaryKey::Day).await.unwrap();
         assert_eq!(
             rows.iter().map(|row| row.calls).sum::<u64>(),

@@ -1,0 +1,241 @@
+//! `flywheel call`, `flywheel calls` and `flywheel feedback send`.
+
+use serde_json::{Value, json};
+
+use crate::fake_server::FakeServer;
+use crate::run::{Run, flywheel, flywheel_with};
+
+const CHAT: &str = "POST /v1/chat/completions";
+
+fn run(server: &FakeServer, arguments: &[&str]) -> Run {
+    flywheel(&[&["--url", &server.url], arguments].concat())
+}
+
+fn answer(content: &str) -> Value {
+    json!({
+        "id": "0197f2a0-0000-7000-8000-000000000000", "object": "chat.completion",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": content}}],
+        "flywheel": {"app": "support", "manifest": "ab".repeat(32), "arm": "treatment", "recorded": true},
+    })
+}
+
+#[test]
+fn the_answer_alone_goes_to_stdout() {
+    let server = FakeServer::start(vec![(CHAT, 200, answer("Two payments.\nOne back."))]);
+    let called = flywheel_with(
+        &[
+            "--url",
+            &server.url,
+            "call",
+            "support@staging",
+            "-v",
+            "ticket=@-",
+            "-v",
+            "tags:=[1]",
+            "--user",
+            "user_101",
+            "--session",
+            "s-1",
+            "Shorter, please.",
+        ],
+        &[],
+        "The invoice\n",
+    );
+    assert_eq!(called.stdout, "Two payments.\nOne back.\n");
+    for expected in [
+        "call 0197f2a0-",
+        "manifest abababababab",
+        "arm treatment",
+        "feedback send",
+    ] {
+        assert!(called.stderr.contains(expected), "{}", called.stderr);
+    }
+    assert_eq!(
+        server.asked()[0].body,
+        json!({
+            "model": "flywheel/support@staging", "user": "user_101",
+            "messages": [{"role": "user", "content": "Shorter, please."}],
+            "flywheel": {"variables": {"ticket": "The invoice\n", "tags": [1]}, "session": "s-1"},
+        })
+    );
+    let json = run(&server, &["call", "support", "--json"]);
+    assert_eq!(json.json(), answer("Two payments.\nOne back."));
+}
+
+#[test]
+fn an_answer_that_was_not_recorded_is_told() {
+    let mut unrecorded = answer("Yes.");
+    unrecorded["flywheel"]["recorded"] = false.into();
+    let server = FakeServer::start(vec![(CHAT, 200, unrecorded)]);
+    let called = run(&server, &["call", "support"]);
+    assert_eq!(called.code, Some(0));
+    assert!(
+        called
+            .stderr
+            .contains("warning: the call was served but not recorded"),
+        "{}",
+        called.stderr
+    );
+}
+
+fn stream(events: &[Value], end: &str) -> Value {
+    let events: String = events
+        .iter()
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    format!("{events}{end}").into()
+}
+
+fn delta(content: &str) -> Value {
+    json!({"id": "c-1", "choices": [{"index": 0, "delta": {"content": content}}]})
+}
+
+#[test]
+fn a_stream_is_put_together() {
+    let events = [
+        delta("Two "),
+        delta("payments."),
+        json!({"id": "c-1", "choices": [],
+        "flywheel": {"manifest": "ab".repeat(32), "recorded": true}}),
+    ];
+    let server = FakeServer::start(vec![(CHAT, 200, stream(&events, "data: [DONE]\n\n"))]);
+    let called = run(&server, &["call", "support", "--stream"]);
+    assert_eq!(
+        (called.code, called.stdout.as_str()),
+        (Some(0), "Two payments.\n")
+    );
+    assert!(
+        called
+            .stderr
+            .contains("call c-1  manifest abababababab  first text after"),
+        "{}",
+        called.stderr
+    );
+    let lines = run(&server, &["call", "support", "--stream", "--json"]).stdout;
+    assert_eq!(lines.lines().count(), 3);
+}
+
+#[test]
+fn a_stream_that_breaks_off_is_a_failure() {
+    let broken = json!({"error": {"message": "provider `local` closed the connection", "type": "provider_error"}});
+    for (body, expected) in [
+        (stream(&[delta("Two ")], ""), "broke off its answer"),
+        (
+            stream(&[delta("Two "), broken], ""),
+            "provider `local` closed the connection",
+        ),
+    ] {
+        let server = FakeServer::start(vec![(CHAT, 200, body)]);
+        let called = run(&server, &["call", "support", "--stream"]);
+        assert_eq!((called.code, called.stdout.as_str()), (Some(3), "Two \n"));
+        assert!(called.stderr.contains(expected), "{}", called.stderr);
+    }
+}
+
+#[test]
+fn errors_in_the_openai_shape_are_understood() {
+    let body = json!({"error": {"message": "app `support` does not exist", "type": "invalid_request_error"}});
+    let server = FakeServer::start(vec![(CHAT, 404, body)]);
+    for further in [&[][..], &["--stream"]] {
+        let called = run(&server, &[&["call", "support"], further].concat());
+        assert_eq!(called.code, Some(1));
+        assert!(
+            called
+                .stderr
+                .starts_with("error: app `support` does not exist\n"),
+            "{}",
+            called.stderr
+        );
+    }
+}
+
+#[test]
+fn calls_are_shown_whole_and_harmless() {
+    let call = json!({
+        "id": "c-1", "started_at": "2020-01-02T03:04:05Z", "app": "support", "environment": "production",
+        "manifest": "ab".repeat(32), "status": "ok", "latency_us": 1_240_000, "cost_nano_usd": 1_200_000,
+        "usage": {"input_tokens": 100, "output_tokens": 20, "cached_input_tokens": 0},
+        "variables": {"ticket": "It is\nbroken."},
+        "messages": [{"role": "user", "content": "Summarize: It is\nbroken."}],
+        "output": "\u{1b}[2JBroken.", "feedback": [
+            {"kind": "rating", "value": 5.0, "author": "ann", "created_at": "2020-01-02T03:04:06Z"}],
+    });
+    let summary = json!({"items": [{"id": "c-1", "started_at": "2020-01-02T03:04:05Z", "app": "support",
+        "environment": "production", "manifest": "ab".repeat(32), "status": "ok", "latency_us": 900,
+        "cost_nano_usd": 1_200_000, "output_preview": "\u{1b}[2JBroken."}], "next": null});
+    let manifest = json!({"id": "ab".repeat(32)});
+    let server = FakeServer::start(vec![
+        ("GET /api/v1/calls/c-1", 200, call),
+        ("GET /api/v1/manifests/abababababab", 200, manifest),
+        (
+            "GET /api/v1/calls?app=support&manifest=abababababababababababababababababababababababababababababababab&status=ok&since=2020-01-01T00%3A00%3A00Z&limit=50",
+            200,
+            summary,
+        ),
+    ]);
+    let shown = run(&server, &["calls", "show", "c-1"]);
+    let listed = run(
+        &server,
+        &[
+            "calls",
+            "list",
+            "--app",
+            "support",
+            "--manifest",
+            "abababababab",
+            "--status",
+            "ok",
+            "--since",
+            "2020-01-01",
+        ],
+    );
+    let folder = std::path::Path::new("/nowhere");
+    let transcript = shown.portable(folder, &server.url) + &listed.portable(folder, &server.url);
+    assert!(!transcript.contains('\u{1b}'));
+    crate::snapshot::assert_snapshot("calls", &transcript);
+}
+
+#[test]
+fn each_kind_of_feedback_is_sent() {
+    let stored = json!({"items": [{"id": "f-1", "stored": "stored"}]});
+    let server = FakeServer::start(vec![("POST /api/v1/feedback", 201, stored)]);
+    for (arguments, expected) in [
+        (
+            &["--thumbs", "up"][..],
+            json!({"call_id": "c", "kind": "thumbs", "value": true}),
+        ),
+        (
+            &["--rating", "4"],
+            json!({"call_id": "c", "kind": "rating", "value": 4.0}),
+        ),
+        (
+            &["--rating", "-1", "--scale", "-1..1"],
+            json!({"call_id": "c", "kind": "rating", "value": -1.0, "scale": {"min": -1.0, "max": 1.0}}),
+        ),
+        (
+            &["--comment", "too long", "--author", "ann"],
+            json!({"call_id": "c", "kind": "comment", "text": "too long", "author": "ann"}),
+        ),
+        (
+            &["--correction", "Yes."],
+            json!({"call_id": "c", "kind": "correction", "text": "Yes."}),
+        ),
+        (
+            &["--outcome", "handle_time=12.5"],
+            json!({"call_id": "c", "kind": "outcome", "name": "handle_time", "value": 12.5}),
+        ),
+        (
+            &["--outcome", "escalated=false"],
+            json!({"call_id": "c", "kind": "outcome", "name": "escalated", "value": false}),
+        ),
+    ] {
+        let sent = run(&server, &[&["feedback", "send", "c"], arguments].concat());
+        assert_eq!(
+            (sent.code, sent.stdout.as_str()),
+            (Some(0), "stored as f-1\n"),
+            "{}",
+            sent.stderr
+        );
+        assert_eq!(server.asked().last().unwrap().body, expected);
+    }
+}

@@ -1,0 +1,121 @@
+//! `flywheel feedback import` and `flywheel feedback summary`, and keys.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::fake_server::FakeServer;
+use crate::run::{Run, flywheel};
+use crate::snapshot::assert_snapshot;
+
+fn run(server: &FakeServer, arguments: &[&str]) -> Run {
+    flywheel(&[&["--url", &server.url], arguments].concat())
+}
+
+#[test]
+fn a_file_is_imported_with_stable_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("feedback.ndjson");
+    fs::write(
+        &path,
+        "{\"call_id\": \"c-1\", \"kind\": \"thumbs\", \"value\": true}\n\n\
+         {\"id\": \"mine\", \"call_id\": \"c-2\", \"kind\": \"comment\", \"text\": \"no\"}\n",
+    )
+    .unwrap();
+    let path = path.display().to_string();
+    let stored =
+        json!({"items": [{"id": "x", "stored": "stored"}, {"id": "mine", "stored": "duplicate"}]});
+    let server = FakeServer::start(vec![("POST /api/v1/feedback", 201, stored)]);
+    let imported = run(&server, &["feedback", "import", &path]);
+    assert_eq!(
+        imported.stdout, "1 stored, 1 known already\n",
+        "{}",
+        imported.stderr
+    );
+    let counted = run(&server, &["feedback", "import", &path, "--json"]);
+    assert_eq!(counted.json(), json!({"stored": 1, "duplicates": 1}));
+    let asked = server.asked();
+    assert_eq!(
+        asked[0].body, asked[1].body,
+        "the same file has the same ids"
+    );
+    assert_eq!(asked[0].body[0]["id"].as_str().map(str::len), Some(64));
+    assert_eq!(asked[0].body[1]["id"], "mine");
+}
+
+#[test]
+fn a_file_with_mistakes_is_not_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("feedback.ndjson");
+    fs::write(
+        &path,
+        "{\"call_id\": \"c\", \"kind\": \"thumbs\", \"value\": true}\n\
+         {\"call_id\": \"c\", \"kind\": \"rating\", \"value\": 9}\n{\n",
+    )
+    .unwrap();
+    let server = FakeServer::start(vec![]);
+    let refused = run(
+        &server,
+        &["feedback", "import", &path.display().to_string()],
+    );
+    assert_snapshot(
+        "import-refused",
+        &refused.portable(folder.path(), &server.url),
+    );
+    assert!(server.asked().is_empty());
+}
+
+#[test]
+fn a_summary_has_its_uncertainty() {
+    let server = FakeServer::start(vec![(
+        "GET /api/v1/feedback/summary?by=manifest&app=support",
+        200,
+        json!({"by": "manifest", "items": [
+            {"key": "ab".repeat(32), "calls": 120, "provider_errors": 1, "mean_latency_ms": 312.4,
+             "mean_cost_usd": 0.0012, "series": [
+                {"series": "thumbs", "n": 40, "kind": "rate", "value": 0.8, "low": 0.65, "high": 0.9},
+                {"series": "rating", "n": 10, "kind": "mean", "value": 4.25, "low": 3.9, "high": 4.6},
+                {"series": "comment", "n": 3, "kind": "count", "value": 3.0}]},
+            {"key": "cd".repeat(32), "calls": 2, "provider_errors": 0, "series": []},
+        ]}),
+    )]);
+    let summary = run(
+        &server,
+        &[
+            "feedback", "summary", "--by", "manifest", "--app", "support",
+        ],
+    );
+    assert_snapshot(
+        "feedback-summary",
+        &summary.portable(Path::new("/nowhere"), &server.url),
+    );
+}
+
+#[test]
+fn a_new_key_stands_alone_on_stdout() {
+    let made =
+        json!({"key": "fw_abc", "id": "k-1", "name": "web", "role": "app", "apps": ["support"]});
+    let server = FakeServer::start(vec![
+        ("POST /api/v1/keys", 201, made),
+        ("DELETE /api/v1/keys/k-1", 204, json!(null)),
+    ]);
+    let created = run(
+        &server,
+        &["key", "create", "web", "--role", "app", "--app", "support"],
+    );
+    assert_eq!(created.stdout, "fw_abc\n");
+    assert!(!created.stderr.contains("fw_abc"), "{}", created.stderr);
+    let sent = json!({"name": "web", "role": "app", "apps": ["support"]});
+    assert_eq!(server.asked()[0].body, sent);
+    assert_eq!(run(&server, &["key", "revoke", "k-1"]).code, Some(0));
+}
+
+#[test]
+fn a_broken_audit_log_ends_with_1() {
+    for (verified, code) in [(true, 0), (false, 1)] {
+        let answer = json!({"verified": verified, "entries": 3, "head": "ab".repeat(32)});
+        let server = FakeServer::start(vec![("GET /api/v1/audit/verify", 200, answer)]);
+        assert_eq!(run(&server, &["audit", "verify"]).code, Some(code));
+    }
+}

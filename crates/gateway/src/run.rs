@@ -1,0 +1,238 @@
+//! A call under way: rendered, sent, retried, answered.
+
+use std::sync::Arc;
+
+use flywheel_core::call::Call;
+use serde_json::{Map, Value};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Duration, Instant};
+
+use crate::answer::{self, Transcript};
+use crate::chat::{AboutCall, Answered, Gateway};
+use crate::endpoint::{Endpoint, counts_against_endpoint};
+use crate::error::{Failure, GatewayError, ProviderError, ProviderErrorKind};
+use crate::idempotency::InFlight;
+use crate::plan::{self, Destination};
+use crate::provider::format::ChatRequest;
+use crate::record::micros;
+use crate::request::ChatBody;
+use crate::routing::{ModelRoute, ServedManifest};
+use crate::stream::{self, OpenStream};
+
+/// A call under way: what is known of it, and what it has taken so far.
+pub(crate) struct Run {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) body: ChatBody,
+    pub(crate) call: Call,
+    pub(crate) arrived: Instant,
+    /// Time spent waiting for providers, which is not our overhead.
+    pub(crate) waited: Duration,
+    pub(crate) _permit: OwnedSemaphorePermit,
+    pub(crate) _in_flight: Option<InFlight>,
+}
+
+/// What a provider gave.
+enum Given {
+    Whole(Map<String, Value>),
+    Stream(OpenStream),
+}
+
+impl Run {
+    /// Runs the call to its end and sends the answer.
+    pub(crate) async fn execute(
+        mut self,
+        destination: Destination,
+        answer: oneshot::Sender<Result<Answered, GatewayError>>,
+    ) {
+        let Destination {
+            model,
+            served,
+            fallback,
+            ..
+        } = destination;
+        let first = self.serve(&model, served.as_ref()).await;
+        let (given, served, model) = match (first, fallback) {
+            (Ok(given), _) => (Ok(given), served, model),
+            (Err(Failure::Provider { error, .. }), Some(fallback)) if error.kind.is_retryable() => {
+                tracing::warn!(call.id = %self.call.id, error.message = %error, "the fallback manifest answers");
+                self.call.facts.fallback = true;
+                let model = Arc::clone(&fallback.model);
+                let given = self.serve(&model, Some(&fallback)).await;
+                (given, Some(fallback), model)
+            }
+            (Err(failure), _) => (Err(failure), served, model),
+        };
+        match given {
+            Ok(Given::Stream(open)) => stream::pump(self, open, model, answer).await,
+            Ok(Given::Whole(completion)) => {
+                self.answer_whole(completion, &model, served.as_deref(), answer)
+                    .await;
+            }
+            Err(failure) => {
+                let call_id = self.fail(&failure).await;
+                let _ = answer.send(Err(GatewayError { failure, call_id }));
+            }
+        }
+    }
+
+    /// Renders, calls and retries on one model.
+    async fn serve(
+        &mut self,
+        model: &ModelRoute,
+        served: Option<&Arc<ServedManifest>>,
+    ) -> Result<Given, Failure> {
+        let facts = &mut self.call.facts;
+        facts.model_id = Some(model.model_id.clone());
+        facts.model_version = Some(model.model_version.clone());
+        facts.manifest = served.map(|served| served.id);
+        facts.prompt = served.map(|served| served.manifest.prompt_id.clone());
+        facts.prompt_version = served.map(|served| served.manifest.prompt_version);
+        let messages = match served {
+            Some(served) => plan::render(served, &self.body)?,
+            None => self.body.messages.clone(),
+        };
+        // Post-processing needs the whole text, so such an answer is streamed from here, not from the provider.
+        let stream = self.body.stream && served.is_none_or(|served| served.postprocess.is_empty());
+        let request = plan::chat_request(
+            model,
+            served.map(AsRef::as_ref),
+            &messages,
+            &self.body,
+            stream,
+        );
+        self.call.content.messages = messages;
+        let endpoint = &model.endpoint;
+        let begun = Instant::now();
+        let given = self
+            .attempt(endpoint, &request, begun + endpoint.timeouts.total)
+            .await;
+        self.waited += begun.elapsed();
+        given.map_err(|error| Failure::Provider {
+            provider: endpoint.name.clone(),
+            error,
+        })
+    }
+
+    async fn attempt(
+        &mut self,
+        endpoint: &Endpoint,
+        request: &ChatRequest,
+        deadline: Instant,
+    ) -> Result<Given, ProviderError> {
+        let wire = endpoint.format.chat_request(request)?;
+        endpoint.retries.deposit();
+        let mut attempt = 0;
+        loop {
+            endpoint.breaker.check().map_err(|wait| ProviderError {
+                retry_after: Some(wait),
+                ..ProviderError::new(
+                    ProviderErrorKind::CircuitOpen,
+                    format!(
+                        "provider `{}` failed repeatedly and is left alone for a while",
+                        endpoint.name
+                    ),
+                )
+            })?;
+            attempt += 1;
+            self.call.facts.attempts += 1;
+            let result = if request.stream {
+                stream::open(endpoint, wire.clone(), deadline)
+                    .await
+                    .map(Given::Stream)
+            } else {
+                let body = endpoint.send_and_read(wire.clone(), deadline).await;
+                body.and_then(|body| endpoint.format.chat_response(&body))
+                    .map(Given::Whole)
+            };
+            let Err(error) = result else {
+                endpoint.breaker.report(true);
+                return result;
+            };
+            report_failure(endpoint, &error);
+            let jitter = self.gateway.sources.unit_interval();
+            match endpoint.retries.next_delay(attempt, &error, jitter) {
+                Some(delay) if Instant::now() + delay < deadline => tokio::time::sleep(delay).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    async fn answer_whole(
+        mut self,
+        mut completion: Map<String, Value>,
+        model: &ModelRoute,
+        served: Option<&ServedManifest>,
+        answer: oneshot::Sender<Result<Answered, GatewayError>>,
+    ) {
+        let raw = Transcript::of_completion(&completion);
+        let processed = match served {
+            Some(served) => answer::post_process(&mut completion, &served.postprocess),
+            None => Ok(()),
+        };
+        self.take_transcript(&raw, model);
+        self.call.facts.first_byte_us = Some(micros(self.waited));
+        if let Err(error) = processed {
+            self.call.content.raw_output = self.call.content.output.take();
+            let failure = Failure::InvalidOutput(error);
+            let call_id = self.fail(&failure).await;
+            let _ = answer.send(Err(GatewayError { failure, call_id }));
+            return;
+        }
+        if served.is_some_and(|served| !served.postprocess.is_empty()) {
+            let output = Transcript::of_completion(&completion).output();
+            if output != self.call.content.output {
+                self.call.content.raw_output =
+                    std::mem::replace(&mut self.call.content.output, output);
+            }
+        }
+        let mut about = AboutCall::of(&self.call);
+        let id = about.call_id.clone();
+        let recorded = match self.record().await {
+            Ok(()) => true,
+            Err(failure) if self.must_record() => {
+                let _ = answer.send(Err(GatewayError {
+                    failure,
+                    call_id: None,
+                }));
+                return;
+            }
+            Err(_) => false,
+        };
+        about.member.insert("recorded".into(), recorded.into());
+        completion.insert("id".into(), id.into());
+        self.stamp(&mut completion);
+        completion.insert("flywheel".into(), about.member.clone().into());
+        let answered = if self.body.stream {
+            Answered::Stream {
+                about,
+                lines: stream::of_whole(completion, self.body.include_usage),
+            }
+        } else {
+            Answered::Complete {
+                about,
+                recorded,
+                completion,
+            }
+        };
+        // A caller that went away does not undo the record.
+        let _ = answer.send(Ok(answered));
+    }
+}
+
+/// Tells breaker and metrics of a failed attempt.
+pub(crate) fn report_failure(endpoint: &Endpoint, error: &ProviderError) {
+    metrics::counter!(
+        "flywheel_provider_errors_total",
+        "provider" => endpoint.name.clone(),
+        "kind" => error.kind.as_str()
+    )
+    .increment(1);
+    if counts_against_endpoint(error) {
+        if endpoint.breaker.report(false) {
+            tracing::error!(provider.name = %endpoint.name, error.message = %error, "the circuit breaker opened");
+        }
+    } else if error.kind != ProviderErrorKind::RateLimited {
+        // It answered; that it refused this request says nothing against it.
+        endpoint.breaker.report(true);
+    }
+}
