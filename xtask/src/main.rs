@@ -8,6 +8,7 @@
 )]
 
 mod cargo;
+mod crash;
 mod test;
 mod tidy;
 
@@ -28,6 +29,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Kill the server again and again under load and check that nothing acknowledged is missing
+    Crash(crash::Arguments),
     /// Run every check and test, as CI does
     Test(test::Arguments),
     /// Check sources and dependencies against the project's rules
@@ -36,6 +39,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Crash(arguments) => {
+            cargo::Workspace::load().and_then(|workspace| crash::run(&arguments, &workspace))
+        }
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => cargo::Workspace::load().and_then(|workspace| tidy::run(&workspace)),
     };

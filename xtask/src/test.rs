@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::cargo::{self, Workspace};
+use crate::crash;
 use crate::tidy;
 
 #[derive(Args)]
@@ -25,7 +26,7 @@ pub(crate) struct Arguments {
 enum Part {
     /// Unit, integration and documentation tests
     Unit,
-    /// The built binary against a real model
+    /// The built binary against a real model, and killed again and again
     E2e,
     /// Formatting, lints, tidy and documentation
     Checks,
@@ -38,6 +39,8 @@ struct Context {
     /// In CI nothing may be left out: what is missing there is a failure.
     ci: bool,
 }
+
+const CRASH: &str = "crash";
 
 enum Outcome {
     Passed,
@@ -86,6 +89,11 @@ const STAGES: &[Stage] = &[
         name: "e2e",
         part: Part::E2e,
         run: e2e::run,
+    },
+    Stage {
+        name: CRASH,
+        part: Part::E2e,
+        run: crash,
     },
 ];
 
@@ -203,6 +211,16 @@ fn documentation(context: &Context) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// A few rounds every time; `cargo xtask crash` makes as many as one likes.
+fn crash(context: &Context) -> Result<Outcome> {
+    let filter = context.filter.as_deref();
+    if filter.is_some_and(|filter| !CRASH.contains(filter)) {
+        return Ok(Outcome::Skipped("the filter does not name it".to_owned()));
+    }
+    crash::run(&crash::Arguments::for_tests(), &context.workspace)?;
+    Ok(Outcome::Passed)
+}
+
 fn passed(context: &Context, arguments: &[&str]) -> Result<Outcome> {
     cargo::run(&mut context.workspace.cargo(arguments))?;
     Ok(Outcome::Passed)
@@ -227,8 +245,8 @@ mod tests {
             stages.map(|stage| stage.name).collect::<Vec<_>>()
         };
         assert_eq!(names(None, None).len(), STAGES.len());
-        assert_eq!(names(None, Some("rollback")), ["unit", "e2e"]);
-        assert_eq!(names(Some(Part::E2e), Some("rollback")), ["e2e"]);
+        assert_eq!(names(None, Some("rollback")), ["unit", "e2e", "crash"]);
+        assert_eq!(names(Some(Part::E2e), Some("rollback")), ["e2e", "crash"]);
         assert_eq!(
             names(Some(Part::Checks), None),
             ["format", "clippy", "tidy", "deny", "documentation"]

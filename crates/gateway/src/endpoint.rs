@@ -159,19 +159,30 @@ impl BaseUrl {
 /// # Errors
 /// When the system's certificates cannot be read.
 pub fn http_client(connect_timeout: Duration) -> std::io::Result<HttpClient> {
+    Ok(client_over(https_connector(connect_timeout)?))
+}
+
+/// Opens connections, with TLS where the URL asks for it.
+pub(crate) fn https_connector(
+    connect_timeout: Duration,
+) -> std::io::Result<HttpsConnector<HttpConnector>> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(connect_timeout));
-    let connector = HttpsConnectorBuilder::new()
+    Ok(HttpsConnectorBuilder::new()
         .with_native_roots()?
         .https_or_http()
         .enable_http1()
-        .wrap_connector(connector);
-    Ok(Client::builder(TokioExecutor::new())
+        .wrap_connector(connector))
+}
+
+/// A pool of the connections that `connector` opens.
+pub(crate) fn client_over(connector: HttpsConnector<HttpConnector>) -> HttpClient {
+    Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(60))
-        .build(connector))
+        .build(connector)
 }
 
 impl Endpoint {

@@ -24,6 +24,8 @@ mod run;
 pub mod secret;
 pub mod sse;
 pub mod stream;
+#[cfg(feature = "testsuite")]
+pub mod testsuite;
 
 pub use chat::{Gateway, GatewayOptions};
 pub use error::GatewayError;

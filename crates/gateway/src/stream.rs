@@ -118,6 +118,8 @@ pub(crate) async fn pump(
     let about = AboutCall::of(&run.call);
     let mut relay = Relay {
         id: run.call.id.clone(),
+        created: run.call.started_at.as_second(),
+        model: model.provider_model.clone(),
         include_usage: run.body.include_usage,
         sender,
         held: Vec::new(),
@@ -160,6 +162,8 @@ pub(crate) async fn pump(
 
 struct Relay {
     id: String,
+    created: i64,
+    model: String,
     include_usage: bool,
     sender: mpsc::Sender<Bytes>,
     /// Chunks that may be the last: the one with a finish reason, and the usage behind it.
@@ -258,6 +262,10 @@ impl Relay {
     /// Lets the end out, with what there is to say of the call.
     async fn finish(mut self, mut member: Map<String, Value>, recorded: bool) {
         member.insert("recorded".into(), recorded.into());
+        if self.held.is_empty() {
+            // A provider that gives no reason for its end leaves no chunk to say what there is to say.
+            self.held.push(self.empty_chunk());
+        }
         if let Some(last) = self.held.last_mut() {
             last.insert("flywheel".into(), member.into());
         }
@@ -267,6 +275,17 @@ impl Relay {
             }
         }
         let _ = self.send(done()).await;
+    }
+
+    fn empty_chunk(&self) -> Map<String, Value> {
+        let choice = json!({"index": 0, "delta": {}, "finish_reason": null});
+        let mut chunk = Map::new();
+        chunk.insert("id".into(), self.id.as_str().into());
+        chunk.insert("object".into(), "chat.completion.chunk".into());
+        chunk.insert("created".into(), self.created.into());
+        chunk.insert("model".into(), self.model.as_str().into());
+        chunk.insert("choices".into(), json!([choice]));
+        chunk
     }
 
     async fn send_error(&self, failure: &Failure) {

@@ -305,3 +305,44 @@ async fn method_not_allowed(method: Method, uri: Uri) -> axum::response::Respons
         problem.into_response()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_reference_has_every_route_with_its_permission_and_no_other() {
+        let reference = include_str!("../../../docs/api.md");
+        let mut documented: Vec<_> = reference
+            .lines()
+            .filter_map(|line| {
+                let (route, rest) = line.strip_prefix("| `")?.split_once('`')?;
+                let needed = rest.trim_end_matches(" |").rsplit("| ").next()?;
+                route.contains(" /").then(|| format!("{route} {needed}"))
+            })
+            .collect();
+        let mut served: Vec<_> = routes()
+            .iter()
+            .map(
+                |Route {
+                     method,
+                     path,
+                     permission,
+                     ..
+                 }| {
+                    let needed = match permission {
+                        Some(Read) => "read",
+                        Some(Call) => "call",
+                        Some(Change) => "change",
+                        Some(Administer) => "administer",
+                        None => "anyone",
+                    };
+                    format!("{method} {path} {needed}")
+                },
+            )
+            .collect();
+        documented.sort();
+        served.sort();
+        assert_eq!(documented, served);
+    }
+}

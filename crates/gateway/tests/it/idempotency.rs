@@ -1,0 +1,132 @@
+//! Requests that are repeated under an idempotency key.
+
+use flywheel_core::call::CallStatus;
+use flywheel_gateway::testsuite::{Gate, Reply, samples};
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::collect::{complete, failure, joined, stream};
+
+fn keyed(key: &str) -> Value {
+    json!({"flywheel": {"idempotency_key": key}})
+}
+
+fn hello(text: &str) -> Reply {
+    Reply::json(200, &samples::completion(text))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repetition_gets_the_same_answer_without_a_second_call() {
+    let app = TestApp::new([hello("one"), hello("two")]).await;
+    let (first, _) = complete(app.ask(keyed("k1")).await);
+    let (again, recorded) = complete(app.ask(keyed("k1")).await);
+    assert!(recorded);
+    assert_eq!(again["id"], first["id"]);
+    assert_eq!(again["choices"][0]["message"]["content"], "one");
+    assert_eq!(again["usage"]["total_tokens"], 18);
+    assert_eq!(again["flywheel"]["replayed"], true);
+    assert_eq!(again["flywheel"]["manifest"], first["flywheel"]["manifest"]);
+    assert_eq!(app.provider.received().len(), 1);
+    assert_eq!(app.store.calls().len(), 1);
+
+    let mut streamed = keyed("k1");
+    streamed["stream"] = json!(true);
+    let chunks = stream(app.ask(streamed).await).to_the_end().await;
+    assert_eq!(joined(&chunks, 0), "one");
+    assert!(chunks.iter().all(|chunk| chunk["id"] == first["id"]));
+    assert_eq!(chunks.last().unwrap()["flywheel"]["replayed"], true);
+
+    let (other, _) = complete(app.ask(keyed("k2")).await);
+    assert_ne!(other["id"], first["id"]);
+    assert_eq!(app.provider.received().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repetition_during_the_first_is_told_to_wait() {
+    let gate = Gate::default();
+    let app = TestApp::new([hello("one").held_by(&gate)]).await;
+    let first = app.begin(keyed("k1"));
+    app.provider.request(1).await;
+    let error = failure(app.ask(keyed("k1")).await);
+    assert_eq!(error.failure.status().as_u16(), 409);
+    assert_eq!(error.failure.code(), "request_in_flight");
+    assert!(error.failure.retry_after().is_some());
+    gate.open();
+    let (first, _) = complete(first.await.unwrap());
+    let (again, _) = complete(app.ask(keyed("k1")).await);
+    assert_eq!(again["id"], first["id"]);
+}
+
+/// It may be repeated until it succeeds; then the success is what is repeated.
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_it_runs_again() {
+    let app = TestApp::new([Reply::failure(400, "no"), hello("two"), hello("three")]).await;
+    failure(app.ask(keyed("k1")).await);
+    let (second, _) = complete(app.ask(keyed("k1")).await);
+    let (third, _) = complete(app.ask(keyed("k1")).await);
+    assert_eq!(third["id"], second["id"]);
+    assert_eq!(third["choices"][0]["message"]["content"], "two");
+    assert_eq!(app.provider.received().len(), 2);
+    let statuses: Vec<_> = app
+        .store
+        .calls()
+        .iter()
+        .map(|call| call.facts.status)
+        .collect();
+    assert_eq!(statuses, [CallStatus::ProviderError, CallStatus::Ok]);
+}
+
+/// A key is free again when its request could not even begin.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_refused_does_not_hold_its_key() {
+    let app = TestApp::new([hello("one")]).await;
+    let mut nowhere = keyed("k1");
+    nowhere["model"] = json!("flywheel/support@staging");
+    assert_eq!(failure(app.ask(nowhere).await).failure.code(), "not_found");
+    complete(app.ask(keyed("k1")).await);
+}
+
+/// A client that goes away and asks again gets the answer to its first request.
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_request_is_answered_when_it_is_repeated() {
+    let gate = Gate::default();
+    let app = TestApp::new([hello("one").held_by(&gate)]).await;
+    let asking = app.begin(keyed("k1"));
+    app.provider.request(1).await;
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    assert_eq!(
+        failure(app.ask(keyed("k1")).await).failure.code(),
+        "request_in_flight"
+    );
+    gate.open();
+    let recorded = app.store.call(1).await;
+    let (again, _) = complete(app.ask(keyed("k1")).await);
+    assert_eq!(again["id"], recorded.id.as_str());
+    assert_eq!(app.provider.received().len(), 1);
+}
+
+/// Whether a request was made before cannot be known without the store, so none is made.
+#[tokio::test(start_paused = true)]
+async fn without_the_store_a_key_cannot_be_honoured() {
+    let app = TestApp::new([hello("one")]).await;
+    app.store.fail();
+    let error = failure(app.ask(keyed("k1")).await);
+    assert_eq!(error.failure.status().as_u16(), 503);
+    assert!(app.provider.received().is_empty());
+    app.store.recover();
+    complete(app.ask(keyed("k1")).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tool_calls_are_repeated_too() {
+    let calls = json!([{"id": "c1", "type": "function",
+        "function": {"name": "look_up", "arguments": "{}"}}]);
+    let message = json!({"role": "assistant", "content": null, "tool_calls": calls});
+    let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+    let app = TestApp::new([Reply::json(200, &samples::completion_of(&[choice]))]).await;
+    complete(app.ask(keyed("k1")).await);
+    let (again, _) = complete(app.ask(keyed("k1")).await);
+    assert_eq!(again["choices"][0]["message"]["tool_calls"], calls);
+    assert_eq!(again["choices"][0]["finish_reason"], "tool_calls");
+}

@@ -1,0 +1,16 @@
+//! The path of a request: through the gateway to a fake provider and back, with a fake store.
+
+mod app;
+mod clock;
+mod collect;
+mod store;
+
+mod admission;
+mod fallback;
+mod gone;
+mod idempotency;
+mod retries;
+mod store_failures;
+mod streamed;
+mod timeouts;
+mod whole;
