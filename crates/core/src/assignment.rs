@@ -11,6 +11,12 @@ pub fn bucket(salt: &str, unit: &str) -> u64 {
     bucket_of_parts(&[salt, ":", unit])
 }
 
+/// The bucket of a unit in a layer, which no experiment's salt enters.
+#[must_use]
+pub fn bucket_in_layer(layer: &str, unit: &str) -> u64 {
+    bucket_of_parts(&["layer/", layer, ":", unit])
+}
+
 fn bucket_of_parts(parts: &[&str]) -> u64 {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -25,7 +31,8 @@ fn bucket_of_parts(parts: &[&str]) -> u64 {
 /// Whether a bucket lies below `floor(basis_points · 2^64 / 10000)`.
 #[must_use]
 pub fn is_below(bucket: u64, basis_points: u32) -> bool {
-    u128::from(bucket) < (u128::from(basis_points) << 64) / u128::from(ALL_BASIS_POINTS)
+    // `bucket < floor(x)` is `bucket + 1 <= x`, which spares the division.
+    (u128::from(bucket) + 1) * u128::from(ALL_BASIS_POINTS) <= u128::from(basis_points) << 64
 }
 
 /// Which arm a unit belongs to: the index of the first whose cumulative weight lies above its bucket.

@@ -172,7 +172,7 @@ impl Experiment {
         if self.layer_share == ALL_BASIS_POINTS {
             return true;
         }
-        let bucket = assignment::bucket(&format!("layer/{}", self.layer), unit);
+        let bucket = assignment::bucket_in_layer(&self.layer, unit);
         let end = self.layer_offset.saturating_add(self.layer_share);
         !assignment::is_below(bucket, self.layer_offset) && assignment::is_below(bucket, end)
     }

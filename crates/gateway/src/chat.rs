@@ -155,10 +155,7 @@ impl Gateway {
             id,
             started_at,
             facts: facts_of(&destination, &body),
-            content: CallContent {
-                variables: body.flywheel.variables.clone(),
-                ..CallContent::default()
-            },
+            content: CallContent::default(),
         };
         let run = Run {
             gateway: Arc::clone(self),

@@ -224,6 +224,17 @@ impl Failure {
         }
     }
 
+    /// Whether the caller should send the request again as it is. OpenAI's clients repeat every 5xx unless they are told;
+    /// where the model has answered already, that would cost another call each time.
+    #[must_use]
+    pub fn should_retry(&self) -> bool {
+        match self {
+            Self::Overloaded | Self::InFlight(_) | Self::Store => true,
+            Self::Provider { error, .. } => error.kind.is_retryable(),
+            _ => false,
+        }
+    }
+
     /// How long the caller should wait before it tries again, where trying again makes sense.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

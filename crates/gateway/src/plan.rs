@@ -138,12 +138,12 @@ pub fn render(served: &ServedManifest, body: &ChatBody) -> Result<Vec<Value>, Re
 pub fn chat_request(
     model: &ModelRoute,
     served: Option<&ServedManifest>,
-    messages: &[Value],
+    messages: Vec<Value>,
     body: &ChatBody,
     stream: bool,
 ) -> ChatRequest {
     let mut members = Map::new();
-    members.insert("messages".into(), messages.to_vec().into());
+    members.insert("messages".into(), messages.into());
     for (name, value) in &body.further {
         members.insert(name.clone(), value.clone());
     }

@@ -36,7 +36,7 @@ impl Gateway {
             further: Map::new(),
         };
         let messages = plan::render(served, &body).map_err(|error| error.to_string())?;
-        let request = plan::chat_request(&served.model, Some(served), &messages, &body, false);
+        let request = plan::chat_request(&served.model, Some(served), messages, &body, false);
         let endpoint = &served.model.endpoint;
         let wire = endpoint
             .format

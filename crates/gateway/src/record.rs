@@ -51,14 +51,21 @@ impl Run {
         self.record().await.ok().map(|()| self.call.id.clone())
     }
 
-    /// Records the call as it now stands, and counts it.
+    /// Records the call as it now stands, and counts it. Its texts move into the record; its facts stay.
     pub(crate) async fn record(&mut self) -> Result<(), Failure> {
         let latency = self.arrived.elapsed();
         let overhead = latency.saturating_sub(self.waited);
         self.call.facts.latency_us = micros(latency);
         self.call.facts.overhead_us = Some(micros(overhead));
-        elide_images(&mut self.call.content.messages);
-        let event = NewEvent::Call(Box::new(self.call.clone()));
+        let mut content = std::mem::take(&mut self.call.content);
+        content.variables = std::mem::take(&mut self.body.flywheel.variables);
+        elide_images(&mut content.messages);
+        let event = NewEvent::Call(Box::new(Call {
+            id: self.call.id.clone(),
+            started_at: self.call.started_at,
+            facts: self.call.facts.clone(),
+            content,
+        }));
         let recorded = self.gateway.recorder.record(vec![event]).await;
         let status = self.call.facts.status.as_str();
         metrics::counter!("flywheel_calls_total", "status" => status).increment(1);

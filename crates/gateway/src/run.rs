@@ -93,20 +93,20 @@ impl Run {
         };
         // Post-processing needs the whole text, so such an answer is streamed from here, not from the provider.
         let stream = self.body.stream && served.is_none_or(|served| served.postprocess.is_empty());
-        let request = plan::chat_request(
+        let mut request = plan::chat_request(
             model,
             served.map(AsRef::as_ref),
-            &messages,
+            messages,
             &self.body,
             stream,
         );
-        self.call.content.messages = messages;
         let endpoint = &model.endpoint;
         let begun = Instant::now();
         let given = self
             .attempt(endpoint, &request, begun + endpoint.timeouts.total)
             .await;
         self.waited += begun.elapsed();
+        self.call.content.messages = request.take_messages();
         given.map_err(|error| Failure::Provider {
             provider: endpoint.name.clone(),
             error,

@@ -122,6 +122,7 @@ pub(crate) async fn pump(
         model: model.provider_model.clone(),
         include_usage: run.body.include_usage,
         sender,
+        deadline: open.deadline,
         held: Vec::new(),
         transcript: Transcript::default(),
     };
@@ -166,12 +167,14 @@ struct Relay {
     model: String,
     include_usage: bool,
     sender: mpsc::Sender<Bytes>,
+    /// Until when the client may take what it is sent; one that reads nothing must not hold its place for ever.
+    deadline: Instant,
     /// Chunks that may be the last: the one with a finish reason, and the usage behind it.
     held: Vec<Map<String, Value>>,
     transcript: Transcript,
 }
 
-/// The client no longer listens.
+/// The client no longer listens, or has not taken anything for too long.
 struct ClientGone;
 
 impl Relay {
@@ -256,7 +259,10 @@ impl Relay {
     }
 
     async fn send(&self, bytes: Bytes) -> Result<(), ClientGone> {
-        self.sender.send(bytes).await.map_err(|_| ClientGone)
+        match tokio::time::timeout_at(self.deadline, self.sender.send(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(ClientGone),
+        }
     }
 
     /// Lets the end out, with what there is to say of the call.

@@ -12,6 +12,8 @@ use crate::operations::rehearse::{self, Rehearsal};
 
 /// How often the state is looked at for changes that another process made.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How often measurements are summed up; until then each one takes its place in memory.
+const SUM_UP_EVERY: Duration = Duration::from_secs(5);
 /// How often retention is enforced.
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -46,6 +48,7 @@ pub fn start(
     };
     spawn(Box::pin(refresh(context.clone())));
     spawn(Box::pin(retain(context.clone(), options)));
+    spawn(Box::pin(sum_up_metrics(context.clone())));
     if let Some(every) = options.rehearse_every {
         spawn(Box::pin(rehearse_all(
             context.clone(),
@@ -76,6 +79,14 @@ async fn refresh(context: Context) {
         if let Err(error) = outcome {
             tracing::warn!(error.message = %error, "the state could not be read; what was in force stays so");
         }
+    }
+}
+
+async fn sum_up_metrics(context: Context) {
+    let mut interval = every(SUM_UP_EVERY).await;
+    while let Some(metrics) = &context.metrics {
+        interval.tick().await;
+        metrics.run_upkeep();
     }
 }
 

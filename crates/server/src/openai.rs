@@ -139,6 +139,8 @@ fn fail(error: &GatewayError) -> Response {
         failure.param(),
     );
     let headers = response.headers_mut();
+    let should_retry = if failure.should_retry() { "true" } else { "false" };
+    headers.insert("x-should-retry", HeaderValue::from_static(should_retry));
     if let Some(wait) = failure.retry_after() {
         let seconds = wait.as_secs_f64().ceil().max(1.0);
         if let Ok(value) = HeaderValue::from_str(&format!("{seconds:.0}")) {

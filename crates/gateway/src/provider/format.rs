@@ -20,6 +20,16 @@ pub struct ChatRequest {
     pub stream: bool,
 }
 
+impl ChatRequest {
+    /// Takes the messages out, for the record.
+    pub fn take_messages(&mut self) -> Vec<Value> {
+        match self.body.get_mut("messages").map(Value::take) {
+            Some(Value::Array(messages)) => messages,
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// An HTTP request that is complete but for the connection.
 #[derive(Debug, Clone)]
 pub struct WireRequest {

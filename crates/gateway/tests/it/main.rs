@@ -6,9 +6,13 @@ mod collect;
 mod store;
 
 mod admission;
+mod experiments;
 mod fallback;
+mod formats;
 mod gone;
 mod idempotency;
+mod postprocessing;
+mod redaction;
 mod retries;
 mod store_failures;
 mod streamed;

@@ -242,7 +242,7 @@ pub async fn resolve_app(
         Some(served) => plan::render(served, &body).map_err(|error| problem_of(&error.into()))?,
         None => body.messages.clone(),
     };
-    let request = plan::chat_request(&destination.model, served, &messages, &body, false);
+    let request = plan::chat_request(&destination.model, served, messages, &body, false);
     let mut members = request.body;
     members.insert("model".into(), request.model.into());
     let (app, environment) = destination.app.unzip();

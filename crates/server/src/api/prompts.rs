@@ -256,6 +256,7 @@ pub async fn put_prompt_label(
     JsonBody(body): JsonBody<LabelBody>,
 ) -> ApiResult<Response> {
     caller.must_cover_all()?;
+    registry::check_label(&label)?;
     let mut transaction = context.state.begin().await?;
     let version = find_version(&mut *transaction, &prompt, &body.version)
         .await?

@@ -95,6 +95,9 @@ pub async fn push(context: &Context, caller: &Caller, push: Push) -> ApiResult<P
         }
     }
     for (index, prompt) in push.prompts.iter().enumerate() {
+        if let Some(problem) = prompt.labels.iter().find_map(|label| check_label(label).err()) {
+            errors.push(json!({"kind": "prompt", "index": index, "prompt": prompt.prompt, "detail": problem.detail()}));
+        }
         match PromptContent::from_json(prompt.content.clone()) {
             Ok(content) => contents.push(content),
             Err(error) => {
@@ -224,6 +227,21 @@ async fn put_model(
         transaction.models().put(&model_version).await?;
     }
     Ok((model_version, change))
+}
+
+/// Demands that a label can be told from a version's other names.
+///
+/// # Errors
+/// When it would be read as `latest`, as an ordinal or as the beginning of an id.
+pub fn check_label(label: &Label) -> ApiResult<()> {
+    let text = label.as_str();
+    let is_ordinal = text.len() < hash::SHORTEST_PREFIX && text.parse::<u64>().is_ok();
+    if text == "latest" || is_ordinal || hash::is_hash_prefix(text) {
+        let detail = format!("`{text}` cannot be a label: it names a version already");
+        return Err(Problem::invalid(detail)
+            .hint("choose one that is not `latest`, a number or the digits of an id"));
+    }
+    Ok(())
 }
 
 /// Finds the version that `reference` means: `latest`, an ordinal, a label, or the first 12 or more digits of its id.

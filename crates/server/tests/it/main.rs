@@ -2,10 +2,21 @@
 
 mod answer;
 mod app;
+mod audit;
 mod authorisation;
+mod bad_input;
+mod calls;
+mod chat;
 mod deploy;
 mod deploy_races;
+mod experiments;
+mod feedback;
+mod keys;
+mod models;
+mod registry;
+mod rehearse;
 mod requests;
 mod rollback;
 mod samples;
 mod sources;
+mod store_full;

@@ -1,0 +1,168 @@
+//! Logging calls, and finding them again.
+
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::samples::{each, items};
+use crate::sources::BEGINNING;
+
+const CALLS: &str = "/api/v1/calls";
+
+#[tokio::test]
+async fn each_filter_finds_what_it_names() {
+    let app = TestApp::furnished().await;
+    let manifest = app.deploy_greeting(1).await;
+    let at = |second: i64| {
+        jiff::Timestamp::from_second(BEGINNING + second)
+            .unwrap()
+            .to_string()
+    };
+    let calls = json!([
+        {"id": "c1", "app": "support", "started_at": at(1), "unit": "u1", "session": "s1",
+         "manifest": manifest, "output": "Blue Sky"},
+        {"id": "c2", "app": "support", "started_at": at(2), "environment": "staging", "unit": "u1",
+         "experiment": "exp", "arm": "a", "messages": [{"role": "user", "content": "green 50%"}]},
+        {"id": "c3", "app": "other", "started_at": at(3), "error": "timeout"},
+    ]);
+    app.caller().post(CALLS, &calls).await.with_status(201);
+    let thumbs = json!({"call_id": "c1", "kind": "thumbs", "value": true});
+    app.caller().post("/api/v1/feedback", &thumbs).await.ok();
+    let found = app.viewer().get("/api/v1/calls/c1").await.ok();
+    let version = found["prompt_version"].as_str().unwrap().to_owned();
+    for (query, expected) in [
+        (String::new(), vec!["c3", "c2", "c1"]),
+        ("app=support".into(), vec!["c2", "c1"]),
+        ("environment=staging".into(), vec!["c2"]),
+        ("app=support&environment=production".into(), vec!["c1"]),
+        (format!("manifest={manifest}"), vec!["c1"]),
+        (format!("prompt_version={version}"), vec!["c1"]),
+        ("experiment=exp".into(), vec!["c2"]),
+        ("experiment=exp&arm=b".into(), vec![]),
+        ("unit=u1".into(), vec!["c2", "c1"]),
+        ("session=s1".into(), vec!["c1"]),
+        ("status=provider_error".into(), vec!["c3"]),
+        ("status=ok".into(), vec!["c2", "c1"]),
+        (format!("since={}", at(2)), vec!["c3", "c2"]),
+        (format!("until={}", at(2)), vec!["c1"]),
+        ("text=blue%20sky".into(), vec!["c1"]),
+        ("text=50%25".into(), vec!["c2"]),
+        ("text=".into(), vec!["c3", "c2", "c1"]),
+        ("feedback=thumbs".into(), vec!["c1"]),
+        ("feedback=any".into(), vec!["c1"]),
+        ("feedback=rating".into(), vec![]),
+    ] {
+        let list = app.viewer().get(&format!("{CALLS}?{query}")).await.ok();
+        assert_eq!(each(&list, "id"), expected, "{query}");
+    }
+    for (query, part) in [
+        ("status=fine", "must be one of `ok`"),
+        ("manifest=abc", "`manifest`"),
+        ("since=yesterday", "since"),
+        ("limit=many", "limit"),
+        ("cursor=x", "cursor `x`"),
+        ("app=a%20b", "app `a b`"),
+    ] {
+        app.viewer()
+            .get(&format!("{CALLS}?{query}"))
+            .await
+            .problem_saying(422, "invalid", part);
+    }
+}
+
+/// Calls of one instant are told apart by their ids, so that no page repeats or leaves out one.
+#[tokio::test]
+async fn pages_follow_each_other_without_gaps() {
+    let app = TestApp::furnished().await;
+    let calls: Vec<Value> = (0..25)
+        .map(|n| json!({"id": format!("c{n:02}"), "app": "support"}))
+        .collect();
+    app.caller().post(CALLS, &json!(calls)).await.ok();
+    for limit in [1, 7, 25, 1000] {
+        let mut seen = Vec::new();
+        let mut path = format!("{CALLS}?limit={limit}");
+        loop {
+            let page = app.viewer().get(&path).await.ok();
+            assert!(items(&page).len() <= limit);
+            seen.extend(each(&page, "id"));
+            let Some(cursor) = page["next"].as_str() else {
+                break;
+            };
+            path = format!("{CALLS}?limit={limit}&cursor={cursor}");
+        }
+        assert_eq!(seen.len(), 25, "pages of {limit}");
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 25, "pages of {limit}");
+    }
+}
+
+#[tokio::test]
+async fn calls_are_logged_one_by_one_in_arrays_and_in_lines() {
+    let app = TestApp::furnished().await;
+    let lines = "{\"id\": \"l1\", \"app\": \"support\"}\n{\"id\": \"l2\", \"app\": \"support\"}\n";
+    for (body, expected) in [
+        ("{\"id\": \"o1\", \"app\": \"support\"}", vec!["o1"]),
+        (
+            "  [{\"id\": \"a1\", \"app\": \"support\"}, {\"id\": \"a2\", \"app\": \"support\"}]",
+            vec!["a1", "a2"],
+        ),
+        (lines, vec!["l1", "l2"]),
+    ] {
+        for outcome in ["stored", "duplicate"] {
+            let stored = app
+                .caller()
+                .send(http::Method::POST, CALLS, body, &[])
+                .await
+                .with_status(201);
+            assert_eq!(each(&stored, "id"), expected);
+            assert!(
+                each(&stored, "stored").iter().all(|word| word == outcome),
+                "{stored}"
+            );
+        }
+    }
+    assert_eq!(items(&app.viewer().get(CALLS).await.ok()).len(), 5);
+}
+
+#[tokio::test]
+async fn one_wrong_call_and_none_is_stored() {
+    let app = TestApp::furnished().await;
+    let unknown = "0".repeat(64);
+    for (wrong, part) in [
+        (json!({"app": "support", "id": ""}), "`id`"),
+        (json!({"app": "support", "latency_ms": -1}), "`latency_ms`"),
+        (
+            json!({"app": "support", "arm": "a"}),
+            "`experiment` and `arm`",
+        ),
+        (
+            json!({"app": "support", "manifest": unknown}),
+            "no manifest",
+        ),
+    ] {
+        let batch = json!([{"app": "support"}, wrong]);
+        let refused = app
+            .caller()
+            .post(CALLS, &batch)
+            .await
+            .problem_saying(422, "invalid", part);
+        assert_eq!(refused["errors"][0]["index"], 1, "{refused}");
+    }
+    for (wrong, part) in [
+        (json!({"output": "x"}), "`app`"),
+        (json!({"app": "support", "outptu": "x"}), "`outptu`"),
+        (json!({"app": "support", "status": "fine"}), "fine"),
+        (json!({"app": "support", "manifest": "abc"}), "abc"),
+    ] {
+        let batch = json!([{"app": "support"}, wrong]);
+        app.caller()
+            .post(CALLS, &batch)
+            .await
+            .problem_saying(422, "invalid", part);
+    }
+    assert_eq!(items(&app.viewer().get(CALLS).await.ok()), [] as [Value; 0]);
+    app.viewer()
+        .get("/api/v1/calls/nothing")
+        .await
+        .problem_saying(404, "not_found", "`nothing`");
+}

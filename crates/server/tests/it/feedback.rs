@@ -1,0 +1,299 @@
+//! Feedback of every kind, and the summaries of it.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::samples::{each, items};
+use crate::sources::BEGINNING;
+
+const FEEDBACK: &str = "/api/v1/feedback";
+
+async fn feedback_on(app: &TestApp, call: &str) -> Vec<Value> {
+    let call = app
+        .viewer()
+        .get(&format!("/api/v1/calls/{call}"))
+        .await
+        .ok();
+    call["feedback"].as_array().unwrap().clone()
+}
+
+async fn logged(app: &TestApp, ids: &[&str]) {
+    let calls: Vec<_> = ids
+        .iter()
+        .map(|id| json!({"id": id, "app": "support"}))
+        .collect();
+    app.caller().post("/api/v1/calls", &json!(calls)).await.ok();
+}
+
+#[tokio::test]
+async fn every_kind_is_stored_as_it_was_said() {
+    let app = TestApp::furnished().await;
+    logged(&app, &["c1"]).await;
+    let kinds = [
+        json!({"kind": "thumbs", "value": false}),
+        json!({"kind": "rating", "value": 4.5, "scale": {"min": 1.0, "max": 5.0}}),
+        json!({"kind": "comment", "text": "naïve 用户 👩‍👩‍👧 \u{0}\r\n"}),
+        json!({"kind": "correction", "text": "Better"}),
+        json!({"kind": "outcome", "name": "handle_time", "value": 12.5}),
+        json!({"kind": "outcome", "name": "escalated", "value": 1.0}),
+    ];
+    for (number, kind) in kinds.iter().enumerate() {
+        let mut body = kind.clone();
+        body["call_id"] = json!("c1");
+        body["id"] = json!(format!("f{number}"));
+        body["author"] = json!("ada");
+        app.clock.advance_seconds(1);
+        let stored = app.caller().post(FEEDBACK, &body).await.with_status(201);
+        assert_eq!(stored["items"][0]["stored"], "stored");
+    }
+    let found = feedback_on(&app, "c1").await;
+    assert_eq!(found.len(), kinds.len());
+    for (found, kind) in found.iter().zip(&kinds) {
+        for (member, value) in kind.as_object().unwrap() {
+            assert_eq!(&found[member], value);
+        }
+        assert_eq!(
+            (&found["author"], &found["call_id"]),
+            (&json!("ada"), &json!("c1"))
+        );
+    }
+    assert_eq!(found[0]["created_at"], "2026-01-01T00:00:01Z");
+}
+
+#[tokio::test]
+async fn it_may_come_twice_and_before_its_call() {
+    let app = TestApp::furnished().await;
+    let body = json!({"id": "f1", "call_id": "later", "kind": "thumbs", "value": true});
+    for outcome in ["stored", "duplicate"] {
+        let stored = app.caller().post(FEEDBACK, &body).await.with_status(201);
+        assert_eq!(stored["items"], json!([{"id": "f1", "stored": outcome}]));
+    }
+    // The same id with other words changes nothing.
+    let other = json!({"id": "f1", "call_id": "later", "kind": "thumbs", "value": false});
+    app.caller().post(FEEDBACK, &other).await.ok();
+    logged(&app, &["later"]).await;
+    let found = feedback_on(&app, "later").await;
+    assert_eq!((found.len(), &found[0]["value"]), (1, &json!(true)));
+}
+
+#[tokio::test]
+async fn the_idempotency_key_is_the_id_of_a_single_one() {
+    let app = TestApp::furnished().await;
+    logged(&app, &["c1"]).await;
+    let header = [("idempotency-key", "k1")];
+    let body = json!({"call_id": "c1", "kind": "thumbs", "value": true}).to_string();
+    for outcome in ["stored", "duplicate"] {
+        let stored = app
+            .caller()
+            .send(Method::POST, FEEDBACK, body.clone(), &header)
+            .await
+            .ok();
+        assert_eq!(stored["items"], json!([{"id": "k1", "stored": outcome}]));
+    }
+    let several = format!("[{body}, {body}]");
+    let refused = app
+        .caller()
+        .send(Method::POST, FEEDBACK, several, &header)
+        .await;
+    refused.problem_saying(422, "invalid", "`Idempotency-Key`");
+    // Without a key or an id each is another one.
+    for _ in 0..2 {
+        app.caller()
+            .send(Method::POST, FEEDBACK, body.clone(), &[])
+            .await
+            .ok();
+    }
+    assert_eq!(feedback_on(&app, "c1").await.len(), 3);
+}
+
+#[tokio::test]
+async fn batches_come_as_arrays_and_as_lines() {
+    let app = TestApp::furnished().await;
+    logged(&app, &["c1", "c2"]).await;
+    let thumbs = |call: &str| json!({"call_id": call, "kind": "thumbs", "value": true});
+    let array = json!([thumbs("c1"), thumbs("c2")]).to_string();
+    let lines = format!("{}\n{}\n", thumbs("c1"), thumbs("c2"));
+    for body in [array, lines] {
+        let stored = app
+            .caller()
+            .send(Method::POST, FEEDBACK, body, &[])
+            .await
+            .with_status(201);
+        assert_eq!(items(&stored).len(), 2);
+    }
+    assert_eq!(feedback_on(&app, "c2").await.len(), 2);
+}
+
+#[tokio::test]
+async fn bad_items_are_named_and_nothing_is_stored() {
+    let app = TestApp::furnished().await;
+    logged(&app, &["c1"]).await;
+    let good = json!({"call_id": "c1", "kind": "thumbs", "value": true});
+    let batch = json!([
+        good,
+        {"call_id": "c1", "kind": "rating", "value": 9},
+        good,
+        {"call_id": "", "kind": "thumbs", "value": true},
+        {"call_id": "c1", "kind": "comment", "text": ""},
+    ]);
+    let refused = app
+        .caller()
+        .post(FEEDBACK, &batch)
+        .await
+        .problem_saying(422, "invalid", "`9`");
+    let errors = json!({"items": refused["errors"]});
+    assert_eq!(each(&errors, "index"), ["1", "3", "4"]);
+    for (body, part) in [
+        (json!({"kind": "thumbs", "value": true}), "call_id"),
+        (json!({"call_id": "c1"}), "kind"),
+        (json!({"call_id": "c1", "kind": "applause"}), "applause"),
+        (
+            json!({"call_id": "c1", "kind": "thumbs", "value": "up"}),
+            "boolean",
+        ),
+        (
+            json!({"call_id": "c1", "kind": "outcome", "name": "x", "value": "y"}),
+            "NumberOrBool",
+        ),
+    ] {
+        app.caller()
+            .post(FEEDBACK, &json!([good, body]))
+            .await
+            .problem_saying(422, "invalid", part);
+    }
+    assert_eq!(feedback_on(&app, "c1").await, [] as [Value; 0]);
+}
+
+/// Eight calls on two days and two manifests; what is thumbed up, rated and failed is known for each.
+#[tokio::test]
+async fn summaries_count_by_every_key() {
+    let app = TestApp::furnished().await;
+    let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
+    let mut calls = Vec::new();
+    let mut feedback = Vec::new();
+    for number in 0..8_i64 {
+        let second = BEGINNING + (number / 4) * 86_400;
+        let (which, arm) = ((number % 2) as usize, ["a", "b"][(number % 2) as usize]);
+        let id = format!("c{number}");
+        calls.push(
+            json!({"id": id, "app": "support", "manifest": manifests[which],
+            "experiment": "exp", "arm": arm, "latency_ms": 100 * (number + 1),
+            "started_at": jiff::Timestamp::from_second(second).unwrap(),
+            "usage": {"input_tokens": 1000, "output_tokens": 0},
+            "error": (number == 7).then_some("timeout")}),
+        );
+        feedback.push(json!({"call_id": id, "kind": "thumbs", "value": number % 2 == 0}));
+        feedback.push(json!({"call_id": id, "kind": "rating", "value": 1 + number % 5}));
+        feedback.push(
+            json!({"call_id": id, "kind": "outcome", "name": "escalated", "value": number < 2}),
+        );
+        feedback.push(json!({"call_id": id, "kind": "comment", "text": "x"}));
+    }
+    app.caller().post("/api/v1/calls", &json!(calls)).await.ok();
+    app.caller().post(FEEDBACK, &json!(feedback)).await.ok();
+    let version = |ordinal: &str| format!("/api/v1/prompts/greeting/versions/{ordinal}");
+    let mut versions = Vec::new();
+    for ordinal in ["1", "2"] {
+        let found = app.viewer().get(&version(ordinal)).await.ok();
+        versions.push(found["version"].as_str().unwrap().to_owned());
+    }
+    let sorted = |mut keys: Vec<String>| {
+        keys.sort();
+        keys
+    };
+    for (by, expected) in [
+        ("arm", vec!["exp/a".to_owned(), "exp/b".to_owned()]),
+        ("manifest", sorted(manifests.to_vec())),
+        ("prompt_version", sorted(versions)),
+        ("model", vec!["m:1".to_owned()]),
+        (
+            "day",
+            vec!["2026-01-01".to_owned(), "2026-01-02".to_owned()],
+        ),
+    ] {
+        let summary = app
+            .viewer()
+            .get(&format!("{FEEDBACK}/summary?by={by}"))
+            .await
+            .ok();
+        assert_eq!(summary["by"], by);
+        assert_eq!(each(&summary, "key"), expected, "{by}");
+        let calls: u64 = items(&summary)
+            .iter()
+            .map(|row| row["calls"].as_u64().unwrap())
+            .sum();
+        assert_eq!(calls, 8, "{by}");
+    }
+    let by_arm = app
+        .viewer()
+        .get(&format!("{FEEDBACK}/summary?by=arm"))
+        .await
+        .ok();
+    let row = &by_arm["items"][1];
+    assert_eq!(
+        (&row["calls"], &row["provider_errors"]),
+        (&json!(4), &json!(1))
+    );
+    assert_eq!(row["mean_latency_ms"], 500.0, "of 200, 400, 600 and 800");
+    assert_eq!(row["mean_cost_usd"], 0.001);
+    let series = |name: &str| {
+        let all = row["series"].as_array().unwrap();
+        all.iter()
+            .find(|series| series["series"] == name)
+            .unwrap()
+            .clone()
+    };
+    for (name, kind, value, has_interval) in [
+        ("thumbs", "rate", 0.0, true),
+        ("outcome:escalated", "rate", 0.25, true),
+        ("rating", "mean", 2.5, true),
+        ("comment", "count", 4.0, false),
+    ] {
+        let found = series(name);
+        assert_eq!(
+            (&found["kind"], &found["value"], &found["n"]),
+            (&json!(kind), &json!(value), &json!(4))
+        );
+        assert_eq!(
+            found["low"].is_number() && found["high"].is_number(),
+            has_interval,
+            "{found}"
+        );
+        if has_interval {
+            assert!(found["low"].as_f64() <= Some(value) && found["high"].as_f64() >= Some(value));
+        }
+    }
+    let filtered =
+        format!("{FEEDBACK}/summary?by=day&since=2026-01-02T00:00:00Z&app=support&experiment=exp");
+    assert_eq!(
+        each(&app.viewer().get(&filtered).await.ok(), "calls"),
+        ["4"]
+    );
+    for (query, part) in [("by=planet", "planet"), ("since=now", "since")] {
+        let answer = app
+            .viewer()
+            .get(&format!("{FEEDBACK}/summary?{query}"))
+            .await;
+        answer.problem_saying(422, "invalid", part);
+    }
+}
+
+/// Of several thumbs on one call the latest counts.
+#[tokio::test]
+async fn a_changed_mind_counts_once() {
+    let app = TestApp::furnished().await;
+    logged(&app, &["c1"]).await;
+    for value in [true, false, true, false] {
+        app.clock.advance_seconds(1);
+        let thumbs = json!({"call_id": "c1", "kind": "thumbs", "value": value});
+        app.caller().post(FEEDBACK, &thumbs).await.ok();
+    }
+    let summary = app
+        .viewer()
+        .get(&format!("{FEEDBACK}/summary?by=day"))
+        .await
+        .ok();
+    let series = &summary["items"][0]["series"][0];
+    assert_eq!((&series["n"], &series["value"]), (&json!(1), &json!(0.0)));
+}
