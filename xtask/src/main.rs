@@ -7,6 +7,7 @@
     reason = "a tool for developers: it prints, and takes the time from the system"
 )]
 
+mod bench;
 mod cargo;
 mod crash;
 mod test;
@@ -29,6 +30,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure the gateway against nginx and against its goals
+    Bench(bench::Arguments),
+    /// The provider that `bench` measures with
+    #[command(hide = true)]
+    BenchUpstream(bench::UpstreamArguments),
     /// Kill the server again and again under load and check that nothing acknowledged is missing
     Crash(crash::Arguments),
     /// Run every check and test, as CI does
@@ -39,6 +45,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::BenchUpstream(arguments) => bench::run_upstream(&arguments),
         Command::Crash(arguments) => {
             cargo::Workspace::load().and_then(|workspace| crash::run(&arguments, &workspace))
         }

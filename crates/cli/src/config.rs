@@ -99,16 +99,17 @@ impl Config {
         };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("the configuration `{}` cannot be read", path.display()))?;
-        Self::parse(&text).map_err(|error| {
-            anyhow!(
-                "the configuration `{}` is not valid: {error}",
-                path.display()
-            )
-        })
+        Self::parse(&text)
+            .with_context(|| format!("the configuration `{}` is not valid", path.display()))
     }
 
-    fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+    /// The error names the place without repeating the line, which may hold a key that should not be there.
+    fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            let (line, column) = flywheel_core::template::line_and_column(text, offset);
+            anyhow!("line {line}, column {column}: {}", error.message())
+        })
     }
 }
 

@@ -34,6 +34,9 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// How long the last group of records may take.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 
+/// How often histograms are summed up.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
 /// Run the server
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
@@ -107,6 +110,10 @@ async fn serve(
         .await
         .with_context(|| format!("{address} cannot be listened on"))?;
     let address = listener.local_addr()?;
+    running.spawn(keep_metrics_small(
+        context.metrics.clone(),
+        shutdown.clone(),
+    ));
     jobs::start(&context, job_options(config), &shutdown, &running);
     let accepting = listen::serve(
         listener,
@@ -229,6 +236,19 @@ fn install_metrics() -> Result<PrometheusHandle> {
         .set_buckets(&SECONDS)?
         .install_recorder()
         .context("the metrics cannot be started")
+}
+
+/// Sums up what histograms have gathered, which otherwise is kept value by value until somebody asks for it.
+async fn keep_metrics_small(metrics: Option<PrometheusHandle>, shutdown: CancellationToken) {
+    let Some(metrics) = metrics else { return };
+    let mut interval = tokio::time::interval(METRICS_UPKEEP);
+    while shutdown
+        .run_until_cancelled(interval.tick())
+        .await
+        .is_some()
+    {
+        metrics.run_upkeep();
+    }
 }
 
 fn job_options(config: &Config) -> JobOptions {

@@ -246,7 +246,7 @@ fn facts_of(destination: &Destination, body: &ChatBody) -> CallFacts {
         error_kind: None,
         finish_reason: None,
         streamed: body.stream,
-        fallback: false,
+        fallback: destination.is_fallback,
         attempts: 0,
         latency_us: 0,
         first_byte_us: None,

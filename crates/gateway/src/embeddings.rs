@@ -24,25 +24,26 @@ impl Gateway {
             Failure::NotFound(format!("model `{name}` is not registered")).unrecorded()
         })?;
         let endpoint = &model.endpoint;
-        let answer = match endpoint
-            .format
-            .embeddings_request(&model.provider_model, &body)
-        {
-            Ok(wire) => {
-                endpoint
-                    .send_and_read(wire, Instant::now() + endpoint.timeouts.total)
-                    .await
-            }
-            Err(error) => Err(error),
-        };
         metrics::counter!("flywheel_embeddings_total").increment(1);
-        answer.map_err(|error| {
-            report_failure(endpoint, &error);
-            Failure::Provider {
-                provider: endpoint.name.clone(),
-                error,
+        let failed = |error| {
+            let provider = endpoint.name.clone();
+            Failure::Provider { provider, error }.unrecorded()
+        };
+        let request = endpoint
+            .format
+            .embeddings_request(&model.provider_model, &body);
+        let wire = request.map_err(failed)?;
+        endpoint.check_breaker().map_err(failed)?;
+        let deadline = Instant::now() + endpoint.timeouts.total;
+        match endpoint.send_and_read(wire, deadline).await {
+            Ok(answer) => {
+                endpoint.breaker.report(true);
+                Ok(answer)
             }
-            .unrecorded()
-        })
+            Err(error) => {
+                report_failure(endpoint, &error);
+                Err(failed(error))
+            }
+        }
     }
 }

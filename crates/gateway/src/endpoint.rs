@@ -270,6 +270,23 @@ impl Endpoint {
             .map_err(|_| self.too_late(deadline, deadline))?
     }
 
+    /// Whether the circuit breaker lets a request out.
+    ///
+    /// # Errors
+    /// When it does not, with the time to wait.
+    pub fn check_breaker(&self) -> Result<(), ProviderError> {
+        self.breaker.check().map_err(|wait| ProviderError {
+            retry_after: Some(wait),
+            ..ProviderError::new(
+                ProviderErrorKind::CircuitOpen,
+                format!(
+                    "provider `{}` failed repeatedly and is left alone for a while",
+                    self.name
+                ),
+            )
+        })
+    }
+
     /// The error for an answer that did not come, or end, in time.
     #[must_use]
     pub fn too_late(&self, passed: Instant, deadline: Instant) -> ProviderError {

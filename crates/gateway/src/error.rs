@@ -229,8 +229,14 @@ impl Failure {
     #[must_use]
     pub fn should_retry(&self) -> bool {
         match self {
-            Self::Overloaded | Self::InFlight(_) | Self::Store => true,
-            Self::Provider { error, .. } => error.kind.is_retryable(),
+            Self::Overloaded | Self::InFlight(_) => true,
+            // What was retried here already, or may have been paid for, is not repeated by the client as well.
+            Self::Provider { error, .. } => matches!(
+                error.kind,
+                ProviderErrorKind::Connect
+                    | ProviderErrorKind::RateLimited
+                    | ProviderErrorKind::CircuitOpen
+            ),
             _ => false,
         }
     }

@@ -6,7 +6,7 @@ use flywheel_core::AppName;
 use flywheel_core::call::{Call, CallStatus};
 
 use crate::answer;
-use crate::chat::{AboutCall, Answered, Gateway};
+use crate::chat::{AboutCall, Answered, Gateway, OnStoreFailure};
 use crate::error::{Failure, GatewayError};
 use crate::request::{ChatBody, Target};
 use crate::stream;
@@ -62,10 +62,17 @@ impl Gateway {
             gateway: Arc::clone(self),
             key: pair,
         };
-        let earlier = self.events.find_idempotent(app, key).await.map_err(|error| {
-            tracing::error!(error.message = %error, "an idempotency key could not be looked up");
-            Failure::Store.unrecorded()
-        })?;
+        let earlier = match self.events.find_idempotent(app, key).await {
+            Ok(earlier) => earlier,
+            Err(error) => {
+                tracing::error!(error.message = %error.chain(), "an idempotency key could not be looked up");
+                if self.options.on_store_failure == OnStoreFailure::Refuse {
+                    return Err(Failure::Store.unrecorded());
+                }
+                // Calls are served while the store is down; one that was made before may be made again then.
+                None
+            }
+        };
         Ok(match earlier {
             Some(call) if call.facts.status == CallStatus::Ok => Claim::Answered(Box::new(call)),
             _ => Claim::Held(in_flight),

@@ -23,6 +23,8 @@ pub struct Destination {
     pub model: Arc<ModelRoute>,
     /// The experiment and arm, if the unit takes part in one.
     pub assignment: Option<(ExperimentName, ArmName)>,
+    /// Whether this is the fallback already, because what is deployed cannot be served.
+    pub is_fallback: bool,
     /// What answers if the model's provider fails.
     pub fallback: Option<Arc<ServedManifest>>,
 }
@@ -48,6 +50,7 @@ pub fn destination(
                 served: None,
                 model: Arc::clone(model),
                 assignment: None,
+                is_fallback: false,
                 fallback: None,
             })
         }
@@ -86,7 +89,13 @@ fn app_destination(
             (deployed, None)
         }
     };
-    let served = route.clone().map_err(Failure::Unservable)?;
+    let served = match (route, &routes.fallback) {
+        (Ok(served), _) => Arc::clone(served),
+        // Something else can answer; nobody is served by having both fail.
+        (Err(_), Some(Ok(fallback))) => Arc::clone(fallback),
+        (Err(unservable), _) => return Err(Failure::Unservable(unservable.clone())),
+    };
+    let is_fallback = route.is_err();
     let fallback = match &routes.fallback {
         Some(Ok(fallback)) if fallback.id != served.id => Some(Arc::clone(fallback)),
         _ => None,
@@ -96,6 +105,7 @@ fn app_destination(
         model: Arc::clone(&served.model),
         served: Some(served),
         assignment,
+        is_fallback,
         fallback,
     })
 }

@@ -10,7 +10,6 @@ use crate::chat::Gateway;
 use crate::plan;
 use crate::request::{ChatBody, FlywheelMember, Target};
 use crate::routing::ServedManifest;
-use crate::run::report_failure;
 
 impl Gateway {
     /// Renders a manifest's prompt and asks its model once. Returns the answer's text, if it has one.
@@ -45,10 +44,8 @@ impl Gateway {
         let deadline = Instant::now() + endpoint.timeouts.total;
         let answer = endpoint.send_and_read(wire, deadline).await;
         let answer = answer.and_then(|body| endpoint.format.chat_response(&body));
-        let mut completion = answer.map_err(|error| {
-            report_failure(endpoint, &error);
-            error.to_string()
-        })?;
+        // A rehearsal must not open the circuit for live calls, so the breaker hears nothing of it.
+        let mut completion = answer.map_err(|error| error.to_string())?;
         answer::post_process(&mut completion, &served.postprocess)
             .map_err(|error| error.to_string())?;
         Ok(Transcript::of_completion(&completion).output())

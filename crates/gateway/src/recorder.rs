@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 /// How large groups and the queue before them may grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecorderOptions {
-    /// Events in one group at most.
+    /// Events from which on a group gathers no more.
     pub largest_group: usize,
     /// Bytes of events that may wait at most; beyond it, senders wait.
     pub queued_bytes: u32,
@@ -136,7 +136,17 @@ async fn commit_groups(
     largest_group: usize,
 ) {
     let mut group = Vec::new();
-    while entries.recv_many(&mut group, largest_group).await > 0 {
+    while let Some(entry) = entries.recv().await {
+        let mut gathered = entry.events.len();
+        group.push(entry);
+        // Requests that are about to record go first, so that under load more of them share a commit.
+        tokio::task::yield_now().await;
+        while gathered < largest_group
+            && let Ok(entry) = entries.try_recv()
+        {
+            gathered += entry.events.len();
+            group.push(entry);
+        }
         let mut events = Vec::with_capacity(group.len());
         let mut lengths = Vec::with_capacity(group.len());
         for entry in &mut group {

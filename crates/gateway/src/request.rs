@@ -149,7 +149,7 @@ impl ChatBody {
         let include_usage = body
             .remove("stream_options")
             .is_some_and(|options| options.get("include_usage") == Some(&Value::Bool(true)));
-        let flywheel: FlywheelMember = match body.remove("flywheel") {
+        let mut flywheel: FlywheelMember = match body.remove("flywheel") {
             None | Some(Value::Null) => FlywheelMember::default(),
             Some(member) => serde_json::from_value(member).map_err(|error| {
                 InvalidRequest::member(
@@ -164,6 +164,9 @@ impl ChatBody {
         ] {
             check_id(name, id.as_deref())?;
         }
+        // What templates leave empty was not given: it must not make one unit, or one request, of everybody.
+        flywheel.session = flywheel.session.filter(|id| !id.is_empty());
+        flywheel.idempotency_key = flywheel.idempotency_key.filter(|key| !key.is_empty());
         let target = Target::parse(&model)?;
         Ok(Self {
             target,

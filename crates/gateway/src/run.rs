@@ -123,16 +123,7 @@ impl Run {
         endpoint.retries.deposit();
         let mut attempt = 0;
         loop {
-            endpoint.breaker.check().map_err(|wait| ProviderError {
-                retry_after: Some(wait),
-                ..ProviderError::new(
-                    ProviderErrorKind::CircuitOpen,
-                    format!(
-                        "provider `{}` failed repeatedly and is left alone for a while",
-                        endpoint.name
-                    ),
-                )
-            })?;
+            endpoint.check_breaker()?;
             attempt += 1;
             self.call.facts.attempts += 1;
             let result = if request.stream {
@@ -145,7 +136,10 @@ impl Run {
                     .map(Given::Whole)
             };
             let Err(error) = result else {
-                endpoint.breaker.report(true);
+                // A stream has succeeded when it has come to its end.
+                if !request.stream {
+                    endpoint.breaker.report(true);
+                }
                 return result;
             };
             report_failure(endpoint, &error);
@@ -231,7 +225,7 @@ pub(crate) fn report_failure(endpoint: &Endpoint, error: &ProviderError) {
         if endpoint.breaker.report(false) {
             tracing::error!(provider.name = %endpoint.name, error.message = %error, "the circuit breaker opened");
         }
-    } else if error.kind != ProviderErrorKind::RateLimited {
+    } else if error.kind != ProviderErrorKind::RateLimited || endpoint.breaker.is_open() {
         // It answered; that it refused this request says nothing against it.
         endpoint.breaker.report(true);
     }

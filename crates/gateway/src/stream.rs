@@ -137,6 +137,7 @@ pub(crate) async fn pump(
     run.take_transcript(&relay.transcript, &model);
     match end {
         End::Complete => {
+            model.endpoint.breaker.report(true);
             let recorded = run.record().await;
             if let (Err(failure), true) = (&recorded, run.must_record()) {
                 relay.send_error(failure).await;
@@ -145,6 +146,7 @@ pub(crate) async fn pump(
             relay.finish(about.member, recorded.is_ok()).await;
         }
         End::ClientClosed => {
+            model.endpoint.breaker.report(true);
             run.call.facts.status = CallStatus::ClientClosed;
             // The failure to record was logged and counted; nobody is left to be told.
             let _ = run.record().await;

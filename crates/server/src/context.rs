@@ -15,6 +15,9 @@ use tokio::sync::Mutex;
 use crate::auth::{Caller, KeyTable};
 use crate::rate_limit::RateLimiter;
 
+/// How long to wait before the state is read again after that failed.
+const RELOAD_AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// The server's own settings.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -91,6 +94,15 @@ impl Context {
         Ok(())
     }
 
+    /// Loads what was committed until that works. The change is durable, so it must not be reported as failed; nor must
+    /// it be acknowledged before requests are served by it.
+    async fn put_in_force(&self) {
+        while let Err(error) = self.reload().await {
+            tracing::error!(error.message = %error.chain(), "a committed change is not yet in force");
+            tokio::time::sleep(RELOAD_AGAIN).await;
+        }
+    }
+
     /// Appends to the audit log, commits, and puts the change in force.
     ///
     /// # Errors
@@ -112,10 +124,7 @@ impl Context {
         };
         transaction.audit().append(draft).await?;
         transaction.commit().await?;
-        if let Err(error) = self.reload().await {
-            // The change is durable; the refresh job will put it in force as soon as the state can be read.
-            tracing::error!(error.message = %error, "a committed change is not yet in force");
-        }
+        self.put_in_force().await;
         Ok(())
     }
 }

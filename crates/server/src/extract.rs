@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 use crate::auth::Caller;
 use crate::problem::Problem;
 
+/// How many items one request may bring: more would hold up the records of live calls.
+const MOST_ITEMS: usize = 5000;
+
 /// A JSON body.
 pub struct JsonBody<T>(pub T);
 
@@ -71,24 +74,30 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonItems<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
-        if bytes.trim_ascii_start().starts_with(b"[") {
-            return serde_json::from_slice(&bytes)
-                .map(Self)
-                .map_err(|error| malformed(&bytes, &error));
-        }
-        let items = serde_json::Deserializer::from_slice(&bytes).into_iter();
-        let items = items
-            .collect::<Result<Vec<T>, _>>()
-            .map_err(|error| malformed(&bytes, &error))?;
-        if items.is_empty() {
-            return Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "malformed_body",
-                "the body is empty",
-            ));
+        let items = read_items(&bytes)?;
+        if items.len() > MOST_ITEMS {
+            let detail = format!("one request may bring {MOST_ITEMS} items at most");
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return Err(Problem::new(status, "too_many_items", detail).hint("send fewer at a time"));
         }
         Ok(Self(items))
     }
+}
+
+fn read_items<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>, Problem> {
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return serde_json::from_slice(bytes).map_err(|error| malformed(bytes, &error));
+    }
+    let items = serde_json::Deserializer::from_slice(bytes).into_iter();
+    let items: Vec<T> = items
+        .take(MOST_ITEMS + 1)
+        .collect::<Result<_, _>>()
+        .map_err(|error| malformed(bytes, &error))?;
+    if items.is_empty() {
+        let status = StatusCode::BAD_REQUEST;
+        return Err(Problem::new(status, "malformed_body", "the body is empty"));
+    }
+    Ok(items)
 }
 
 fn malformed(bytes: &[u8], error: &serde_json::Error) -> Problem {

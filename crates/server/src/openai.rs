@@ -139,7 +139,11 @@ fn fail(error: &GatewayError) -> Response {
         failure.param(),
     );
     let headers = response.headers_mut();
-    let should_retry = if failure.should_retry() { "true" } else { "false" };
+    let should_retry = if failure.should_retry() {
+        "true"
+    } else {
+        "false"
+    };
     headers.insert("x-should-retry", HeaderValue::from_static(should_retry));
     if let Some(wait) = failure.retry_after() {
         let seconds = wait.as_secs_f64().ceil().max(1.0);

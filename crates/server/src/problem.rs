@@ -89,7 +89,7 @@ impl From<StorageError> for Problem {
                 "store_unavailable",
                 error.to_string(),
             )
-            .hint("nothing was changed; try again shortly, and look at the server's disk if it persists"),
+            .hint("look whether the change was made before you repeat it; if this persists, look at the server's disk"),
             _ => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",

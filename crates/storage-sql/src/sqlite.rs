@@ -36,6 +36,12 @@ use self::error::failed;
 use self::session::{Session, Snapshot};
 use self::writer::{WriteTransaction, Writer};
 
+/// Connections that read state.
+const STATE_READERS: u32 = 2;
+
+/// How long a reader is waited for when all of them are busy.
+const LONGEST_WAIT_FOR_READER: Duration = Duration::from_secs(5);
+
 /// What a commit survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -116,13 +122,34 @@ impl SqliteOptions {
             .thread_name(|number| format!("sqlite-reader-{number}"))
             .pragma("cache_size", "-2048")
     }
+
+    fn reading_pool(&self, path: &Path, connections: u32) -> SqlitePool {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .min_connections(0)
+            .acquire_timeout(LONGEST_WAIT_FOR_READER)
+            .idle_timeout(Duration::from_secs(60))
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            // A session may be dropped in its transaction, which would otherwise see the same old moment for ever.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    let _ = query("ROLLBACK").execute(connection).await;
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(self.for_reading(path))
+    }
 }
 
 /// State and events in one SQLite file. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     writer: Arc<Mutex<Writer>>,
+    /// For events: lists, searches and summaries, which may take long.
     readers: SqlitePool,
+    /// For state and single look-ups, which a rollback must not wait for behind somebody's search.
+    state_readers: SqlitePool,
 }
 
 impl SqliteStore {
@@ -135,22 +162,14 @@ impl SqliteStore {
         let for_writing = options.for_writing(path);
         let mut connection = for_writing.connect().await.map_err(failed(context))?;
         migrations::run(&mut connection).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(options.readers.max(1))
-            .min_connections(0)
-            .idle_timeout(Duration::from_secs(60))
-            .max_lifetime(None)
-            .test_before_acquire(false)
-            // A session may be dropped in its transaction, which would otherwise see the same old moment for ever.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    let _ = query("ROLLBACK").execute(connection).await;
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options.for_reading(path));
+        let readers = options.reading_pool(path, options.readers.max(1));
+        let state_readers = options.reading_pool(path, STATE_READERS);
         let writer = Arc::new(Mutex::new(Writer::new(for_writing, connection)));
-        Ok(Self { writer, readers })
+        Ok(Self {
+            writer,
+            readers,
+            state_readers,
+        })
     }
 
     /// Moves what was appended into the main file and closes the store. What is asked of it later fails.
@@ -158,6 +177,7 @@ impl SqliteStore {
     /// # Errors
     /// When the log cannot be moved; it is then moved when the store is opened again.
     pub async fn close(&self) -> StorageResult<()> {
+        self.state_readers.close().await;
         self.readers.close().await;
         self.writer.lock().await.close().await
     }
@@ -167,7 +187,7 @@ impl SqliteStore {
     }
 
     async fn snapshot(&self) -> StorageResult<Snapshot> {
-        Snapshot::take(&self.readers).await
+        Snapshot::take(&self.state_readers).await
     }
 }
 
@@ -183,7 +203,7 @@ impl StateStore for SqliteStore {
 
     async fn revision(&self) -> StorageResult<u64> {
         let revision: i64 = query_scalar("SELECT revision FROM state_revision")
-            .fetch_one(&self.readers)
+            .fetch_one(&self.state_readers)
             .await
             .map_err(failed("reading the revision"))?;
         Ok(fields::unsigned(revision))

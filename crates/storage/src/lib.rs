@@ -5,7 +5,7 @@
 //! id: calls and feedback. Nothing above these traits may know which database is below.
 //!
 //! To add a repository: a file here with its trait, a method on [`StateSession`], the implementation in
-//! `flywheel-storage-sql`, and a case in [`conformance`], which every backend must pass.
+//! `flywheel-storage-sql`, and a case in `conformance`, which every backend must pass.
 
 pub mod audit;
 pub mod deployments;

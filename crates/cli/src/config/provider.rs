@@ -109,6 +109,15 @@ pub(crate) struct Breaker {
     open_for: Option<ConfigDuration>,
 }
 
+/// Whether a text can name an environment variable. One that cannot may be the key itself, put in the wrong place, and
+/// must not be repeated.
+fn is_variable_name(name: &str) -> bool {
+    !name.starts_with(|first: char| first.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
 /// Prepares the providers. Those that cannot be used are told with the reason.
 pub(crate) fn connect(
     providers: &BTreeMap<String, Provider>,
@@ -132,6 +141,11 @@ pub(crate) fn connect(
 impl Provider {
     fn endpoint(&self, name: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<Endpoint> {
         let secret = |name: &str| {
+            if !is_variable_name(name) {
+                bail!(
+                    "`api_key_env` and `headers_env` name environment variables; this is no such name"
+                );
+            }
             let value = variable(name).filter(|value| !value.is_empty());
             value
                 .map(Secret::new)
@@ -248,6 +262,10 @@ mod tests {
             (
                 "kind = \"openai\"\napi_key_env = \"OTHER\"",
                 Some("environment variable `OTHER` is not set"),
+            ),
+            (
+                "kind = \"openai\"\napi_key_env = \"sk-secret\"",
+                Some("`api_key_env` and `headers_env` name environment variables"),
             ),
             (
                 "kind = \"openai\"\nbase_url = \"localhost\"",

@@ -1,6 +1,7 @@
 //! The data folder: made if it is not there, and locked so that a second server keeps out.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -13,7 +14,11 @@ pub(crate) struct DataFolder {
 
 /// Opens a data folder.
 pub(crate) fn open(path: &Path) -> Result<DataFolder> {
-    std::fs::create_dir_all(path)
+    // What people wrote is in there: nobody else on the machine is to read it.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
         .with_context(|| format!("the data folder `{}` cannot be made", path.display()))?;
     let lock_path = path.join("lock");
     let lock = File::options()

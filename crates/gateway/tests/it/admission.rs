@@ -52,7 +52,7 @@ async fn beyond_the_queue_callers_are_told_to_come_back() {
 
 /// A stream takes its place until its last line has left.
 #[tokio::test(start_paused = true)]
-async fn a_stream_keeps_its_place_to_the_end() {
+async fn a_stream_keeps_its_place_until_done() {
     let gate = Gate::default();
     let reply = Reply::stream(samples::stream_of(&["Hello"]))
         .event_by_event()
@@ -68,6 +68,6 @@ async fn a_stream_keeps_its_place_to_the_end() {
     }
     assert_eq!(app.provider.received().len(), 1);
     gate.open_for(10);
-    lines.to_the_end().await;
+    lines.until_done().await;
     complete(next.await.unwrap());
 }

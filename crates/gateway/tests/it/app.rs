@@ -28,6 +28,9 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{HeldTime, Jitter, sources};
 use crate::store::FakeStore;
 
+/// Makes the endpoint of a provider.
+pub(crate) type Connect = Box<dyn Fn(&FakeProvider, EndpointOptions) -> Endpoint>;
+
 /// What a test sets before the gateway starts.
 pub(crate) struct Setup {
     pub(crate) content: Value,
@@ -36,7 +39,7 @@ pub(crate) struct Setup {
     pub(crate) recorder: RecorderOptions,
     pub(crate) redactor: Redactor,
     /// Makes the endpoint of the provider; OpenAI's format unless set.
-    pub(crate) connect: Box<dyn Fn(&FakeProvider, EndpointOptions) -> Endpoint>,
+    pub(crate) connect: Connect,
     /// Whether a second manifest, on a provider of its own, answers when the first provider fails.
     pub(crate) with_fallback: bool,
     /// Experiments, made from the manifests of the prompt and of its other version.

@@ -81,7 +81,7 @@ impl Lines {
     }
 
     /// Every chunk up to `[DONE]`, which must come last.
-    pub(crate) async fn to_the_end(mut self) -> Vec<Value> {
+    pub(crate) async fn until_done(mut self) -> Vec<Value> {
         let mut chunks = Vec::new();
         loop {
             let data = self.next().await.expect("the stream ends with [DONE]");

@@ -93,7 +93,7 @@ async fn a_stream_tells_the_arm_in_its_last_chunk() {
     let app = TestApp::with(setup, [Reply::stream(samples::stream_of(&["Hi"]))]).await;
     let lines = stream(app.ask(json!({"stream": true, "user": "user_202"})).await);
     assert_eq!(lines.about.arm.as_deref(), Some("exp/B"));
-    let chunks = lines.to_the_end().await;
+    let chunks = lines.until_done().await;
     assert_eq!(chunks.last().unwrap()["flywheel"]["arm"], "B");
 }
 

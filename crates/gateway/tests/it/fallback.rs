@@ -49,7 +49,7 @@ async fn it_streams_too() {
     app.backup
         .then(Reply::stream(samples::stream_of(&["back", "up"])));
     let chunks = stream(app.ask(json!({"stream": true})).await)
-        .to_the_end()
+        .until_done()
         .await;
     assert_eq!(joined(&chunks, 0), "backup");
     assert_eq!(chunks.last().unwrap()["flywheel"]["fallback"], true);

@@ -109,7 +109,7 @@ async fn anthropic_streamed() {
         let reply = Reply::stream(EVENTS).in_pieces_of(bytes);
         let app = TestApp::with(anthropic(), [reply]).await;
         let further = json!({"stream": true, "stream_options": {"include_usage": true}});
-        let chunks = stream(app.ask(further).await).to_the_end().await;
+        let chunks = stream(app.ask(further).await).until_done().await;
         assert_eq!(app.provider.request(1).await.json()["stream"], true);
         assert_eq!(joined(&chunks, 0), "Hello Ada, 你好");
         assert!(
@@ -142,7 +142,7 @@ async fn anthropic_failing() {
         if is_retried {
             app.jitter.drawn(1).await;
             tokio::time::advance(Duration::from_secs(1)).await;
-            let chunks = stream(asking.await.unwrap()).to_the_end().await;
+            let chunks = stream(asking.await.unwrap()).until_done().await;
             assert_eq!(joined(&chunks, 0), "Hello Ada, 你好");
             continue;
         }
@@ -213,7 +213,7 @@ async fn azure_streamed() {
     let app = TestApp::with(azure(), [Reply::stream(AZURE_EVENTS).in_pieces_of(13)]).await;
     let lines = stream(app.ask(json!({"stream": true})).await);
     let id = lines.about.call_id.clone();
-    let chunks = lines.to_the_end().await;
+    let chunks = lines.until_done().await;
     let sent = app.provider.request(1).await;
     assert_eq!(
         sent.path_and_query,

@@ -92,5 +92,5 @@ async fn a_slow_client_holds_the_provider_back() {
         app.store.calls().is_empty(),
         "six megabytes were read that nobody wanted yet"
     );
-    assert_eq!(lines.to_the_end().await.len(), words.len() + 2);
+    assert_eq!(lines.until_done().await.len(), words.len() + 2);
 }

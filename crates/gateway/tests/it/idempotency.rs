@@ -1,10 +1,12 @@
 //! Requests that are repeated under an idempotency key.
 
 use flywheel_core::call::CallStatus;
+use flywheel_gateway::GatewayOptions;
+use flywheel_gateway::chat::OnStoreFailure;
 use flywheel_gateway::testsuite::{Gate, Reply, samples};
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{Setup, TestApp};
 use crate::collect::{complete, failure, joined, stream};
 
 fn keyed(key: &str) -> Value {
@@ -31,7 +33,7 @@ async fn a_repetition_gets_the_same_answer_without_a_second_call() {
 
     let mut streamed = keyed("k1");
     streamed["stream"] = json!(true);
-    let chunks = stream(app.ask(streamed).await).to_the_end().await;
+    let chunks = stream(app.ask(streamed).await).until_done().await;
     assert_eq!(joined(&chunks, 0), "one");
     assert!(chunks.iter().all(|chunk| chunk["id"] == first["id"]));
     assert_eq!(chunks.last().unwrap()["flywheel"]["replayed"], true);
@@ -106,10 +108,24 @@ async fn an_abandoned_request_is_answered_when_it_is_repeated() {
     assert_eq!(app.provider.received().len(), 1);
 }
 
-/// Whether a request was made before cannot be known without the store, so none is made.
+/// Whether a request was made before cannot be known without the store. It is made, unless the configuration says
+/// that nothing is to happen without a record.
 #[tokio::test(start_paused = true)]
-async fn without_the_store_a_key_cannot_be_honoured() {
+async fn without_the_store_it_is_made_unless_it_must_be_recorded() {
     let app = TestApp::new([hello("one")]).await;
+    app.store.fail();
+    assert!(!complete(app.ask(keyed("k1")).await).1);
+
+    let on_store_failure = OnStoreFailure::Refuse;
+    let gateway = GatewayOptions {
+        on_store_failure,
+        ..GatewayOptions::default()
+    };
+    let setup = Setup {
+        gateway,
+        ..Setup::default()
+    };
+    let app = TestApp::with(setup, [hello("one")]).await;
     app.store.fail();
     let error = failure(app.ask(keyed("k1")).await);
     assert_eq!(error.failure.status().as_u16(), 503);

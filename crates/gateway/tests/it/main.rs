@@ -1,4 +1,8 @@
 //! The path of a request: through the gateway to a fake provider and back, with a fake store.
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows tests by their attribute, not the functions beside them"
+)]
 
 mod app;
 mod clock;

@@ -51,7 +51,7 @@ async fn a_stream_is_made_of_the_worked_on_answer() {
         let reply = Reply::json(200, &samples::completion(FENCED));
         let app = TestApp::with(json_answers(), [reply]).await;
         let further = json!({"stream": true, "stream_options": {"include_usage": wanted}});
-        let chunks = stream(app.ask(further).await).to_the_end().await;
+        let chunks = stream(app.ask(further).await).until_done().await;
         let sent = app.provider.request(1).await.json();
         assert_eq!(
             (sent.get("stream"), sent.get("stream_options")),

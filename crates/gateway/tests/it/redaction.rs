@@ -67,7 +67,7 @@ async fn what_is_stored_of_a_stream_is_redacted() {
     let words = ["I am a", "da@exam", "ple.o", "rg."];
     let app = TestApp::with(redacting(), [Reply::stream(samples::stream_of(&words))]).await;
     let chunks = stream(app.ask(json!({"stream": true})).await)
-        .to_the_end()
+        .until_done()
         .await;
     assert_eq!(joined(&chunks, 0), "I am ada@example.org.");
     assert_eq!(

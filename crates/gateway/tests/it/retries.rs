@@ -74,7 +74,7 @@ async fn a_stream_is_tried_again_only_before_its_first_event() {
         let answered = app.begin(json!({"stream": true}));
         app.jitter.drawn(1).await;
         tokio::time::advance(FIRST_WAIT).await;
-        let chunks = stream(answered.await.unwrap()).to_the_end().await;
+        let chunks = stream(answered.await.unwrap()).until_done().await;
         assert_eq!(joined(&chunks, 0), "Hello");
         assert_eq!(app.store.call(1).await.facts.attempts, 2);
     }

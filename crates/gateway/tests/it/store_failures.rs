@@ -37,7 +37,7 @@ async fn calls_are_served_and_say_that_they_were_not_recorded() {
     assert!(!recorded);
     assert_eq!(completion["flywheel"]["recorded"], false);
     let chunks = stream(app.ask(json!({"stream": true})).await)
-        .to_the_end()
+        .until_done()
         .await;
     assert_eq!(joined(&chunks, 0), "Hello");
     assert_eq!(chunks.last().unwrap()["flywheel"]["recorded"], false);

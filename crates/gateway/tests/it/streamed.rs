@@ -25,7 +25,7 @@ async fn wherever_it_is_split_it_says_the_same() {
         let app = TestApp::new([Reply::stream(events.clone()).in_pieces_of(bytes)]).await;
         let lines = stream(app.ask(streaming(json!({}))).await);
         let id = lines.about.call_id.clone();
-        let chunks = lines.to_the_end().await;
+        let chunks = lines.until_done().await;
         assert_eq!(joined(&chunks, 0), TEXT, "pieces of {bytes} bytes");
         assert!(chunks.iter().all(|chunk| chunk["id"] == id.as_str()));
         assert!(
@@ -66,7 +66,7 @@ async fn line_ends_comments_and_fields_of_every_kind_are_understood() {
     for (number, events) in spelled.into_iter().enumerate() {
         let app = TestApp::new([Reply::stream(events).in_pieces_of(5)]).await;
         let chunks = stream(app.ask(streaming(json!({}))).await)
-            .to_the_end()
+            .until_done()
             .await;
         assert_eq!(joined(&chunks, 0), TEXT, "spelling {number}");
     }
@@ -77,7 +77,7 @@ async fn the_usage_is_always_asked_for_and_passed_on_if_wanted() {
     for wanted in [false, true] {
         let app = TestApp::new([Reply::stream(samples::stream_of(&WORDS))]).await;
         let options = json!({"stream_options": {"include_usage": wanted}});
-        let chunks = stream(app.ask(streaming(options)).await).to_the_end().await;
+        let chunks = stream(app.ask(streaming(options)).await).until_done().await;
         let sent = app.provider.request(1).await.json();
         assert_eq!(sent["stream_options"], json!({"include_usage": true}));
         assert_eq!(sent["stream"], true);
@@ -152,7 +152,7 @@ async fn chunks_are_passed_on_as_they_come() {
         assert_eq!(lines.chunk().await["choices"][0]["delta"]["content"], word);
     }
     gate.open_for(10);
-    assert_eq!(lines.to_the_end().await.len(), 1);
+    assert_eq!(lines.until_done().await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,7 +174,7 @@ async fn tool_calls_are_passed_on_in_fragments_and_recorded_whole() {
     let events = samples::events(&chunks) + "data: [DONE]\n\n";
     let app = TestApp::new([Reply::stream(events).in_pieces_of(9)]).await;
     let passed_on = stream(app.ask(streaming(json!({}))).await)
-        .to_the_end()
+        .until_done()
         .await;
     assert_eq!(passed_on.len(), chunks.len());
     assert_eq!(passed_on[1]["choices"], chunks[1]["choices"]);
@@ -212,7 +212,7 @@ async fn two_choices_end_when_the_last_of_them_does() {
     let events = samples::events(&chunks) + "data: [DONE]\n\n";
     let app = TestApp::new([Reply::stream(events)]).await;
     let passed_on = stream(app.ask(streaming(json!({"n": 2}))).await)
-        .to_the_end()
+        .until_done()
         .await;
     assert_eq!(
         (joined(&passed_on, 0), joined(&passed_on, 1)),
@@ -236,7 +236,7 @@ async fn done_may_be_missing_after_a_finished_answer() {
     let events = samples::stream_of(&WORDS).replace("data: [DONE]\n\n", "");
     let app = TestApp::new([Reply::stream(events)]).await;
     let chunks = stream(app.ask(streaming(json!({}))).await)
-        .to_the_end()
+        .until_done()
         .await;
     assert_eq!(chunks.last().unwrap()["flywheel"]["recorded"], true);
     assert_eq!(app.store.call(1).await.facts.status, CallStatus::Ok);
@@ -249,7 +249,7 @@ async fn a_finish_reason_may_be_missing_before_done() {
     let events = samples::events(&[samples::chunk(&[choice])]) + "data: [DONE]\n\n";
     let app = TestApp::new([Reply::stream(events)]).await;
     let chunks = stream(app.ask(streaming(json!({}))).await)
-        .to_the_end()
+        .until_done()
         .await;
     assert_eq!(joined(&chunks, 0), "Hi");
     assert_eq!(

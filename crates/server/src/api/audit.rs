@@ -28,7 +28,11 @@ pub async fn list_audit_entries(
 }
 
 /// `GET /api/v1/audit/verify`
-pub async fn verify_audit_log(State(context): State<Context>) -> ApiResult<Response> {
+pub async fn verify_audit_log(
+    State(context): State<Context>,
+    caller: Caller,
+) -> ApiResult<Response> {
+    caller.must_cover_all()?;
     let mut session = context.state.read().await?;
     let mut walk = ChainWalk::default();
     loop {

@@ -91,9 +91,8 @@ pub async fn roll_back_app(
 }
 
 async fn describe_move(context: &Context, moved: Moved, dry_run: bool) -> ApiResult<Response> {
-    let mut session = context.state.read().await?;
     let deployment = match &moved.deployment {
-        Some(deployment) => Some(describe_deployment(&mut *session, deployment).await?),
+        Some(deployment) => Some(describe_moved(context, deployment).await),
         None => None,
     };
     let changes = match &moved.previous {
@@ -107,9 +106,20 @@ async fn describe_move(context: &Context, moved: Moved, dry_run: bool) -> ApiRes
         "manifest": describe_manifest(&moved.manifest),
         "previous": moved.previous.as_ref().map(describe_manifest),
         "changes": changes,
+        "stopped_experiments": moved.stopped_experiments,
+        "running_experiments": moved.running_experiments,
         "preflight": {"passed": moved.preflight.passed(), "checks": moved.preflight.checks},
     });
     Ok(Json(body).into_response())
+}
+
+/// The deployment that was made. That it was is what counts: if the store cannot tell more of it now, less is told.
+async fn describe_moved(context: &Context, deployment: &Deployment) -> Value {
+    let described = match context.state.read().await {
+        Ok(mut session) => describe_deployment(&mut *session, deployment).await.ok(),
+        Err(_) => None,
+    };
+    described.unwrap_or_else(|| to_json(deployment))
 }
 
 /// Which environment's deployments.
@@ -220,6 +230,8 @@ pub async fn resolve_app(
         variables,
         messages,
     } = body;
+    let given = |id: Option<String>| id.filter(|id| !id.is_empty());
+    let (user, session) = (given(user), given(session));
     let body = ChatBody {
         target: Target::App { app, environment },
         messages,

@@ -1,7 +1,8 @@
 //! Moving an environment's pointer: deploy and rollback, with the preflight before them.
 
 use flywheel_core::deployment::{App, Deployment, DeploymentKind, RollbackTarget, rollback_target};
-use flywheel_core::name::{EnvironmentName, VersionName};
+use flywheel_core::experiment::{Experiment, ExperimentStatus};
+use flywheel_core::name::{EnvironmentName, ExperimentName, VersionName};
 use flywheel_core::preflight::{ManifestFacts, Preflight, preflight};
 use flywheel_core::{AppName, Manifest, ManifestId, PromptName, hash};
 use flywheel_storage::StateSession;
@@ -79,6 +80,11 @@ pub struct Moved {
     pub previous: Option<Manifest>,
     /// What the preflight found.
     pub preflight: Preflight,
+    /// The experiments this stops: a rollback or containment stops those of its environment, or their arms would go on
+    /// serving what it takes back.
+    pub stopped_experiments: Vec<ExperimentName>,
+    /// The experiments that go on, whose units do not get this manifest.
+    pub running_experiments: Vec<ExperimentName>,
 }
 
 /// Deploys a manifest.
@@ -233,6 +239,17 @@ impl Plan<'_> {
             }
             None => None,
         };
+        let running = self.running_experiments(&mut *transaction).await?;
+        let takes_back = matches!(kind, DeploymentKind::Rollback | DeploymentKind::Contain);
+        let names = running
+            .iter()
+            .map(|experiment| experiment.name.clone())
+            .collect();
+        let (stopped_experiments, running_experiments) = if takes_back {
+            (names, Vec::new())
+        } else {
+            (Vec::new(), names)
+        };
         let unchanged = current
             .as_ref()
             .is_some_and(|current| current.manifest == id);
@@ -244,6 +261,8 @@ impl Plan<'_> {
                 manifest,
                 previous,
                 preflight,
+                stopped_experiments,
+                running_experiments,
             });
         }
         let now = context.sources.clock.now();
@@ -263,12 +282,18 @@ impl Plan<'_> {
             forced_over: preflight.problems(),
         };
         let deployment = transaction.deployments().append(new).await?;
+        for mut experiment in running.into_iter().filter(|_| takes_back) {
+            experiment.status = ExperimentStatus::Stopped;
+            experiment.stopped_at = Some(now);
+            transaction.experiments().put(&experiment).await?;
+        }
         let detail = json!({
             "number": deployment.number,
             "manifest": deployment.manifest,
             "previous_manifest": deployment.previous_manifest,
             "reason": deployment.reason,
             "forced_over": deployment.forced_over,
+            "stopped_experiments": stopped_experiments,
         });
         let subject = format!("{}/{environment}", app.name);
         let action = format!("app.{}", kind.as_str());
@@ -281,7 +306,22 @@ impl Plan<'_> {
             manifest,
             previous,
             preflight,
+            stopped_experiments,
+            running_experiments,
         })
+    }
+
+    async fn running_experiments(
+        &self,
+        session: &mut dyn StateSession,
+    ) -> ApiResult<Vec<Experiment>> {
+        let mut experiments = session.experiments().list().await?;
+        experiments.retain(|experiment| {
+            experiment.status == ExperimentStatus::Running
+                && experiment.app == self.app.name
+                && experiment.environment == *self.environment
+        });
+        Ok(experiments)
     }
 
     fn check_expectation(&self, current: Option<&Deployment>) -> ApiResult<()> {

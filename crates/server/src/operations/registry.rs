@@ -95,7 +95,11 @@ pub async fn push(context: &Context, caller: &Caller, push: Push) -> ApiResult<P
         }
     }
     for (index, prompt) in push.prompts.iter().enumerate() {
-        if let Some(problem) = prompt.labels.iter().find_map(|label| check_label(label).err()) {
+        if let Some(problem) = prompt
+            .labels
+            .iter()
+            .find_map(|label| check_label(label).err())
+        {
             errors.push(json!({"kind": "prompt", "index": index, "prompt": prompt.prompt, "detail": problem.detail()}));
         }
         match PromptContent::from_json(prompt.content.clone()) {

@@ -129,9 +129,8 @@ async fn what_is_served_already_is_not_deployed_again() {
     assert_eq!(app.revision().await, before);
 }
 
-#[tokio::test]
-async fn the_preflight_refuses_with_a_hint_unless_forced() {
-    let app = TestApp::furnished().await;
+/// Registers what stands in the way of a deployment: models that cannot be served, indexes that are gone.
+async fn make_obstacles(app: &TestApp) {
     let admin = app.admin();
     let mut unregistered = content("x");
     unregistered["model_id"] = json!("nowhere");
@@ -156,7 +155,12 @@ async fn the_preflight_refuses_with_a_hint_unless_forced() {
         .put(&index("kb-2"), &json!({"index": "kb", "state": "dropped"}))
         .await
         .ok();
+}
 
+#[tokio::test]
+async fn the_preflight_refuses_with_a_hint_unless_forced() {
+    let app = TestApp::furnished().await;
+    make_obstacles(&app).await;
     for (prompt, retriever, problem, hint) in [
         (
             "on-unregistered",
@@ -360,6 +364,13 @@ async fn wrong_requests_are_refused_and_say_why() {
             .await
             .problem_saying(status, code, part);
     }
+    assert_eq!(app.revision().await, before);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_answered_with_what_does() {
+    let app = TestApp::furnished().await;
+    let before = app.revision().await;
     let unknown = app
         .editor()
         .post("/api/v1/apps/nothing/deploy", &greeting("1"))

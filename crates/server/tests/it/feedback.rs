@@ -165,10 +165,8 @@ async fn bad_items_are_named_and_nothing_is_stored() {
     assert_eq!(feedback_on(&app, "c1").await, [] as [Value; 0]);
 }
 
-/// Eight calls on two days and two manifests; what is thumbed up, rated and failed is known for each.
-#[tokio::test]
-async fn summaries_count_by_every_key() {
-    let app = TestApp::furnished().await;
+/// Eight calls on two days, in two arms with a manifest each; what is thumbed up, rated and failed is known for each.
+async fn eight_calls(app: &TestApp) -> [String; 2] {
     let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
     let mut calls = Vec::new();
     let mut feedback = Vec::new();
@@ -192,6 +190,13 @@ async fn summaries_count_by_every_key() {
     }
     app.caller().post("/api/v1/calls", &json!(calls)).await.ok();
     app.caller().post(FEEDBACK, &json!(feedback)).await.ok();
+    manifests
+}
+
+#[tokio::test]
+async fn summaries_count_by_every_key() {
+    let app = TestApp::furnished().await;
+    let manifests = eight_calls(&app).await;
     let version = |ordinal: &str| format!("/api/v1/prompts/greeting/versions/{ordinal}");
     let mut versions = Vec::new();
     for ordinal in ["1", "2"] {
@@ -225,6 +230,12 @@ async fn summaries_count_by_every_key() {
             .sum();
         assert_eq!(calls, 8, "{by}");
     }
+}
+
+#[tokio::test]
+async fn a_row_of_a_summary_has_means_rates_and_intervals() {
+    let app = TestApp::furnished().await;
+    eight_calls(&app).await;
     let by_arm = app
         .viewer()
         .get(&format!("{FEEDBACK}/summary?by=arm"))

@@ -19,7 +19,7 @@ use super::error::failed;
 use super::fields::{document, signed};
 
 /// How many rows one statement takes; a group is cut into these, greatest first.
-const SIZES: [usize; 4] = [64, 16, 4, 1];
+const SIZES: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// One table's insertion, prepared for each of [`SIZES`].
 struct Insertion {

@@ -33,7 +33,7 @@ impl EventStore for SqliteStore {
 
     #[tracing::instrument(name = "db.calls.find_idempotent", skip_all)]
     async fn find_idempotent(&self, app: &AppName, key: &str) -> StorageResult<Option<Call>> {
-        calls::find_idempotent(&self.readers, app, key).await
+        calls::find_idempotent(&self.state_readers, app, key).await
     }
 
     #[tracing::instrument(name = "db.calls.list", skip_all)]
