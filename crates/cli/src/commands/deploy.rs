@@ -138,9 +138,16 @@ fn show_deployment(context: &Context<'_>, answer: Record<'_>, deployment: Record
         .entry("model", deployment.text("model"))
         .entry("by", deployment.text("actor"))
         .entry("reason", deployment.text("reason"))
-        .entry("forced over", deployment.joined("forced_over"));
+        .entry("forced over", deployment.joined("forced_over"))
+        .entry("stopped", answer.joined("stopped_experiments"));
     context.printer.block(&block)?;
     show_changes(context, answer)?;
+    let running = answer.joined("running_experiments");
+    if !running.is_empty() {
+        context.printer.warning(&format!(
+            "experiment {running} goes on: its units are served by its arms"
+        ));
+    }
     if deployment.text("kind") == "rollback" {
         context.printer.hint(&format!(
             "`flywheel history {app} --env {environment}` shows what was served when"

@@ -5,9 +5,10 @@ use flywheel_core::experiment::{Experiment, ExperimentStatus};
 use flywheel_core::name::{EnvironmentName, ExperimentName, VersionName};
 use flywheel_core::preflight::{ManifestFacts, Preflight, preflight};
 use flywheel_core::{AppName, Manifest, ManifestId, PromptName, hash};
-use flywheel_storage::StateSession;
 use flywheel_storage::deployments::NewDeployment;
+use flywheel_storage::{StateSession, StateTransaction};
 use http::StatusCode;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -204,7 +205,7 @@ struct Plan<'a> {
 impl Plan<'_> {
     async fn carry_out(
         &self,
-        mut transaction: Box<dyn flywheel_storage::StateTransaction>,
+        mut transaction: Box<dyn StateTransaction>,
         manifest: Manifest,
     ) -> ApiResult<Moved> {
         let Self {
@@ -270,22 +271,13 @@ impl Plan<'_> {
             .deployments()
             .put_manifest(&manifest, now)
             .await?;
-        let new = NewDeployment {
-            app: app.name.clone(),
-            environment: environment.clone(),
-            manifest: id,
-            previous_manifest: current.map(|current| current.manifest),
-            kind,
-            actor: caller.name.clone(),
-            reason: request.reason.trim().to_owned(),
-            created_at: now,
-            forced_over: preflight.problems(),
-        };
-        let deployment = transaction.deployments().append(new).await?;
-        for mut experiment in running.into_iter().filter(|_| takes_back) {
-            experiment.status = ExperimentStatus::Stopped;
-            experiment.stopped_at = Some(now);
-            transaction.experiments().put(&experiment).await?;
+        let previous_manifest = current.map(|current| current.manifest);
+        let deployment = transaction
+            .deployments()
+            .append(self.record(id, previous_manifest, &preflight, now))
+            .await?;
+        if takes_back {
+            stop(&mut *transaction, running, now).await?;
         }
         let detail = json!({
             "number": deployment.number,
@@ -309,6 +301,26 @@ impl Plan<'_> {
             stopped_experiments,
             running_experiments,
         })
+    }
+
+    fn record(
+        &self,
+        manifest: ManifestId,
+        previous_manifest: Option<ManifestId>,
+        preflight: &Preflight,
+        now: Timestamp,
+    ) -> NewDeployment {
+        NewDeployment {
+            app: self.app.name.clone(),
+            environment: self.environment.clone(),
+            manifest,
+            previous_manifest,
+            kind: self.kind,
+            actor: self.caller.name.clone(),
+            reason: self.request.reason.trim().to_owned(),
+            created_at: now,
+            forced_over: preflight.problems(),
+        }
     }
 
     async fn running_experiments(
@@ -357,6 +369,19 @@ impl Plan<'_> {
             .hint("look at what changed with `flywheel history`, then decide again")
             .with("current", json!(current)))
     }
+}
+
+async fn stop(
+    transaction: &mut dyn StateTransaction,
+    experiments: Vec<Experiment>,
+    now: Timestamp,
+) -> ApiResult<()> {
+    for mut experiment in experiments {
+        experiment.status = ExperimentStatus::Stopped;
+        experiment.stopped_at = Some(now);
+        transaction.experiments().put(&experiment).await?;
+    }
+    Ok(())
 }
 
 fn preflight_failed(preflight: &Preflight) -> Problem {

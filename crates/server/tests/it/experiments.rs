@@ -301,3 +301,46 @@ async fn feedback_is_summed_up_by_arm() {
         assert!(low < high, "a rate of {rate} has an interval too: {series}");
     }
 }
+
+#[tokio::test]
+async fn a_rollback_reaches_the_units_of_a_running_experiment() {
+    let app = TestApp::furnished().await;
+    let manifests = manifests(&app).await;
+    let body = experiment("exp", &manifests);
+    app.editor().post(EXPERIMENTS, &body).await.with_status(201);
+    start(&app, "exp").await.with_status(200);
+
+    let deploy = json!({"prompt": "greeting", "version": "2", "reason": "again"});
+    let deployed = app
+        .editor()
+        .post("/api/v1/apps/support/deploy", &deploy)
+        .await
+        .with_status(200);
+    assert_eq!(
+        deployed["running_experiments"],
+        json!(["exp"]),
+        "a deployment leaves it alone"
+    );
+
+    let rollback = json!({"reason": "the warm greeting offends"});
+    let moved = app
+        .editor()
+        .post("/api/v1/apps/support/rollback", &rollback)
+        .await
+        .with_status(200);
+    assert_eq!(moved["stopped_experiments"], json!(["exp"]));
+    for user in ["u1", "u2", "u3", "u4", "u5", "u6"] {
+        let answer = app.chat(user).await;
+        assert_eq!(
+            answer["flywheel"]["manifest"],
+            manifests[0].as_str(),
+            "{user}"
+        );
+    }
+    let stopped = app
+        .viewer()
+        .get(&format!("{EXPERIMENTS}/exp"))
+        .await
+        .with_status(200);
+    assert_eq!(stopped["status"], "stopped");
+}
