@@ -11,7 +11,7 @@ mod retention;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use flywheel_gateway::chat::OnStoreFailure;
 use flywheel_storage_sql::Durability;
 use serde::Deserialize;
@@ -100,7 +100,18 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("the configuration `{}` cannot be read", path.display()))?;
         Self::parse(&text)
+            .and_then(Self::checked)
             .with_context(|| format!("the configuration `{}` is not valid", path.display()))
+    }
+
+    fn checked(self) -> Result<Self> {
+        if self.retention.age.is_some_and(|age| age.0.is_zero()) || self.retention.bytes == Some(0)
+        {
+            bail!(
+                "`retention` of nothing would remove every call at once; leave it out to keep calls"
+            );
+        }
+        Ok(self)
     }
 
     /// The error names the place without repeating the line, which may hold a key that should not be there.

@@ -19,7 +19,7 @@ use flywheel_server::jobs::{self, JobOptions};
 use flywheel_server::rate_limit::RateLimiter;
 use flywheel_server::{Context, ServerOptions, listen, router};
 use flywheel_storage_sql::{SqliteOptions, SqliteStore};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -34,8 +34,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// How long the last group of records may take.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 
-/// How often histograms are summed up.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// How long it may take after a second signal.
+const LAST_RECORDS_AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Run the server
 #[derive(Debug, clap::Args)]
@@ -110,10 +110,6 @@ async fn serve(
         .await
         .with_context(|| format!("{address} cannot be listened on"))?;
     let address = listener.local_addr()?;
-    running.spawn(keep_metrics_small(
-        context.metrics.clone(),
-        shutdown.clone(),
-    ));
     jobs::start(&context, job_options(config), &shutdown, &running);
     let accepting = listen::serve(
         listener,
@@ -140,6 +136,7 @@ async fn serve(
         connections.wait().await;
         running.wait().await;
     };
+    let mut patience = LAST_RECORDS;
     tokio::select! {
         () = drained => {}
         () = tokio::time::sleep(DRAIN) => {
@@ -147,12 +144,13 @@ async fn serve(
         }
         name = signals.next() => {
             tracing::warn!(signal.name = name, "told to stop at once: requests under way are cut off");
+            patience = LAST_RECORDS_AT_ONCE;
         }
     }
     // With the last recorder gone, its task stores what is left and ends.
     drop(context);
     recording.close();
-    if tokio::time::timeout(LAST_RECORDS, recording.wait())
+    if tokio::time::timeout(patience, recording.wait())
         .await
         .is_err()
     {
@@ -192,7 +190,7 @@ async fn load_context(
     );
     let table = SharedTable::new(ArcSwap::default());
     let gateway_options = GatewayOptions {
-        concurrent_calls: config.limits.concurrent_calls,
+        concurrent_calls: config.limits.concurrent_calls.get(),
         queued_calls: config.limits.queued_calls,
         longest_queue_wait: config.limits.queue_wait.0,
         on_store_failure: config.on_store_failure.into(),
@@ -229,26 +227,19 @@ async fn load_context(
 }
 
 fn install_metrics() -> Result<PrometheusHandle> {
-    const SECONDS: [f64; 14] = [
-        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0,
+    const SECONDS: [f64; 18] = [
+        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0,
+        8.0, 16.0, 60.0, 300.0,
     ];
+    const EVENTS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0, 5000.0];
     PrometheusBuilder::new()
         .set_buckets(&SECONDS)?
+        .set_buckets_for_metric(
+            Matcher::Full("flywheel_record_group_size".to_owned()),
+            &EVENTS,
+        )?
         .install_recorder()
         .context("the metrics cannot be started")
-}
-
-/// Sums up what histograms have gathered, which otherwise is kept value by value until somebody asks for it.
-async fn keep_metrics_small(metrics: Option<PrometheusHandle>, shutdown: CancellationToken) {
-    let Some(metrics) = metrics else { return };
-    let mut interval = tokio::time::interval(METRICS_UPKEEP);
-    while shutdown
-        .run_until_cancelled(interval.tick())
-        .await
-        .is_some()
-    {
-        metrics.run_upkeep();
-    }
 }
 
 fn job_options(config: &Config) -> JobOptions {

@@ -339,7 +339,7 @@ impl Endpoint {
                         ProviderErrorKind::Connect => "cannot be reached",
                         _ => "closed the connection before it answered",
                     };
-                    tracing::debug!(provider.name = %self.name, error.message = ?error, "request failed");
+                    tracing::warn!(provider.name = %self.name, provider.address = %base.authority, error.message = ?error, "a provider {verb}");
                     ProviderError::new(kind, format!("provider `{}` {verb}", self.name))
                 })?;
                 let name = Arc::<str>::from(self.name.as_str());

@@ -142,11 +142,14 @@ impl Run {
                 }
                 return result;
             };
-            report_failure(endpoint, &error);
+            count_failure(endpoint, &error);
             let jitter = self.gateway.sources.unit_interval();
             match endpoint.retries.next_delay(attempt, &error, jitter) {
                 Some(delay) if Instant::now() + delay < deadline => tokio::time::sleep(delay).await,
-                _ => return Err(error),
+                _ => {
+                    tell_breaker(endpoint, &error);
+                    return Err(error);
+                }
             }
         }
     }
@@ -213,14 +216,23 @@ impl Run {
     }
 }
 
-/// Tells breaker and metrics of a failed attempt.
+/// Tells metrics and breaker of a request that failed.
 pub(crate) fn report_failure(endpoint: &Endpoint, error: &ProviderError) {
+    count_failure(endpoint, error);
+    tell_breaker(endpoint, error);
+}
+
+fn count_failure(endpoint: &Endpoint, error: &ProviderError) {
     metrics::counter!(
         "flywheel_provider_errors_total",
         "provider" => endpoint.name.clone(),
         "kind" => error.kind.as_str()
     )
     .increment(1);
+}
+
+/// The breaker counts calls, not the attempts they are made of.
+fn tell_breaker(endpoint: &Endpoint, error: &ProviderError) {
     if counts_against_endpoint(error) {
         if endpoint.breaker.report(false) {
             tracing::error!(provider.name = %endpoint.name, error.message = %error, "the circuit breaker opened");

@@ -75,7 +75,7 @@ fn batch(number: u64, size: u64) -> Bytes {
 fn feedback(number: u64) -> Value {
     let call = format!("01980000-{:04x}-7abc-9def-{number:012x}", number >> 8);
     match number % 4 {
-        0 | 1 => json!({"call_id": call, "kind": "thumbs", "value": number % 8 == 0}),
+        0 | 1 => json!({"call_id": call, "kind": "thumbs", "value": number.is_multiple_of(8)}),
         2 => json!({"call_id": call, "kind": "rating", "value": number % 5 + 1}),
         _ => json!({"call_id": call, "kind": "comment", "text": "It left out the order number."}),
     }

@@ -1,6 +1,6 @@
 //! `[limits]`: what the server takes at a time.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use flywheel_gateway::GatewayOptions;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ pub(crate) struct Limits {
     /// The largest body of a request, in bytes.
     pub(crate) body_bytes: usize,
     /// Calls at a time.
-    pub(crate) concurrent_calls: usize,
+    pub(crate) concurrent_calls: NonZeroUsize,
     /// Calls that may wait for a place; beyond them the answer is 429.
     pub(crate) queued_calls: usize,
     /// How long a call may wait for a place.
@@ -28,7 +28,8 @@ impl Default for Limits {
         let gateway = GatewayOptions::default();
         Self {
             body_bytes: 20 << 20,
-            concurrent_calls: gateway.concurrent_calls,
+            concurrent_calls: NonZeroUsize::new(gateway.concurrent_calls)
+                .unwrap_or(NonZeroUsize::MIN),
             queued_calls: gateway.queued_calls,
             queue_wait: ConfigDuration(gateway.longest_queue_wait),
             requests_per_second: None,

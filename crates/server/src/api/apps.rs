@@ -80,6 +80,8 @@ pub async fn put_app(
     }
     if let Some(environments) = body.environments {
         check_environments(&mut *transaction, &name, &environments).await?;
+        let default = settings.default_environment();
+        check_default(&mut *transaction, &name, default, environments.last()).await?;
         settings.environments = environments;
     }
     if let Some(required) = body.required_members {
@@ -136,6 +138,31 @@ async fn check_environments(
         }
         None => Ok(()),
     }
+}
+
+/// Requests that name no environment go to the last one. They must not be left without an answer by a change of the list.
+async fn check_default(
+    session: &mut dyn StateSession,
+    app: &AppName,
+    before: Option<&EnvironmentName>,
+    after: Option<&EnvironmentName>,
+) -> ApiResult<()> {
+    let (Some(before), Some(after)) = (before, after) else {
+        return Ok(());
+    };
+    let served = session.deployments().current(app, before).await?.is_some();
+    let would_be = session.deployments().current(app, after).await?.is_some();
+    if served && !would_be {
+        let detail = format!(
+            "requests that name no environment would go to `{after}`, the last one, where nothing is deployed"
+        );
+        return Err(
+            Problem::conflict("default_not_deployed", detail).hint(format!(
+                "name `{before}` last, or deploy to `{after}` first"
+            )),
+        );
+    }
+    Ok(())
 }
 
 async fn describe(session: &mut dyn StateSession, app: &App) -> ApiResult<Value> {
