@@ -14,6 +14,8 @@ use crate::operations::rehearse::{self, Rehearsal};
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often measurements are summed up; until then each one takes its place in memory.
 const SUM_UP_EVERY: Duration = Duration::from_secs(5);
+/// How often the store does its housekeeping.
+const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
 /// How often retention is enforced.
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -47,6 +49,7 @@ pub fn start(
         });
     };
     spawn(Box::pin(refresh(context.clone())));
+    spawn(Box::pin(maintain(context.clone())));
     spawn(Box::pin(retain(context.clone(), options)));
     spawn(Box::pin(sum_up_metrics(context.clone())));
     if let Some(every) = options.rehearse_every {
@@ -79,6 +82,19 @@ async fn refresh(context: Context) {
         if let Err(error) = outcome {
             tracing::warn!(error.message = %error, "the state could not be read; what was in force stays so");
         }
+    }
+}
+
+async fn maintain(context: Context) {
+    let mut interval = every(MAINTAIN_EVERY).await;
+    let mut failed_before = false;
+    loop {
+        interval.tick().await;
+        let outcome = context.events.maintain().await;
+        if let (Err(error), false) = (&outcome, failed_before) {
+            tracing::warn!(error.message = %error.chain(), "the store could not be maintained; it is tried again");
+        }
+        failed_before = outcome.is_err();
     }
 }
 

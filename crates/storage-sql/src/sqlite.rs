@@ -29,7 +29,7 @@ use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, query, query_scalar};
+use sqlx::{ConnectOptions, query, query_as, query_scalar};
 use tokio::sync::Mutex;
 
 use self::error::failed;
@@ -78,9 +78,13 @@ impl Default for SqliteOptions {
 
 const PAGE_BYTES: u32 = 4096;
 
-/// Pages of appended data before they are moved into the main file. Index pages are written again and again, so moving
-/// them less often saves most of that work; 16 MiB is a log that a restart still reads in no time.
-const CHECKPOINT_PAGES: u32 = 4096;
+/// Pages in the log from which on it is worked off to its end, while writers wait for the little that is left and for the
+/// disk. Until then it is worked off beside them, which in all but the heaviest load is enough for it to begin anew.
+/// 64 MiB is a log that a restart still reads in no time.
+const RESTART_PAGES: i64 = 16_384;
+
+/// Pages in the log from which on a commit works it off itself, in case nobody calls for maintenance.
+const CHECKPOINT_PAGES: u32 = 65_536;
 
 impl SqliteOptions {
     fn shared(&self, path: &Path) -> SqliteConnectOptions {
@@ -150,6 +154,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// For state and single look-ups, which a rollback must not wait for behind somebody's search.
     state_readers: SqlitePool,
+    /// Works off the log: a commit that did that would keep every other waiting for the disk.
+    housekeeper: SqlitePool,
 }
 
 impl SqliteStore {
@@ -164,11 +170,22 @@ impl SqliteStore {
         migrations::run(&mut connection).await?;
         let readers = options.reading_pool(path, options.readers.max(1));
         let state_readers = options.reading_pool(path, STATE_READERS);
+        let housekeeper = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(0)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(
+                for_writing
+                    .clone()
+                    .thread_name(|_| "sqlite-housekeeper".to_owned()),
+            );
         let writer = Arc::new(Mutex::new(Writer::new(for_writing, connection)));
         Ok(Self {
             writer,
             readers,
             state_readers,
+            housekeeper,
         })
     }
 
@@ -177,9 +194,31 @@ impl SqliteStore {
     /// # Errors
     /// When the log cannot be moved; it is then moved when the store is opened again.
     pub async fn close(&self) -> StorageResult<()> {
+        self.housekeeper.close().await;
         self.state_readers.close().await;
         self.readers.close().await;
         self.writer.lock().await.close().await
+    }
+
+    /// Moves what is in the log into the main file, without holding up whoever appends to it. When the log has grown long,
+    /// the last bit is moved while nobody writes, so that the log can begin anew.
+    async fn checkpoint(&self) -> StorageResult<()> {
+        if self.move_log().await? >= RESTART_PAGES {
+            // What came in meanwhile, so that little is left for the time when everybody waits.
+            self.move_log().await?;
+            let _writer = self.writer.lock().await;
+            self.move_log().await?;
+        }
+        Ok(())
+    }
+
+    /// Returns how many pages the log has.
+    async fn move_log(&self) -> StorageResult<i64> {
+        let (_, pages, _): (i64, i64, i64) = query_as("PRAGMA wal_checkpoint(PASSIVE)")
+            .fetch_one(&self.housekeeper)
+            .await
+            .map_err(failed("moving the log into the main file"))?;
+        Ok(pages)
     }
 
     async fn write(&self) -> StorageResult<WriteTransaction> {

@@ -193,6 +193,11 @@ pub trait EventStore: Send + Sync {
     /// long. Returns how many were removed; call again until it is none.
     async fn prune(&self, bound: PruneBound) -> StorageResult<u64>;
 
+    /// What a store has to do from time to time so that appending stays fast. A server calls it twice a second.
+    async fn maintain(&self) -> StorageResult<()> {
+        Ok(())
+    }
+
     /// The bytes that live data takes, and whether the store can be written.
     async fn live_bytes(&self) -> StorageResult<u64>;
 }

@@ -11,6 +11,7 @@ use flywheel_storage::events::{
 };
 use flywheel_storage::page::{Page, PageRequest};
 
+use super::session::Snapshot;
 use super::{SqliteStore, append, calls, feedback, prune, summary};
 
 #[async_trait]
@@ -56,12 +57,18 @@ impl EventStore for SqliteStore {
         filter: &SummaryFilter,
         by: SummaryKey,
     ) -> StorageResult<Vec<SummaryRow>> {
-        summary::summarize(self.snapshot().await?.connection(), filter, by).await
+        let mut snapshot = Snapshot::take(&self.readers).await?;
+        summary::summarize(snapshot.connection(), filter, by).await
     }
 
     #[tracing::instrument(name = "db.events.prune", skip_all)]
     async fn prune(&self, bound: PruneBound) -> StorageResult<u64> {
         prune::prune(self.write().await?, bound).await
+    }
+
+    #[tracing::instrument(name = "db.events.maintain", skip_all)]
+    async fn maintain(&self) -> StorageResult<()> {
+        self.checkpoint().await
     }
 
     #[tracing::instrument(name = "db.events.live_bytes", skip_all)]
