@@ -1,5 +1,7 @@
 //! Feedback and its summary.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -40,6 +42,7 @@ pub struct NewFeedback {
 /// `POST /api/v1/feedback`
 pub async fn send_feedback(
     State(context): State<Context>,
+    caller: Caller,
     headers: HeaderMap,
     JsonItems(mut items): JsonItems<NewFeedback>,
 ) -> ApiResult<Response> {
@@ -55,6 +58,7 @@ pub async fn send_feedback(
             return Err(Problem::invalid(detail));
         }
     }
+    must_cover_calls(&context, &caller, &items).await?;
     let now = context.sources.clock.now();
     let feedback: Vec<_> = items
         .into_iter()
@@ -85,6 +89,27 @@ pub async fn send_feedback(
         .collect();
     let appended = logged_calls::store(&context, events).await?;
     Ok(stored(ids.into_iter().zip(appended).collect()))
+}
+
+/// A key that is limited to apps may not speak of the calls of others. A call that is not known yet is nobody's.
+async fn must_cover_calls(
+    context: &Context,
+    caller: &Caller,
+    items: &[NewFeedback],
+) -> ApiResult<()> {
+    if caller.apps().is_empty() {
+        return Ok(());
+    }
+    let ids: BTreeSet<&str> = items.iter().map(|item| item.call_id.as_str()).collect();
+    for id in ids {
+        if let Some(call) = context.events.get_call(id).await? {
+            match &call.facts.app {
+                Some(app) => caller.must_cover(app)?,
+                None => caller.must_cover_all()?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What is summed up, and by what.

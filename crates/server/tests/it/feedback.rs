@@ -1,5 +1,6 @@
 //! Feedback of every kind, and the summaries of it.
 
+use flywheel_core::key::Role;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -307,4 +308,18 @@ async fn a_changed_mind_counts_once() {
         .ok();
     let series = &summary["items"][0]["series"][0];
     assert_eq!((&series["n"], &series["value"]), (&json!(1), &json!(0.0)));
+}
+
+#[tokio::test]
+async fn a_limited_key_cannot_speak_of_another_apps_call() {
+    let app = TestApp::furnished().await;
+    app.deploy_greeting(1).await;
+    let call = app.chat("u1").await["id"].as_str().unwrap().to_owned();
+    let feedback = json!({"call_id": call, "kind": "thumbs", "value": false});
+    for (covered, status) in [("other", 403), ("support", 201)] {
+        app.limited(Role::App, covered)
+            .post("/api/v1/feedback", &feedback)
+            .await
+            .with_status(status);
+    }
 }

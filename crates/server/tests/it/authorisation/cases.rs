@@ -34,11 +34,9 @@ const PROMPTS_ARE_SHARED: &str = "prompts are shared by all apps";
 const NAMES_NO_APP: &str = "a manifest names no app";
 const OPEN: &str = "probes have no key";
 const FILTERED: &str = "lists only what the key covers";
-const CALL_IS_SECRET: &str =
-    "names a call by an id that cannot be guessed, perhaps before it is known";
 
 /// Routes that refuse no limited key, each with the reason.
-pub(super) const EXCEPTIONS: [(&str, &str); 17] = [
+pub(super) const EXCEPTIONS: [(&str, &str); 16] = [
     ("GET /api/v1/prompts", PROMPTS_ARE_SHARED),
     ("GET /api/v1/prompts/{prompt}/versions", PROMPTS_ARE_SHARED),
     (
@@ -51,7 +49,6 @@ pub(super) const EXCEPTIONS: [(&str, &str); 17] = [
     ("GET /api/v1/indexes", "indexes are shared by all apps"),
     ("GET /api/v1/manifests/{manifest}", NAMES_NO_APP),
     ("GET /api/v1/manifest-diff", NAMES_NO_APP),
-    ("POST /api/v1/feedback", CALL_IS_SECRET),
     ("GET /metrics", "aggregates for operators"),
     ("GET /healthz", OPEN),
     ("GET /readyz", OPEN),
@@ -239,7 +236,7 @@ impl World {
             self.get("GET /api/v1/calls", Read, Filtered),
             self.case("POST /api/v1/calls", Call, App, json!({"app": "support"})),
             self.get("GET /api/v1/calls/{call}", Read, Hidden),
-            self.case("POST /api/v1/feedback", Call, Shared, feedback),
+            self.case("POST /api/v1/feedback", Call, App, feedback),
             self.get("GET /api/v1/feedback/summary", Read, App),
         ]
     }
