@@ -225,7 +225,7 @@ impl World {
 
     fn event_cases(&self) -> Vec<Case> {
         use Needs::{Call, Read};
-        use Scope::{All, App, Filtered, Hidden, Shared};
+        use Scope::{All, App, Filtered, Hidden};
         let chat = json!({"model": "flywheel/support", "flywheel": {"variables": {"name": "Ada"}}});
         let feedback = json!({"call_id": self.call, "kind": "thumbs", "value": true});
         let embeddings = json!({"model": "m", "input": "x"});
