@@ -153,8 +153,9 @@ async fn commit_groups(
             lengths.push(entry.events.len());
             events.append(&mut entry.events);
         }
-        metrics::histogram!("flywheel_record_group_size").record(events.len() as f64);
-        match store.append(&events).await {
+        let size = events.len();
+        metrics::histogram!("flywheel_record_group_size").record(size as f64);
+        match store.append(events).await {
             Ok(appended) => {
                 let mut appended = appended.into_iter();
                 for (entry, length) in group.drain(..).zip(lengths) {
@@ -165,9 +166,8 @@ async fn commit_groups(
                 }
             }
             Err(error) => {
-                tracing::error!(error.message = %error.chain(), events = events.len(), "a group of events was not stored");
-                metrics::counter!("flywheel_events_not_recorded_total")
-                    .increment(events.len() as u64);
+                tracing::error!(error.message = %error.chain(), events = size, "a group of events was not stored");
+                metrics::counter!("flywheel_events_not_recorded_total").increment(size as u64);
                 let error = Arc::new(error);
                 for entry in group.drain(..) {
                     let _ = entry.answer.send(Err(Arc::clone(&error)));

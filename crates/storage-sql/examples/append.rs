@@ -81,7 +81,7 @@ async fn measure(
     let mut events = 0;
     for group in groups {
         let group_begin = Instant::now();
-        events += store.append(&group).await?.len();
+        events += store.append(group).await?.len();
         slowest = slowest.max(group_begin.elapsed());
     }
     let seconds = begin.elapsed().as_secs_f64();

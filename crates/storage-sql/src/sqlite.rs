@@ -3,6 +3,7 @@
 mod append;
 mod audit;
 mod calls;
+mod connection_thread;
 mod deployments;
 mod error;
 mod events;
@@ -10,6 +11,7 @@ mod experiments;
 mod feedback;
 mod fields;
 mod keys;
+mod log;
 mod migrations;
 mod models;
 mod prompts;
@@ -25,14 +27,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flywheel_storage::{StateSession, StateStore, StateTransaction, StorageResult};
+use rusqlite::Connection;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, query, query_as, query_scalar};
+use sqlx::{ConnectOptions, query, query_scalar};
 use tokio::sync::Mutex;
 
+use self::connection_thread::{ConnectionOptions, ConnectionThread, Priority};
 use self::error::failed;
+use self::log::{Log, move_log};
 use self::session::{Session, Snapshot};
 use self::writer::{WriteTransaction, Writer};
 
@@ -78,14 +82,6 @@ impl Default for SqliteOptions {
 
 const PAGE_BYTES: u32 = 4096;
 
-/// Pages in the log from which on it is worked off to its end, while writers wait for the little that is left and for the
-/// disk. Until then it is worked off beside them, which in all but the heaviest load is enough for it to begin anew.
-/// 64 MiB is a log that a restart still reads in no time.
-const RESTART_PAGES: i64 = 16_384;
-
-/// Pages in the log from which on a commit works it off itself, in case nobody calls for maintenance.
-const CHECKPOINT_PAGES: u32 = 65_536;
-
 impl SqliteOptions {
     fn shared(&self, path: &Path) -> SqliteConnectOptions {
         SqliteConnectOptions::new()
@@ -95,28 +91,46 @@ impl SqliteOptions {
             .disable_statement_logging()
     }
 
-    fn for_writing(&self, path: &Path) -> SqliteConnectOptions {
+    /// What every writing connection sets.
+    fn pragmas(&self) -> Vec<(&'static str, String)> {
         let synchronous = match self.durability {
-            Durability::Process => SqliteSynchronous::Normal,
-            Durability::Disk => SqliteSynchronous::Full,
+            Durability::Process => "NORMAL",
+            Durability::Disk => "FULL",
         };
+        let mut pragmas = vec![
+            ("synchronous", synchronous.to_owned()),
+            ("foreign_keys", "ON".to_owned()),
+            ("cache_size", "-16384".to_owned()),
+            ("wal_autocheckpoint", log::CHECKPOINT_PAGES.to_string()),
+            ("journal_size_limit", log::LARGEST_KEPT.to_string()),
+        ];
+        if let Some(bytes) = self.largest_file_bytes {
+            let pages = (bytes / u64::from(PAGE_BYTES)).max(1);
+            pragmas.push(("max_page_count", pages.to_string()));
+        }
+        pragmas
+    }
+
+    fn for_writing(&self, path: &Path) -> SqliteConnectOptions {
         let options = self
             .shared(path)
             .create_if_missing(true)
             .page_size(PAGE_BYTES)
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .thread_name(|_| "sqlite-writer".to_owned())
-            .pragma("cache_size", "-16384")
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
-            .pragma("journal_size_limit", "33554432");
-        match self.largest_file_bytes {
-            None => options,
-            Some(bytes) => {
-                let pages = (bytes / u64::from(PAGE_BYTES)).max(1);
-                options.pragma("max_page_count", pages.to_string())
-            }
+            .thread_name(|_| "sqlite-writer".to_owned());
+        self.pragmas()
+            .into_iter()
+            .fold(options, |options, (name, value)| {
+                options.pragma(name, value)
+            })
+    }
+
+    fn for_thread(&self, path: &Path) -> ConnectionOptions {
+        ConnectionOptions {
+            path: path.to_owned(),
+            busy_timeout: self.busy_timeout,
+            pragmas: self.pragmas(),
         }
     }
 
@@ -150,12 +164,15 @@ impl SqliteOptions {
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     writer: Arc<Mutex<Writer>>,
+    /// Appends events, when it is its turn to write.
+    appender: Arc<ConnectionThread>,
     /// For events: lists, searches and summaries, which may take long.
     readers: SqlitePool,
     /// For state and single look-ups, which a rollback must not wait for behind somebody's search.
     state_readers: SqlitePool,
     /// Works off the log: a commit that did that would keep every other waiting for the disk.
-    housekeeper: SqlitePool,
+    housekeeper: Arc<ConnectionThread>,
+    log: Arc<Log>,
 }
 
 impl SqliteStore {
@@ -170,19 +187,16 @@ impl SqliteStore {
         migrations::run(&mut connection).await?;
         let readers = options.reading_pool(path, options.readers.max(1));
         let state_readers = options.reading_pool(path, STATE_READERS);
-        let housekeeper = SqlitePoolOptions::new()
-            .max_connections(1)
-            .min_connections(0)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-            .connect_lazy_with(
-                for_writing
-                    .clone()
-                    .thread_name(|_| "sqlite-housekeeper".to_owned()),
-            );
         let writer = Arc::new(Mutex::new(Writer::new(for_writing, connection)));
+        let thread = |name, priority| {
+            ConnectionThread::start(name, priority, options.for_thread(path)).map(Arc::new)
+        };
+        let appender = thread("sqlite-appender", Priority::Normal)?;
+        let housekeeper = thread("sqlite-housekeeper", Priority::Low)?;
         Ok(Self {
             writer,
+            appender,
+            log: Arc::default(),
             readers,
             state_readers,
             housekeeper,
@@ -194,7 +208,8 @@ impl SqliteStore {
     /// # Errors
     /// When the log cannot be moved; it is then moved when the store is opened again.
     pub async fn close(&self) -> StorageResult<()> {
-        self.housekeeper.close().await;
+        // What it has begun.
+        self.housekeeper.run(|_| Ok(())).await?;
         self.state_readers.close().await;
         self.readers.close().await;
         self.writer.lock().await.close().await
@@ -203,22 +218,18 @@ impl SqliteStore {
     /// Moves what is in the log into the main file, without holding up whoever appends to it. When the log has grown long,
     /// the last bit is moved while nobody writes, so that the log can begin anew.
     async fn checkpoint(&self) -> StorageResult<()> {
-        if self.move_log().await? >= RESTART_PAGES {
+        if self.housekeeper.run(move_log).await? >= log::RESTART_PAGES {
             // What came in meanwhile, so that little is left for the time when everybody waits.
-            self.move_log().await?;
-            let _writer = self.writer.lock().await;
-            self.move_log().await?;
+            self.housekeeper.run(move_log).await?;
+            let turn = writer::turn(&self.writer).await?;
+            // Not by the housekeeper, whose low priority would become that of all who wait.
+            let rest = move |connection: &Connection| {
+                let _turn = turn;
+                move_log(connection)
+            };
+            self.appender.run(rest).await?;
         }
         Ok(())
-    }
-
-    /// Returns how many pages the log has.
-    async fn move_log(&self) -> StorageResult<i64> {
-        let (_, pages, _): (i64, i64, i64) = query_as("PRAGMA wal_checkpoint(PASSIVE)")
-            .fetch_one(&self.housekeeper)
-            .await
-            .map_err(failed("moving the log into the main file"))?;
-        Ok(pages)
     }
 
     async fn write(&self) -> StorageResult<WriteTransaction> {

@@ -164,7 +164,7 @@ pub enum PruneBound {
 pub trait EventStore: Send + Sync {
     /// Appends events in one group: all of them are durable when this returns, or none is. The answer has one entry for
     /// each event, in order.
-    async fn append(&self, events: &[NewEvent]) -> StorageResult<Vec<Appended>>;
+    async fn append(&self, events: Vec<NewEvent>) -> StorageResult<Vec<Appended>>;
 
     /// One call.
     async fn get_call(&self, id: &str) -> StorageResult<Option<Call>>;

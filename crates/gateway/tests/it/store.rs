@@ -85,7 +85,7 @@ impl FakeStore {
 
 #[async_trait]
 impl EventStore for FakeStore {
-    async fn append(&self, events: &[NewEvent]) -> StorageResult<Vec<Appended>> {
+    async fn append(&self, events: Vec<NewEvent>) -> StorageResult<Vec<Appended>> {
         self.groups.send_modify(|groups| groups.push(events.len()));
         let behaviour = self.behaviour().clone();
         match behaviour {
@@ -95,7 +95,7 @@ impl EventStore for FakeStore {
         }
         let mut appended = Vec::new();
         self.calls.send_modify(|calls| {
-            for event in events {
+            for event in &events {
                 let NewEvent::Call(call) = event else {
                     continue;
                 };

@@ -1,206 +1,101 @@
 //! Appending events: the path that must keep up with live traffic.
-//!
-//! Each statement crosses to the connection's thread and back, so one statement takes many rows. The numbers of rows
-//! come from a short list, which keeps the prepared statements few and cached.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use flywheel_core::ContentHash;
 use flywheel_core::call::Call;
 use flywheel_core::feedback::{Feedback, FeedbackBody};
 use flywheel_storage::events::Appended;
 use flywheel_storage::{NewEvent, StorageResult};
-use sqlx::error::BoxDynError;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments as _, AssertSqlSafe, Row as _, SqliteConnection, query, query_with};
+use rusqlite::{Connection, Statement, ToSql, Transaction, TransactionBehavior};
 
-use super::error::failed;
+use super::error::unfulfilled;
 use super::fields::{document, signed};
 
-/// How many rows one statement takes; a group is cut into these, greatest first.
-const SIZES: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
-
-/// One table's insertion, prepared for each of [`SIZES`].
-struct Insertion {
-    columns: usize,
-    statements: [Arc<str>; SIZES.len()],
+/// An insertion into one table. A failure undoes the whole transaction, which it does anyhow; SQLite need not keep then
+/// what every page was before the statement.
+fn insertion(table: &str, columns: &[&str], conflict: &str) -> String {
+    let places = vec!["?"; columns.len()].join(", ");
+    let columns = columns.join(", ");
+    format!("INSERT OR ROLLBACK INTO {table} ({columns}) VALUES ({places}) {conflict}")
 }
 
-impl Insertion {
-    fn new(table: &str, columns: &[&str], conflict: &str) -> Self {
-        let row = format!("({})", vec!["?"; columns.len()].join(", "));
-        let statements = SIZES.map(|size| {
-            let rows = vec![row.as_str(); size].join(", ");
-            let columns = columns.join(", ");
-            // A failure undoes the whole transaction, which it does anyhow. SQLite need not keep what every page was
-            // before the statement then, which it would do in a temporary file and take a third longer.
-            format!("INSERT OR ROLLBACK INTO {table} ({columns}) VALUES {rows} {conflict}").into()
-        });
-        Self {
-            columns: columns.len(),
-            statements,
-        }
-    }
+static CALLS: LazyLock<String> =
+    LazyLock::new(|| insertion("calls", &CALL_COLUMNS, "ON CONFLICT (id) DO NOTHING"));
 
-    /// The statement for as many of the first of `left` rows as one takes, and how many that is.
-    fn for_rows(&self, left: usize) -> Option<(usize, AssertSqlSafe<Arc<str>>)> {
-        let position = SIZES.iter().position(|size| *size <= left)?;
-        Some((
-            SIZES[position],
-            AssertSqlSafe(Arc::clone(&self.statements[position])),
-        ))
-    }
+static CONTENTS: LazyLock<String> =
+    LazyLock::new(|| insertion("call_contents", &CONTENT_COLUMNS, ""));
 
-    fn arguments(&self, rows: usize) -> SqliteArguments {
-        let mut arguments = SqliteArguments::default();
-        arguments.reserve(rows * self.columns, 0);
-        arguments
-    }
-}
+static FEEDBACK: LazyLock<String> =
+    LazyLock::new(|| insertion("feedback", &FEEDBACK_COLUMNS, "ON CONFLICT (id) DO NOTHING"));
 
-static CALLS: LazyLock<Insertion> =
-    LazyLock::new(|| Insertion::new("calls", &CALL_COLUMNS, "ON CONFLICT (id) DO NOTHING"));
-
-static CONTENTS: LazyLock<Insertion> =
-    LazyLock::new(|| Insertion::new("call_contents", &CONTENT_COLUMNS, ""));
-
-static FEEDBACK: LazyLock<Insertion> =
-    LazyLock::new(|| Insertion::new("feedback", &FEEDBACK_COLUMNS, "ON CONFLICT (id) DO NOTHING"));
-
-/// Appends events in the transaction that is open. The answers are in the order of the events.
-pub(super) async fn append(
-    connection: &mut SqliteConnection,
-    events: &[NewEvent],
-) -> StorageResult<Vec<Appended>> {
-    let mut calls: Vec<(usize, &Call)> = Vec::new();
-    let mut feedback: Vec<(usize, &Feedback)> = Vec::new();
-    for (place, event) in events.iter().enumerate() {
-        match event {
-            NewEvent::Call(call) => calls.push((place, call)),
-            NewEvent::Feedback(piece) => feedback.push((place, piece)),
-        }
-    }
-    let mut appended = vec![Appended::Duplicate; events.len()];
-    append_calls(connection, &calls, &mut appended).await?;
-    append_feedback(connection, &feedback, &mut appended).await?;
+/// Appends events in one transaction. The answers are in the order of the events.
+pub(super) fn append(connection: &Connection, events: &[NewEvent]) -> StorageResult<Vec<Appended>> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
+        .map_err(unfulfilled("beginning to write"))?;
+    let appended = insert(&transaction, events)?;
+    transaction.commit().map_err(unfulfilled("committing"))?;
     Ok(appended)
 }
 
-async fn append_calls(
-    connection: &mut SqliteConnection,
-    mut calls: &[(usize, &Call)],
-    appended: &mut [Appended],
-) -> StorageResult<()> {
-    let mut stored: Vec<(i64, &Call)> = Vec::with_capacity(calls.len());
-    while let Some((size, statement)) = CALLS.for_rows(calls.len()) {
-        let (chunk, rest) = calls.split_at(size);
-        calls = rest;
-        let mut arguments = CALLS.arguments(size);
-        for (_, call) in chunk {
-            add_call(&mut arguments, call).map_err(encoding)?;
+fn insert(connection: &Connection, events: &[NewEvent]) -> StorageResult<Vec<Appended>> {
+    let prepare = |sql: &str| {
+        connection
+            .prepare_cached(sql)
+            .map_err(unfulfilled("preparing to append events"))
+    };
+    let mut calls = prepare(&CALLS)?;
+    let mut contents = prepare(&CONTENTS)?;
+    let mut feedback = prepare(&FEEDBACK)?;
+    let one = |event: &NewEvent| match event {
+        NewEvent::Call(call) => {
+            let mut row = Row::of(&mut calls);
+            add_call(&mut row, call)?;
+            let added = row.insert().map_err(unfulfilled("appending a call"))?;
+            if added == Appended::Stored {
+                let mut row = Row::of(&mut contents);
+                add_content(&mut row, connection.last_insert_rowid(), call)?;
+                row.insert()
+                    .map_err(unfulfilled("appending the texts of a call"))?;
+            }
+            Ok(added)
         }
-        let done = query_with(statement, arguments)
-            .execute(&mut *connection)
-            .await
-            .map_err(failed("appending calls"))?;
-        let last = done.last_insert_rowid();
-        if done.rows_affected() == size as u64 {
-            // Numbers are given out one after the other.
-            let first = last - size as i64 + 1;
-            for (number, (place, call)) in (first..).zip(chunk) {
-                appended[*place] = Appended::Stored;
-                stored.push((number, call));
-            }
-        } else if done.rows_affected() > 0 {
-            let sql = "SELECT id, number FROM calls WHERE number BETWEEN ? AND ?";
-            let mut new = new_ids(connection, sql, last, done.rows_affected()).await?;
-            for (place, call) in chunk {
-                // The first of several with one id is the one that was taken.
-                if let Some(number) = new.remove(&call.id) {
-                    appended[*place] = Appended::Stored;
-                    stored.push((number, call));
-                }
-            }
+        NewEvent::Feedback(piece) => {
+            let mut row = Row::of(&mut feedback);
+            add_feedback(&mut row, piece)?;
+            row.insert().map_err(unfulfilled("appending feedback"))
+        }
+    };
+    events.iter().map(one).collect()
+}
+
+/// The values of a row, added one after the other.
+struct Row<'a, 'c> {
+    statement: &'a mut Statement<'c>,
+    filled: usize,
+}
+
+impl<'a, 'c> Row<'a, 'c> {
+    fn of(statement: &'a mut Statement<'c>) -> Self {
+        Self {
+            statement,
+            filled: 0,
         }
     }
-    append_contents(connection, &stored).await
-}
 
-async fn append_contents(
-    connection: &mut SqliteConnection,
-    mut calls: &[(i64, &Call)],
-) -> StorageResult<()> {
-    while let Some((size, statement)) = CONTENTS.for_rows(calls.len()) {
-        let (chunk, rest) = calls.split_at(size);
-        calls = rest;
-        let mut arguments = CONTENTS.arguments(size);
-        for (number, call) in chunk {
-            add_content(&mut arguments, *number, call)?;
-        }
-        query_with(statement, arguments)
-            .execute(&mut *connection)
-            .await
-            .map_err(failed("appending the texts of calls"))?;
+    fn add(&mut self, value: impl ToSql) -> StorageResult<()> {
+        self.filled += 1;
+        self.statement
+            .raw_bind_parameter(self.filled, value)
+            .map_err(unfulfilled("writing an event"))
     }
-    Ok(())
-}
 
-async fn append_feedback(
-    connection: &mut SqliteConnection,
-    mut feedback: &[(usize, &Feedback)],
-    appended: &mut [Appended],
-) -> StorageResult<()> {
-    while let Some((size, statement)) = FEEDBACK.for_rows(feedback.len()) {
-        let (chunk, rest) = feedback.split_at(size);
-        feedback = rest;
-        let mut arguments = FEEDBACK.arguments(size);
-        for (_, piece) in chunk {
-            add_feedback(&mut arguments, piece).map_err(encoding)?;
-        }
-        let done = query_with(statement, arguments)
-            .execute(&mut *connection)
-            .await
-            .map_err(failed("appending feedback"))?;
-        if done.rows_affected() == size as u64 {
-            for (place, _) in chunk {
-                appended[*place] = Appended::Stored;
-            }
-        } else if done.rows_affected() > 0 {
-            let sql = "SELECT id, number FROM feedback WHERE number BETWEEN ? AND ?";
-            let last = done.last_insert_rowid();
-            let mut new = new_ids(connection, sql, last, done.rows_affected()).await?;
-            for (place, piece) in chunk {
-                if new.remove(&piece.id).is_some() {
-                    appended[*place] = Appended::Stored;
-                }
-            }
-        }
+    fn insert(self) -> rusqlite::Result<Appended> {
+        Ok(match self.statement.raw_execute()? {
+            0 => Appended::Duplicate,
+            _ => Appended::Stored,
+        })
     }
-    Ok(())
-}
-
-/// The rows that a statement with duplicates added: those with the newest numbers.
-async fn new_ids(
-    connection: &mut SqliteConnection,
-    sql: &'static str,
-    last: i64,
-    added: u64,
-) -> StorageResult<HashMap<String, i64>> {
-    let rows = query(sql)
-        .bind(last - signed(added) + 1)
-        .bind(last)
-        .fetch_all(connection)
-        .await
-        .map_err(failed("telling new events from duplicates"))?;
-    rows.iter()
-        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-        .collect::<Result<_, sqlx::Error>>()
-        .map_err(failed("telling new events from duplicates"))
-}
-
-fn encoding(error: BoxDynError) -> flywheel_storage::StorageError {
-    failed("writing an event")(sqlx::Error::Encode(error))
 }
 
 const CALL_COLUMNS: [&str; 28] = [
@@ -234,12 +129,12 @@ const CALL_COLUMNS: [&str; 28] = [
     "cost_nano_usd",
 ];
 
-fn add_call(row: &mut SqliteArguments, call: &Call) -> Result<(), BoxDynError> {
+fn add_call(row: &mut Row<'_, '_>, call: &Call) -> StorageResult<()> {
     let facts = &call.facts;
     let tags = if facts.tags.is_empty() {
         None
     } else {
-        Some(serde_json::to_string(&facts.tags)?)
+        Some(document(&facts.tags)?)
     };
     row.add(call.id.as_str())?;
     row.add(call.started_at.as_microsecond())?;
@@ -285,7 +180,7 @@ const CONTENT_COLUMNS: [&str; 7] = [
     "messages",
 ];
 
-fn add_content(row: &mut SqliteArguments, number: i64, call: &Call) -> StorageResult<()> {
+fn add_content(row: &mut Row<'_, '_>, number: i64, call: &Call) -> StorageResult<()> {
     let content = &call.content;
     let tool_calls = content.tool_calls.as_ref().map(document).transpose()?;
     let variables = match &content.variables {
@@ -296,16 +191,13 @@ fn add_content(row: &mut SqliteArguments, number: i64, call: &Call) -> StorageRe
         messages if messages.is_empty() => None,
         messages => Some(document(messages)?),
     };
-    let add = || -> Result<(), BoxDynError> {
-        row.add(number)?;
-        row.add(content.output.as_deref())?;
-        row.add(content.raw_output.as_deref())?;
-        row.add(content.error.as_deref())?;
-        row.add(tool_calls)?;
-        row.add(variables)?;
-        row.add(messages)
-    };
-    add().map_err(encoding)
+    row.add(number)?;
+    row.add(content.output.as_deref())?;
+    row.add(content.raw_output.as_deref())?;
+    row.add(content.error.as_deref())?;
+    row.add(tool_calls)?;
+    row.add(variables)?;
+    row.add(messages)
 }
 
 const FEEDBACK_COLUMNS: [&str; 10] = [
@@ -321,7 +213,7 @@ const FEEDBACK_COLUMNS: [&str; 10] = [
     "text",
 ];
 
-fn add_feedback(row: &mut SqliteArguments, feedback: &Feedback) -> Result<(), BoxDynError> {
+fn add_feedback(row: &mut Row<'_, '_>, feedback: &Feedback) -> StorageResult<()> {
     let body = &feedback.body;
     let name = match body {
         FeedbackBody::Outcome { name, .. } => Some(name.as_str()),

@@ -36,6 +36,23 @@ pub(super) fn failed(
     }
 }
 
+/// The same for connections on threads of their own.
+pub(super) fn unfulfilled(context: &'static str) -> impl FnOnce(rusqlite::Error) -> StorageError {
+    move |error| {
+        let code = error.sqlite_error().map(|error| error.extended_code & 0xff);
+        match reason(code) {
+            Some(reason) => StorageError::Unavailable {
+                context: format!("{context}: {reason}"),
+                source: Some(Box::new(error)),
+            },
+            None => StorageError::Refused {
+                context: context.to_owned(),
+                source: Box::new(error),
+            },
+        }
+    }
+}
+
 /// A store that was closed.
 pub(super) fn closed() -> StorageError {
     StorageError::Unavailable {

@@ -10,20 +10,26 @@ use flywheel_storage::events::{
     SummaryKey, SummaryRow,
 };
 use flywheel_storage::page::{Page, PageRequest};
+use rusqlite::Connection;
 
 use super::session::Snapshot;
-use super::{SqliteStore, append, calls, feedback, prune, summary};
+use super::{SqliteStore, append, calls, feedback, prune, summary, writer};
 
 #[async_trait]
 impl EventStore for SqliteStore {
     #[tracing::instrument(name = "db.events.append", skip_all, fields(events = events.len()))]
-    async fn append(&self, events: &[NewEvent]) -> StorageResult<Vec<Appended>> {
+    async fn append(&self, events: Vec<NewEvent>) -> StorageResult<Vec<Appended>> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let mut transaction = self.write().await?;
-        let appended = append::append(transaction.connection(), events).await?;
-        transaction.commit().await?;
+        let turn = writer::turn(&self.writer).await?;
+        let append = move |connection: &Connection| {
+            // Nobody else writes until the group is stored, even if nobody waits for that any more.
+            let _turn = turn;
+            append::append(connection, &events)
+        };
+        let appended = self.appender.run(append).await?;
+        self.log.has_grown(appended.len(), &self.housekeeper);
         Ok(appended)
     }
 

@@ -1,4 +1,4 @@
-//! The one connection that writes, and the transactions on it.
+//! The connection that writes state, the transactions on it, and the lock on writing.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::error::{closed, failed, is_busy};
 
-/// The one connection that writes. The lock around it is fair, so state transactions and event groups take turns.
+/// The connection that writes state. The lock around it is fair, so state transactions and event groups, which go to
+/// another connection, take turns.
 ///
 /// Transactions are plain statements here and not sqlx's: when the disk is full SQLite ends the transaction by itself,
 /// after which sqlx counts one too many on this connection and refuses every further one.
@@ -77,6 +78,15 @@ impl Writer {
             .map_err(failed("closing the store"))?;
         Ok(())
     }
+}
+
+/// Waits for the writing lock, for work on another connection.
+pub(super) async fn turn(writer: &Arc<Mutex<Writer>>) -> StorageResult<OwnedMutexGuard<Writer>> {
+    let writer = Arc::clone(writer).lock_owned().await;
+    if writer.is_closed {
+        return Err(closed());
+    }
+    Ok(writer)
 }
 
 /// A transaction on the writing connection. Dropping it undoes it.

@@ -29,10 +29,7 @@ async fn what_was_acknowledged_survives_a_kill() {
         };
         let path = folder.path().join("flywheel.db");
         let store = SqliteStore::open(&path, options).await.unwrap();
-        store
-            .append(&call_events((0..50).map(large)))
-            .await
-            .unwrap();
+        store.append(call_events((0..50).map(large))).await.unwrap();
         registered(&store, "summary", "one").await;
         let mut unfinished = store.begin().await.unwrap();
         let new = flywheel_storage::conformance::samples::new_version("summary", "unfinished");
@@ -70,7 +67,7 @@ async fn a_full_disk_is_told_and_overcome() {
     let mut stored = 0;
     let error = loop {
         let group = call_events((stored..stored + 10).map(large));
-        match store.append(&group).await {
+        match store.append(group.clone()).await {
             Ok(_) => stored += 10,
             Err(error) => break error,
         }
@@ -96,7 +93,7 @@ async fn a_full_disk_is_told_and_overcome() {
             .unwrap()
             > 0
     );
-    let again = store.append(&call_events([large(stored)])).await.unwrap();
+    let again = store.append(call_events([large(stored)])).await.unwrap();
     assert_eq!(again, [Appended::Stored]);
     registered(&store, "summary", "one").await;
     assert!(store.live_bytes().await.unwrap() < 2 << 20);
@@ -106,7 +103,7 @@ async fn a_full_disk_is_told_and_overcome() {
 async fn removed_events_give_space_back() {
     let (store, folder) = open().await;
     store
-        .append(&call_events((0..1000).map(large)))
+        .append(call_events((0..1000).map(large)))
         .await
         .unwrap();
     while store.prune(PruneBound::Before(at(2000))).await.unwrap() > 0 {}
@@ -136,7 +133,7 @@ async fn a_lock_held_elsewhere_is_told() {
         .execute(&mut other)
         .await
         .unwrap();
-    let error = store.append(&call_events([large(1)])).await.unwrap_err();
+    let error = store.append(call_events([large(1)])).await.unwrap_err();
     assert!(
         error
             .to_string()
@@ -149,7 +146,7 @@ async fn a_lock_held_elsewhere_is_told() {
     ));
     sqlx::query("COMMIT").execute(&mut other).await.unwrap();
     assert_eq!(
-        store.append(&call_events([large(1)])).await.unwrap(),
+        store.append(call_events([large(1)])).await.unwrap(),
         [Appended::Stored]
     );
 }
@@ -208,10 +205,10 @@ async fn a_write_that_is_given_up_is_undone() {
     let (store, _folder) = open().await;
     for round in 0..20_i64 {
         let group = call_events((round * 100..round * 100 + 100).map(large));
-        let append = store.append(&group);
+        let append = store.append(group.clone());
         let _ =
             tokio::time::timeout(Duration::from_micros(200 * round.unsigned_abs()), append).await;
-        let again = store.append(&group).await.unwrap();
+        let again = store.append(group.clone()).await.unwrap();
         let stored = again
             .iter()
             .filter(|answer| **answer == Appended::Stored)

@@ -32,14 +32,14 @@ pub async fn calls_read_back_as_written(store: &dyn EventStore) {
         call.facts.status = status;
         calls.push(call);
     }
-    let appended = store.append(&call_events(calls.clone())).await.unwrap();
+    let appended = store.append(call_events(calls.clone())).await.unwrap();
     assert_eq!(appended, vec![Appended::Stored; calls.len()]);
     for call in calls {
         let read = store.get_call(&call.id).await.unwrap();
         assert_eq!(read.as_ref(), Some(&call), "{}", call.id);
     }
     assert_eq!(store.get_call("unknown").await.unwrap(), None);
-    assert_eq!(store.append(&[]).await.unwrap(), vec![]);
+    assert_eq!(store.append(vec![]).await.unwrap(), vec![]);
 }
 
 pub async fn append_is_idempotent(store: &dyn EventStore) {
@@ -48,11 +48,11 @@ pub async fn append_is_idempotent(store: &dyn EventStore) {
         .collect();
     let group = call_events(calls.clone());
     assert_eq!(
-        store.append(&group).await.unwrap(),
+        store.append(group.clone()).await.unwrap(),
         vec![Appended::Stored; 150]
     );
     assert_eq!(
-        store.append(&group).await.unwrap(),
+        store.append(group.clone()).await.unwrap(),
         vec![Appended::Duplicate; 150]
     );
 
@@ -79,7 +79,7 @@ pub async fn append_is_idempotent(store: &dyn EventStore) {
         NewEvent::Feedback(Box::new(feedback("f", "c1", thumbs(true), at(0)))),
     );
     expected.insert(7, Appended::Stored);
-    assert_eq!(store.append(&events).await.unwrap(), expected);
+    assert_eq!(store.append(events.clone()).await.unwrap(), expected);
     for number in 0..260 {
         let expected = call(&format!("c{number}"), "support", at(number));
         assert_eq!(store.get_call(&expected.id).await.unwrap(), Some(expected));
@@ -93,7 +93,7 @@ pub async fn concurrent_appends_are_all_kept(store: &dyn EventStore) {
         for group in 0..10 {
             let ids = (0..20).map(|number| (task / 2) * 1000 + group * 20 + number);
             let calls = ids.map(|id| call(&format!("c{id}"), "support", at(id)));
-            let answer = store.append(&call_events(calls)).await.unwrap();
+            let answer = store.append(call_events(calls)).await.unwrap();
             stored += answer
                 .iter()
                 .filter(|answer| **answer == Appended::Stored)
@@ -124,7 +124,7 @@ pub async fn repeated_key_finds_the_first_call(store: &dyn EventStore) {
         call
     };
     let calls = [keyed("1", "a", 9), keyed("2", "a", 1), keyed("3", "b", 5)];
-    store.append(&call_events(calls.clone())).await.unwrap();
+    store.append(call_events(calls.clone())).await.unwrap();
     let (a, b, c): (AppName, AppName, AppName) = (name("a"), name("b"), name("c"));
     assert_eq!(
         store.find_idempotent(&a, "key").await.unwrap().as_ref(),
@@ -142,7 +142,7 @@ pub async fn repeated_key_finds_the_first_call(store: &dyn EventStore) {
     failure.facts.status = CallStatus::ProviderError;
     let success = keyed("5", "c", 2);
     for call in [&failure, &success] {
-        store.append(&call_events([call.clone()])).await.unwrap();
+        store.append(call_events([call.clone()])).await.unwrap();
         assert_eq!(
             store.find_idempotent(&c, "key").await.unwrap().as_ref(),
             Some(call)
@@ -175,7 +175,7 @@ pub async fn keyset_pages_neither_repeat_nor_skip(store: &dyn EventStore) {
         let app = if shuffled % 2 == 0 { "even" } else { "odd" };
         calls.push(call(&format!("c{shuffled:03}"), app, at(shuffled / 10)));
     }
-    store.append(&call_events(calls.clone())).await.unwrap();
+    store.append(call_events(calls.clone())).await.unwrap();
     calls.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
     let both = vec![name("even"), name("odd")];
     for apps in [vec![], vec![name("even")], both] {
@@ -205,7 +205,7 @@ pub async fn keyset_pages_neither_repeat_nor_skip(store: &dyn EventStore) {
         .await
         .unwrap();
     let newer = call_events([call("new", "even", at(1000))]);
-    store.append(&newer).await.unwrap();
+    store.append(newer.clone()).await.unwrap();
     let second = store
         .list_calls(
             &all,
@@ -314,7 +314,7 @@ pub async fn every_filter_holds(store: &dyn EventStore) {
             "c1",
         ),
     ];
-    store.append(&call_events(varied_calls())).await.unwrap();
+    store.append(call_events(varied_calls())).await.unwrap();
     for (narrow, expected) in cases {
         let mut filter = CallFilter::default();
         narrow(&mut filter);
@@ -350,7 +350,7 @@ pub async fn text_is_found_in_messages_and_output(store: &dyn EventStore) {
         with("3", json!([]), Some("The OUTPUT, straße, back\\slash")),
         with("4", json!([{"role": "user", "content": null}]), Some("")),
     ];
-    store.append(&call_events(calls)).await.unwrap();
+    store.append(call_events(calls)).await.unwrap();
     for (text, expected) in [
         ("say \"hi\"\nTO", "1"),
         ("用户", "1"),
@@ -389,9 +389,9 @@ pub async fn previews_are_short(store: &dyn EventStore) {
         call.content.output = output.map(str::to_owned);
         calls.push(call);
     }
-    store.append(&call_events(calls.clone())).await.unwrap();
+    store.append(call_events(calls.clone())).await.unwrap();
     store
-        .append(&feedback_events([feedback("f", "c1", thumbs(true), at(0))]))
+        .append(feedback_events([feedback("f", "c1", thumbs(true), at(0))]))
         .await
         .unwrap();
     let page = store

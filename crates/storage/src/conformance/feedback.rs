@@ -44,7 +44,7 @@ pub async fn feedback_reads_back_as_written(store: &dyn EventStore) {
     let pieces = of_every_kind();
     // It may arrive before its call, and in no order.
     let reversed = pieces.iter().rev().cloned();
-    let appended = store.append(&feedback_events(reversed)).await.unwrap();
+    let appended = store.append(feedback_events(reversed)).await.unwrap();
     assert_eq!(appended, vec![Appended::Stored; pieces.len()]);
     assert_eq!(store.feedback_on("c\0é").await.unwrap(), pieces);
     assert_eq!(store.feedback_on("c").await.unwrap(), vec![]);
@@ -54,7 +54,7 @@ pub async fn feedback_reads_back_as_written(store: &dyn EventStore) {
         feedback("a", "other", thumbs(false), at(0)),
     ];
     store
-        .append(&feedback_events(same_moment.clone()))
+        .append(feedback_events(same_moment.clone()))
         .await
         .unwrap();
     let read = store.feedback_on("other").await.unwrap();
@@ -68,11 +68,11 @@ pub async fn repeated_feedback_changes_nothing(store: &dyn EventStore) {
     let piece = |number: i64| feedback(&format!("f{number}"), "c", thumbs(true), at(number));
     let group = feedback_events((0..100).map(piece));
     assert_eq!(
-        store.append(&group).await.unwrap(),
+        store.append(group.clone()).await.unwrap(),
         vec![Appended::Stored; 100]
     );
     assert_eq!(
-        store.append(&group).await.unwrap(),
+        store.append(group.clone()).await.unwrap(),
         vec![Appended::Duplicate; 100]
     );
     let mut mixed = Vec::new();
@@ -91,7 +91,7 @@ pub async fn repeated_feedback_changes_nothing(store: &dyn EventStore) {
         expected.push(Appended::Duplicate);
     }
     assert_eq!(
-        store.append(&feedback_events(mixed)).await.unwrap(),
+        store.append(feedback_events(mixed)).await.unwrap(),
         expected
     );
     let read = store.feedback_on("c").await.unwrap();
@@ -100,14 +100,14 @@ pub async fn repeated_feedback_changes_nothing(store: &dyn EventStore) {
 
 pub async fn calls_are_found_by_their_feedback(store: &dyn EventStore) {
     let calls = ["a", "b", "c"].map(|id| call(id, "support", at(0)));
-    store.append(&call_events(calls)).await.unwrap();
+    store.append(call_events(calls)).await.unwrap();
     let pieces = [
         feedback("1", "a", thumbs(true), at(0)),
         feedback("2", "a", thumbs(false), at(0)),
         feedback("3", "b", outcome("escalated", 1.0), at(0)),
         feedback("4", "unknown", thumbs(true), at(0)),
     ];
-    store.append(&feedback_events(pieces)).await.unwrap();
+    store.append(feedback_events(pieces)).await.unwrap();
     for (kind, expected) in [
         ("any", "ba"),
         ("thumbs", "a"),

@@ -22,7 +22,7 @@ async fn prune_all(store: &dyn EventStore, bound: PruneBound) -> u64 {
 
 pub async fn prune_removes_what_is_older(store: &dyn EventStore) {
     let calls = (0..3000).map(|number| call(&format!("c{number}"), "support", at(number)));
-    store.append(&call_events(calls)).await.unwrap();
+    store.append(call_events(calls)).await.unwrap();
     let late = feedback("late", "c100", thumbs(true), at(9999));
     let many = (0..2500).map(|number| feedback(&format!("m{number}"), "c5", thumbs(true), at(0)));
     let pieces = [
@@ -32,7 +32,7 @@ pub async fn prune_removes_what_is_older(store: &dyn EventStore) {
         feedback("new orphan", "unknown", thumbs(true), at(9999)),
     ];
     store
-        .append(&feedback_events(pieces.into_iter().chain(many)))
+        .append(feedback_events(pieces.into_iter().chain(many)))
         .await
         .unwrap();
 
@@ -81,11 +81,11 @@ pub async fn prune_shrinks_to_a_size(store: &dyn EventStore) {
         call
     };
     store
-        .append(&call_events((0..500).map(large)))
+        .append(call_events((0..500).map(large)))
         .await
         .unwrap();
     let orphan = feedback("orphan", "unknown", thumbs(true), at(0));
-    store.append(&feedback_events([orphan])).await.unwrap();
+    store.append(feedback_events([orphan])).await.unwrap();
     let full = store.live_bytes().await.unwrap();
     assert!(full > empty + 5_000_000, "{full} bytes do not hold it all");
 
@@ -106,6 +106,6 @@ pub async fn prune_shrinks_to_a_size(store: &dyn EventStore) {
     // A bound that cannot be met ends all the same.
     prune_all(store, PruneBound::Bytes(0)).await;
     assert!(store.get_call("c499").await.unwrap().is_none());
-    store.append(&call_events([large(1)])).await.unwrap();
+    store.append(call_events([large(1)])).await.unwrap();
     assert_eq!(store.get_call("c1").await.unwrap(), Some(large(1)));
 }

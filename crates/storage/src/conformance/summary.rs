@@ -41,7 +41,7 @@ pub async fn calls_are_summed_by_each_key(store: &dyn EventStore) {
     other.facts.app = Some(name("other"));
     let before_1970 = bare_call("5", "1969-12-31T23:59:59.5Z".parse().unwrap());
     store
-        .append(&call_events([
+        .append(call_events([
             in_arm("1", "a", 0),
             failed,
             paid,
@@ -134,7 +134,7 @@ pub async fn summaries_cover_what_is_asked(store: &dyn EventStore) {
         other,
         bare_call("5", at(-1)),
     ];
-    store.append(&call_events(calls)).await.unwrap();
+    store.append(call_events(calls)).await.unwrap();
     for (narrow, calls) in cases {
         let mut filter = SummaryFilter::default();
         narrow(&mut filter);
@@ -171,9 +171,9 @@ pub async fn latest_feedback_counts(store: &dyn EventStore) {
         feedback("10", "unknown", thumbs(true), at(1)),
         feedback("11", "late", thumbs(true), at(1)),
     ];
-    store.append(&feedback_events(pieces)).await.unwrap();
+    store.append(feedback_events(pieces)).await.unwrap();
     store
-        .append(&call_events([in_arm("x", "a", 0), in_arm("y", "a", 0)]))
+        .append(call_events([in_arm("x", "a", 0), in_arm("y", "a", 0)]))
         .await
         .unwrap();
 
@@ -201,7 +201,7 @@ pub async fn latest_feedback_counts(store: &dyn EventStore) {
 
     // Feedback that came before its call counts once the call is there.
     store
-        .append(&call_events([in_arm("late", "b", 0)]))
+        .append(call_events([in_arm("late", "b", 0)]))
         .await
         .unwrap();
     let rows = summary(store, SummaryKey::Arm).await;
@@ -211,7 +211,7 @@ pub async fn latest_feedback_counts(store: &dyn EventStore) {
 pub async fn deviations_of_large_values_are_exact(store: &dyn EventStore) {
     let ids: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
     store
-        .append(&call_events(ids.iter().map(|id| in_arm(id, "a", 0))))
+        .append(call_events(ids.iter().map(|id| in_arm(id, "a", 0))))
         .await
         .unwrap();
     let values = |number: usize| 1e9 + if number.is_multiple_of(2) { 0.5 } else { -0.5 };
@@ -219,7 +219,7 @@ pub async fn deviations_of_large_values_are_exact(store: &dyn EventStore) {
         .iter()
         .enumerate()
         .map(|(number, id)| feedback(id, id, outcome("large", values(number)), at(0)));
-    store.append(&feedback_events(pieces)).await.unwrap();
+    store.append(feedback_events(pieces)).await.unwrap();
     let rows = summary(store, SummaryKey::Arm).await;
     let sums = &rows[0].series[0];
     assert_eq!((sums.n, sums.sum), (1000, 1e12));
@@ -237,7 +237,7 @@ pub async fn sums_do_not_overflow(store: &dyn EventStore) {
         call.facts.cost_nano_usd = Some(i64::MAX / 4);
         call
     });
-    store.append(&call_events(calls)).await.unwrap();
+    store.append(call_events(calls)).await.unwrap();
     let rows = summary(store, SummaryKey::Arm).await;
     assert_eq!(rows[0].latency_us_sum, 3 * (u64::MAX / 4));
     assert_eq!(rows[0].cost_nano_usd_sum, 3 * (i64::MAX / 4));
