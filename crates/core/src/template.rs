@@ -1,7 +1,9 @@
 //! Templates of prompts: compiled once, rendered for every call.
 //!
 //! Two formats: `{name}` as Python's f-strings and format strings look, and Jinja. Both are strict: a variable that
-//! is used and not given is an error that names it.
+//! is used and not given is an error that names it. What Jinja would only look up in a call is looked up before.
+
+mod names;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +17,8 @@ use crate::prompt::{PromptContent, Role, TemplateFormat};
 /// How many instructions one Jinja template may run: enough for long documents, an end for endless loops.
 const JINJA_FUEL: u64 = 2_000_000;
 
-/// A mistake in a template, with its place. Lines and columns count from 1; columns count characters.
+/// A mistake in a template, with its place. Lines and columns count from 1, and so do messages where people read of
+/// them; columns count characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateError {
     /// Which message of the prompt, from 0.
@@ -38,7 +41,8 @@ impl fmt::Display for TemplateError {
         } = self;
         write!(
             formatter,
-            "message {message_index}, line {line}, column {column}: {problem}"
+            "message {}, line {line}, column {column}: {problem}",
+            message_index + 1
         )
     }
 }
@@ -118,9 +122,7 @@ impl CompiledPrompt {
         let mut jinja = Environment::new();
         jinja.set_undefined_behavior(UndefinedBehavior::Strict);
         jinja.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        // Only custom delimiters can make a syntax invalid.
-        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
-        jinja.set_syntax(syntax.unwrap_or_default());
+        jinja.set_syntax(syntax());
         jinja.set_fuel(Some(JINJA_FUEL));
         let mut messages = Vec::with_capacity(content.messages.len());
         let mut variables = BTreeSet::new();
@@ -306,6 +308,12 @@ fn render_fstring(
     }
 }
 
+fn syntax() -> SyntaxConfig {
+    let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
+    // Only custom delimiters can make a syntax invalid.
+    syntax.unwrap_or_default()
+}
+
 fn compile_jinja(
     jinja: &mut Environment<'static>,
     message_index: usize,
@@ -315,6 +323,14 @@ fn compile_jinja(
     jinja
         .add_template_owned(template.clone(), source.to_owned())
         .map_err(|error| jinja_error(&error, message_index, source))?;
+    if let Some(mistake) = names::first_mistake(jinja, syntax(), source) {
+        return Err(template_error(
+            message_index,
+            source,
+            mistake.at,
+            mistake.problem,
+        ));
+    }
     let variables = jinja
         .get_template(&template)
         .map(|compiled| compiled.undeclared_variables(false))
@@ -455,36 +471,112 @@ mod tests {
             (
                 "fstring",
                 "one\ntwo {",
-                "message 0, line 2, column 5: `{` is not closed",
+                "message 1, line 2, column 5: `{` is not closed",
             ),
             (
                 "fstring",
                 "é } x",
-                "message 0, line 1, column 3: single `}`",
+                "message 1, line 1, column 3: single `}`",
             ),
             (
                 "fstring",
                 "{a b}",
-                "message 0, line 1, column 1: `{a b}` is not a variable",
+                "message 1, line 1, column 1: `{a b}` is not a variable",
             ),
             (
                 "fstring",
                 "{}",
-                "message 0, line 1, column 1: `{}` is not a variable",
+                "message 1, line 1, column 1: `{}` is not a variable",
             ),
             (
                 "jinja",
                 "a\n{% if x %}",
-                "message 0, line 2, column 9: unexpected end of input",
+                "message 1, line 2, column 9: unexpected end of input",
             ),
             (
                 "jinja",
                 "a\nb {{ x | nosuch }}",
-                "message 0, line 2, column",
+                "message 1, line 2, column 10: unknown filter `nosuch`",
             ),
         ] {
             let error = render(format, text, json!({"x": 1})).unwrap_err();
             assert!(error.starts_with(expected), "{text:?}: {error}");
+        }
+    }
+
+    /// In branches that no test call would come to as well.
+    #[test]
+    fn jinja_names_are_looked_up_when_the_template_is_compiled() {
+        for (text, expected) in [
+            (
+                "{% if x %}{{ y | nosuch }}{% endif %}",
+                "column 18: unknown filter `nosuch`",
+            ),
+            (
+                "{% for a in x if a is nosuch %}{% endfor %}",
+                "column 23: unknown test `nosuch`",
+            ),
+            ("{{ [nosuch(x)] }}", "column 5: unknown function `nosuch`"),
+            (
+                "{% set y = {'a': x | nosuch} %}",
+                "column 22: unknown filter `nosuch`",
+            ),
+            (
+                "{% filter nosuch %}x{% endfilter %}",
+                "column 11: unknown filter `nosuch`",
+            ),
+            (
+                "{% macro m() %}{{ nosuch() }}{% endmacro %}",
+                "column 19: unknown function `nosuch`",
+            ),
+            ("{{ x.name.upper() }}", "column 10: unknown method `upper`"),
+            (
+                "{{ x | replace('a') }}",
+                "column 8: filter `replace` needs more arguments",
+            ),
+            (
+                "{{ x | map('nosuch') }}{{ x | selectattr('a', 'eq') }}",
+                "column 12: unknown filter `nosuch`",
+            ),
+            (
+                "{{ x | selectattr('a', 'nosuch') }}",
+                "column 24: unknown test `nosuch`",
+            ),
+            (
+                "{{ x | upper(1) }}",
+                "column 8: filter `upper` takes fewer arguments",
+            ),
+            (
+                "{% if x is divisibleby %}{% endif %}",
+                "column 12: test `divisibleby` needs more arguments",
+            ),
+            (
+                "{{ range() }}",
+                "column 4: function `range` needs more arguments",
+            ),
+        ] {
+            let error = compile("jinja", text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn jinja_names_that_exist_are_let_through() {
+        for text in [
+            "{{ x | default('-') | upper | indent(2) | replace('a', 'b') | tojson }}",
+            "{{ x | map(attribute='a') | join(', ') }}{{ x | map('upper') | list | first }}",
+            "{{ x | sort(reverse=true) | batch(2, '-') | length }}{{ x | round(2) }}{{ x | sum }}",
+            "{{ x | selectattr('a', 'eq', 1) | groupby('a') }}{{ x | dictsort }}{{ x | items }}",
+            "{% if x is defined and x is not none and x is divisibleby 3 and x is in [1] %}{% endif %}",
+            "{% for a in range(1, 9, 2) %}{{ loop.cycle('a', 'b') }}{{ loop.index }}{% endfor %}",
+            "{% macro m(a, b=1) %}{{ a }}{{ caller() }}{% endmacro %}{% call m(1) %}x{% endcall %}",
+            "{% set ns = namespace(n=0) %}{% set ns.n = 1 %}{{ dict(a=1) }}",
+            "{% for a in x recursive %}{{ loop(a.children) }}{% endfor %}",
+            "{% for a in x %}{% set outer = loop %}{{ outer.changed(a) }}{% endfor %}",
+        ] {
+            if let Err(error) = compile("jinja", text) {
+                panic!("{text:?}: {error}");
+            }
         }
     }
 

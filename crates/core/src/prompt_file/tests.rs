@@ -430,6 +430,10 @@ fn mistakes_in_messages_have_a_place() {
             "8:13 unknown statement",
         ),
         ("# user (verbatim)\n\n{% nosuch %}", "8:4 unknown statement"),
+        (
+            "# user\nok\n{{ x | nosuch }}\n",
+            "8:8 unknown filter `nosuch`",
+        ),
         ("# user (json)\n\"{% a %}\\r\"\n", "7:1 unknown statement"),
     ] {
         check_mistake(
