@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::hash::ContentHash;
 use crate::manifest::ManifestId;
 use crate::model::{NanoUsd, Usage};
 use crate::name::{
@@ -68,6 +69,12 @@ pub struct CallFacts {
     /// The key under which the app may repeat the request without a second record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// What was asked for under that key, so that the key cannot be used for anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_hash: Option<ContentHash>,
+    /// Whether redaction changed the answer that is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
     /// How it ended.
     pub status: CallStatus,
     /// Which failure it was, when it was one.

@@ -112,10 +112,10 @@ impl Redactor {
         self.redact_nested(text, DEEPEST_NESTED_JSON)
     }
 
-    /// Replaces what the patterns find in every string and every whole number of a JSON value. The names of members
-    /// stay.
-    pub fn redact_json(&self, value: &mut Value) {
-        self.redact_value(value, DEEPEST_NESTED_JSON);
+    /// Replaces what the patterns find in every string and every whole number of a JSON value, and returns whether that
+    /// changed anything. The names of members stay.
+    pub fn redact_json(&self, value: &mut Value) -> bool {
+        self.redact_value(value, DEEPEST_NESTED_JSON)
     }
 
     fn redact_value(&self, value: &mut Value, depth: usize) -> bool {

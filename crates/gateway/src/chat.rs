@@ -1,10 +1,8 @@
 //! A chat call from its request to its acknowledged record.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use flywheel_core::AppName;
 use flywheel_core::call::{Call, CallContent, CallFacts, CallStatus};
 use flywheel_storage::EventStore;
 use serde_json::{Map, Value};
@@ -14,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Sources;
 use crate::error::{Failure, GatewayError};
-use crate::idempotency::{self, Claim};
+use crate::idempotency::{self, Claim, KeysInFlight};
 use crate::limiter::Limiter;
 use crate::plan::{self, Destination};
 use crate::recorder::Recorder;
@@ -69,7 +67,7 @@ pub struct Gateway {
     limiter: Limiter,
     pub(crate) options: GatewayOptions,
     tasks: TaskTracker,
-    pub(crate) in_flight: Mutex<HashSet<(AppName, String)>>,
+    pub(crate) in_flight: Mutex<KeysInFlight>,
 }
 
 /// What a caller gets.
@@ -151,10 +149,13 @@ impl Gateway {
         let id = self.sources.id_at(started_at);
         let destination =
             plan::destination(&self.table.load(), &body, &id).map_err(Failure::unrecorded)?;
+        idempotency::check(&destination, &body).map_err(Failure::unrecorded)?;
+        let mut facts = facts_of(&destination, &body);
+        facts.request_hash = in_flight.as_ref().map(|held| held.request_hash);
         let call = Call {
             id,
             started_at,
-            facts: facts_of(&destination, &body),
+            facts,
             content: CallContent::default(),
         };
         let run = Run {
@@ -164,7 +165,7 @@ impl Gateway {
             arrived,
             waited: Duration::ZERO,
             _permit: permit,
-            _in_flight: in_flight,
+            in_flight,
         };
         let (answer, answered) = oneshot::channel();
         self.tasks.spawn(run.execute(destination, answer));
@@ -242,6 +243,8 @@ fn facts_of(destination: &Destination, body: &ChatBody) -> CallFacts {
         session: body.flywheel.session.clone(),
         tags: body.flywheel.tags.clone(),
         idempotency_key: body.flywheel.idempotency_key.clone(),
+        request_hash: None,
+        redacted: false,
         status: CallStatus::Ok,
         error_kind: None,
         finish_reason: None,

@@ -118,6 +118,11 @@ pub enum Failure {
     /// The client: a request with this idempotency key is still being answered.
     #[error("a request with idempotency key `{0}` is still being answered")]
     InFlight(String),
+    /// The client: another request was made under this idempotency key.
+    #[error(
+        "idempotency key `{0}` was used for another request; a request that differs needs a key of its own"
+    )]
+    KeyReused(String),
     /// We: what is deployed cannot be served.
     #[error(transparent)]
     Unservable(#[from] Unservable),
@@ -160,6 +165,7 @@ impl Failure {
             Self::Invalid(_) | Self::Render(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::InFlight(_) => StatusCode::CONFLICT,
+            Self::KeyReused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Self::Unservable(_) | Self::NotRecorded(_) | Self::Store => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -185,7 +191,11 @@ impl Failure {
     #[must_use]
     pub fn culprit(&self) -> &'static str {
         match self {
-            Self::Invalid(_) | Self::Render(_) | Self::NotFound(_) | Self::InFlight(_) => "client",
+            Self::Invalid(_)
+            | Self::Render(_)
+            | Self::NotFound(_)
+            | Self::InFlight(_)
+            | Self::KeyReused(_) => "client",
             Self::Unservable(_) | Self::Overloaded | Self::NotRecorded(_) | Self::Store => {
                 "gateway"
             }
@@ -206,6 +216,7 @@ impl Failure {
             Self::Render(_) => "invalid_variables",
             Self::NotFound(_) => "not_found",
             Self::InFlight(_) => "request_in_flight",
+            Self::KeyReused(_) => "idempotency_key_reused",
             Self::Unservable(_) => "unservable_manifest",
             Self::Overloaded => "overloaded",
             Self::NotRecorded(_) | Self::Store => "store_unavailable",
@@ -220,6 +231,7 @@ impl Failure {
         match self {
             Self::Invalid(invalid) => invalid.param.as_deref(),
             Self::Render(_) => Some("flywheel.variables"),
+            Self::InFlight(_) | Self::KeyReused(_) => Some("flywheel.idempotency_key"),
             _ => None,
         }
     }

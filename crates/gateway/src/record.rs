@@ -66,7 +66,13 @@ impl Run {
             facts: self.call.facts.clone(),
             content,
         }));
-        let recorded = self.gateway.recorder.record(vec![event]).await;
+        let recorded = match self.in_flight.take() {
+            None => self.gateway.recorder.record(vec![event]).await,
+            Some(held) => {
+                let recorder = &self.gateway.recorder;
+                recorder.record_holding(vec![event], Box::new(held)).await
+            }
+        };
         let status = self.call.facts.status.as_str();
         metrics::counter!("flywheel_calls_total", "status" => status).increment(1);
         metrics::histogram!("flywheel_call_duration_seconds").record(latency.as_secs_f64());

@@ -49,9 +49,13 @@ pub enum NotRecorded {
 
 type Answer = Result<Vec<Appended>, Arc<StorageError>>;
 
+/// What is to be kept until it is known whether events were stored, and dropped then.
+pub(crate) type Held = Box<dyn Send>;
+
 struct Entry {
     events: Vec<NewEvent>,
     answer: oneshot::Sender<Answer>,
+    held: Option<Held>,
     /// Holds the events' share of the queue until they are stored.
     _room: OwnedSemaphorePermit,
 }
@@ -89,7 +93,25 @@ impl Recorder {
     ///
     /// # Errors
     /// When they could not be stored, or that is not known in time.
-    pub async fn record(&self, mut events: Vec<NewEvent>) -> Result<Vec<Appended>, NotRecorded> {
+    pub async fn record(&self, events: Vec<NewEvent>) -> Result<Vec<Appended>, NotRecorded> {
+        self.record_with(events, None).await
+    }
+
+    /// As [`Recorder::record`], and keeps something until the events are stored or never will be, which may be later
+    /// than this returns.
+    pub(crate) async fn record_holding(
+        &self,
+        events: Vec<NewEvent>,
+        held: Held,
+    ) -> Result<Vec<Appended>, NotRecorded> {
+        self.record_with(events, Some(held)).await
+    }
+
+    async fn record_with(
+        &self,
+        mut events: Vec<NewEvent>,
+        held: Option<Held>,
+    ) -> Result<Vec<Appended>, NotRecorded> {
         if !self.redactor.is_empty() {
             for event in &mut events {
                 match event {
@@ -98,7 +120,7 @@ impl Recorder {
                 }
             }
         }
-        match tokio::time::timeout(self.options.patience, self.enqueue(events)).await {
+        match tokio::time::timeout(self.options.patience, self.enqueue(events, held)).await {
             Ok(Ok(Ok(appended))) => Ok(appended),
             Ok(Ok(Err(error))) => Err(NotRecorded::Failed(error.chain())),
             Ok(Err(stopped)) => Err(stopped),
@@ -106,7 +128,11 @@ impl Recorder {
         }
     }
 
-    async fn enqueue(&self, events: Vec<NewEvent>) -> Result<Answer, NotRecorded> {
+    async fn enqueue(
+        &self,
+        events: Vec<NewEvent>,
+        held: Option<Held>,
+    ) -> Result<Answer, NotRecorded> {
         let bytes: usize = events.iter().map(size_of_event).sum();
         // An event larger than the whole queue takes all of it rather than waiting for ever.
         let share = u32::try_from(bytes)
@@ -120,6 +146,7 @@ impl Recorder {
         let entry = Entry {
             events,
             answer,
+            held,
             _room: room,
         };
         self.queue
@@ -159,6 +186,8 @@ async fn commit_groups(
             Ok(appended) => {
                 let mut appended = appended.into_iter();
                 for (entry, length) in group.drain(..).zip(lengths) {
+                    // Before the sender goes on, which may repeat its request at once.
+                    drop(entry.held);
                     // A sender that lost patience or whose client left does not listen any more.
                     let _ = entry
                         .answer
@@ -170,6 +199,7 @@ async fn commit_groups(
                 metrics::counter!("flywheel_events_not_recorded_total").increment(size as u64);
                 let error = Arc::new(error);
                 for entry in group.drain(..) {
+                    drop(entry.held);
                     let _ = entry.answer.send(Err(Arc::clone(&error)));
                 }
             }

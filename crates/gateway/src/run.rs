@@ -28,7 +28,8 @@ pub(crate) struct Run {
     /// Time spent waiting for providers, which is not our overhead.
     pub(crate) waited: Duration,
     pub(crate) _permit: OwnedSemaphorePermit,
-    pub(crate) _in_flight: Option<InFlight>,
+    /// The idempotency key, which stays held until it is known whether the call was recorded.
+    pub(crate) in_flight: Option<InFlight>,
 }
 
 /// What a provider gave.

@@ -169,8 +169,14 @@ pub trait EventStore: Send + Sync {
     /// One call.
     async fn get_call(&self, id: &str) -> StorageResult<Option<Call>>;
 
-    /// The call that was recorded with this idempotency key for this app: the first that succeeded, or else the first.
-    async fn find_idempotent(&self, app: &AppName, key: &str) -> StorageResult<Option<Call>>;
+    /// The call that was recorded with this idempotency key for this app in this environment: the first that succeeded,
+    /// or else the first.
+    async fn find_idempotent(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        key: &str,
+    ) -> StorageResult<Option<Call>>;
 
     /// Calls, newest first.
     async fn list_calls(

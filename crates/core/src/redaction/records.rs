@@ -1,13 +1,11 @@
 //! What is redacted in calls and in feedback, and what is not.
 
-use serde_json::Value;
-
 use super::Redactor;
 use crate::call::Call;
 use crate::feedback::{Feedback, FeedbackBody};
 
 impl Redactor {
-    /// Redacts a call's variables, messages, outputs, tool calls, error and tags.
+    /// Redacts a call's variables, messages, outputs, tool calls, error and tags, and notes whether its answer changed.
     ///
     /// Unit, session and idempotency key are identifiers and stay: assignment and counting rest on them.
     pub fn redact_call(&self, call: &mut Call) {
@@ -17,18 +15,22 @@ impl Redactor {
         let content = &mut call.content;
         let values = (content.variables.values_mut())
             .chain(&mut content.messages)
-            .chain(&mut content.tool_calls)
             .chain(call.facts.tags.values_mut());
-        values.for_each(|value: &mut Value| self.redact_json(value));
-        let texts = [
-            &mut content.output,
-            &mut content.raw_output,
-            &mut content.error,
+        for value in values {
+            self.redact_json(value);
+        }
+        for text in [&mut content.raw_output, &mut content.error] {
+            text.iter_mut().for_each(|text| {
+                self.redact_in_place(text);
+            });
+        }
+        let text = content.output.as_mut();
+        let calls = content.tool_calls.as_mut();
+        let redacted = [
+            text.is_some_and(|text| self.redact_in_place(text)),
+            calls.is_some_and(|calls| self.redact_json(calls)),
         ];
-        texts
-            .into_iter()
-            .flatten()
-            .for_each(|text| self.redact_in_place(text));
+        call.facts.redacted |= redacted.contains(&true);
     }
 
     /// Redacts the words of feedback and the name of its author. Numbers, and the names of outcomes, stay.
@@ -46,9 +48,11 @@ impl Redactor {
         }
     }
 
-    fn redact_in_place(&self, text: &mut String) {
-        if let std::borrow::Cow::Owned(redacted) = self.redact_text(text) {
-            *text = redacted;
-        }
+    fn redact_in_place(&self, text: &mut String) -> bool {
+        let std::borrow::Cow::Owned(redacted) = self.redact_text(text) else {
+            return false;
+        };
+        *text = redacted;
+        true
     }
 }

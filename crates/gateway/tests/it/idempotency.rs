@@ -1,6 +1,9 @@
 //! Requests that are repeated under an idempotency key.
 
+use std::time::Duration;
+
 use flywheel_core::call::CallStatus;
+use flywheel_core::redaction::Redactor;
 use flywheel_gateway::GatewayOptions;
 use flywheel_gateway::chat::OnStoreFailure;
 use flywheel_gateway::testsuite::{Gate, Reply, samples};
@@ -76,6 +79,112 @@ async fn after_a_failure_it_runs_again() {
         .map(|call| call.facts.status)
         .collect();
     assert_eq!(statuses, [CallStatus::ProviderError, CallStatus::Ok]);
+}
+
+/// A key names one request. What the caller then gets would be the answer to something else.
+#[tokio::test(start_paused = true)]
+async fn another_request_cannot_use_the_key() {
+    let gate = Gate::default();
+    let app = TestApp::new([hello("one").held_by(&gate)]).await;
+    let other = || {
+        let ours = json!({"idempotency_key": "k1", "variables": {"name": "Bob"}});
+        json!({"flywheel": ours})
+    };
+    let first = app.begin(keyed("k1"));
+    app.provider.request(1).await;
+    let during = failure(app.ask(other()).await);
+    gate.open();
+    complete(first.await.unwrap());
+    let after = failure(app.ask(other()).await);
+    let mut hotter = keyed("k1");
+    hotter["temperature"] = json!(1.5);
+    let further = failure(app.ask(hotter).await);
+    for error in [during, after, further] {
+        assert_eq!(error.failure.status().as_u16(), 422);
+        assert_eq!(error.failure.code(), "idempotency_key_reused");
+        assert_eq!(error.failure.param(), Some("flywheel.idempotency_key"));
+        assert!(!error.failure.should_retry());
+    }
+    assert_eq!(app.provider.received().len(), 1);
+}
+
+/// Each environment has its own keys; one that is not named is the same as the default one named.
+#[tokio::test(start_paused = true)]
+async fn a_key_holds_in_one_environment() {
+    let app = TestApp::new([hello("one"), hello("two")]).await;
+    let (first, _) = complete(app.ask(keyed("k1")).await);
+    let mut named = keyed("k1");
+    named["model"] = json!("flywheel/support@production");
+    let (again, _) = complete(app.ask(named).await);
+    assert_eq!(again["id"], first["id"]);
+    let mut staging = app.store.call(1).await;
+    staging.id = "other".to_owned();
+    staging.facts.environment = Some("staging".parse().unwrap());
+    staging.facts.idempotency_key = Some("k2".to_owned());
+    app.store.append_call(staging).await;
+    let (second, _) = complete(app.ask(keyed("k2")).await);
+    assert_eq!(second["choices"][0]["message"]["content"], "two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_choices_cannot_be_repeated() {
+    let app = TestApp::new([hello("one")]).await;
+    let mut several = keyed("k1");
+    several["n"] = json!(2);
+    let error = failure(app.ask(several).await);
+    assert_eq!(error.failure.status().as_u16(), 400);
+    assert_eq!(error.failure.param(), Some("n"));
+    let text = error.to_string();
+    assert!(text.contains("`n`") && text.contains("`flywheel.idempotency_key`"));
+    let mut one = keyed("k1");
+    one["n"] = json!(1);
+    complete(app.ask(one).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repetition_says_that_the_answer_was_redacted() {
+    let custom = [("ticket".to_owned(), "TCK-[0-9]+".to_owned())];
+    let setup = Setup {
+        redactor: Redactor::new(&[], &custom).unwrap(),
+        ..Setup::default()
+    };
+    let app = TestApp::with(setup, [hello("see TCK-17"), hello("see nothing")]).await;
+    for (key, text, redacted) in [
+        ("k1", "see [ticket]", json!(true)),
+        ("k2", "see nothing", Value::Null),
+    ] {
+        complete(app.ask(keyed(key)).await);
+        let (again, _) = complete(app.ask(keyed(key)).await);
+        assert_eq!(again["choices"][0]["message"]["content"], text);
+        assert_eq!(json!(again["flywheel"])["redacted"], redacted);
+    }
+}
+
+/// A record that is late may still come; until that is known, a repetition could be a second call.
+#[tokio::test(start_paused = true)]
+async fn a_late_record_keeps_the_key_held() {
+    let app = TestApp::new([hello("one")]).await;
+    let gate = Gate::default();
+    app.store.wait_for(&gate);
+    let asking = app.begin(keyed("k1"));
+    app.store.groups(1).await;
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert!(!complete(asking.await.unwrap()).1, "it is late");
+    let error = failure(app.ask(keyed("k1")).await);
+    assert_eq!(error.failure.code(), "request_in_flight");
+    gate.open();
+    let recorded = app.store.call(1).await;
+    let (again, _) = loop {
+        match app.ask(keyed("k1")).await {
+            // The recorder has yet to hear of it.
+            Err(error) if error.failure.code() == "request_in_flight" => {
+                tokio::task::yield_now().await;
+            }
+            answered => break complete(answered),
+        }
+    };
+    assert_eq!(again["id"], recorded.id.as_str());
+    assert_eq!(app.provider.received().len(), 1);
 }
 
 /// A key is free again when its request could not even begin.

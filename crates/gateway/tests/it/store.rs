@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use flywheel_core::AppName;
 use flywheel_core::call::Call;
 use flywheel_core::feedback::Feedback;
+use flywheel_core::name::EnvironmentName;
 use flywheel_gateway::testsuite::Gate;
 use flywheel_storage::events::{
     Appended, CallFilter, CallKey, CallSummary, PruneBound, SummaryFilter, SummaryKey, SummaryRow,
@@ -65,6 +66,12 @@ impl FakeStore {
         self.calls.borrow().clone()
     }
 
+    /// Stores a call that came from elsewhere.
+    pub(crate) async fn append_call(&self, call: Call) {
+        let event = NewEvent::Call(Box::new(call));
+        self.append(vec![event]).await.unwrap();
+    }
+
     /// Waits for the call with this number, from 1.
     pub(crate) async fn call(&self, number: usize) -> Call {
         let mut calls = self.calls.subscribe();
@@ -117,12 +124,18 @@ impl EventStore for FakeStore {
         Ok(self.calls().into_iter().find(|call| call.id == id))
     }
 
-    async fn find_idempotent(&self, app: &AppName, key: &str) -> StorageResult<Option<Call>> {
+    async fn find_idempotent(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        key: &str,
+    ) -> StorageResult<Option<Call>> {
         if matches!(*self.behaviour(), Behaviour::Fail) {
             return Err(unavailable());
         }
         let is_it = |call: &Call| {
             call.facts.app.as_ref() == Some(app)
+                && call.facts.environment.as_ref() == Some(environment)
                 && call.facts.idempotency_key.as_deref() == Some(key)
         };
         Ok(self.calls().into_iter().rev().find(is_it))

@@ -234,6 +234,8 @@ fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) ->
             session: call.session,
             tags: call.tags,
             idempotency_key: None,
+            request_hash: None,
+            redacted: false,
             status,
             error_kind: (status == CallStatus::ProviderError).then(|| "reported".to_owned()),
             finish_reason: call.finish_reason,

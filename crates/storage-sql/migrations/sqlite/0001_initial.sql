@@ -195,6 +195,8 @@ CREATE TABLE calls (
     session TEXT,
     tags TEXT,
     idempotency_key TEXT,
+    request_hash BLOB,
+    redacted INTEGER NOT NULL,
     status TEXT NOT NULL,
     error_kind TEXT,
     finish_reason TEXT,
@@ -214,7 +216,7 @@ CREATE INDEX calls_by_app ON calls (app, started_at);
 CREATE INDEX calls_by_unit ON calls (unit, started_at) WHERE unit IS NOT NULL;
 CREATE INDEX calls_by_session ON calls (session, started_at) WHERE session IS NOT NULL;
 CREATE INDEX calls_by_experiment ON calls (experiment, started_at) WHERE experiment IS NOT NULL;
-CREATE INDEX calls_by_idempotency_key ON calls (idempotency_key, app) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX calls_by_idempotency_key ON calls (idempotency_key, app, environment) WHERE idempotency_key IS NOT NULL;
 
 -- The texts of a call, under its number. The output comes first because lists show its beginning.
 CREATE TABLE call_contents (

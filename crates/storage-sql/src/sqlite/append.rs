@@ -98,7 +98,7 @@ impl<'a, 'c> Row<'a, 'c> {
     }
 }
 
-const CALL_COLUMNS: [&str; 28] = [
+const CALL_COLUMNS: [&str; 30] = [
     "id",
     "started_at",
     "app",
@@ -114,6 +114,8 @@ const CALL_COLUMNS: [&str; 28] = [
     "session",
     "tags",
     "idempotency_key",
+    "request_hash",
+    "redacted",
     "status",
     "error_kind",
     "finish_reason",
@@ -151,6 +153,8 @@ fn add_call(row: &mut Row<'_, '_>, call: &Call) -> StorageResult<()> {
     row.add(facts.session.as_deref())?;
     row.add(tags)?;
     row.add(facts.idempotency_key.as_deref())?;
+    row.add(facts.request_hash.as_ref().map(hash_bytes))?;
+    row.add(i64::from(facts.redacted))?;
     row.add(facts.status.as_str())?;
     row.add(facts.error_kind.as_deref())?;
     row.add(facts.finish_reason.as_deref())?;

@@ -3,6 +3,7 @@
 use flywheel_core::AppName;
 use flywheel_core::call::{Call, CallContent, CallFacts};
 use flywheel_core::model::Usage;
+use flywheel_core::name::EnvironmentName;
 use flywheel_storage::StorageResult;
 use flywheel_storage::events::{CallFilter, CallKey, CallSummary};
 use flywheel_storage::page::{LARGEST_PAGE, Page, PageRequest};
@@ -37,18 +38,20 @@ pub(super) async fn get(readers: &SqlitePool, id: &str) -> StorageResult<Option<
 pub(super) async fn find_idempotent(
     readers: &SqlitePool,
     app: &AppName,
+    environment: &EnvironmentName,
     key: &str,
 ) -> StorageResult<Option<Call>> {
     let row = query(
         "SELECT calls.*, output, raw_output, error, tool_calls, variables, messages
          FROM calls
          LEFT JOIN call_contents ON call_contents.number = calls.number
-         WHERE calls.idempotency_key = $1 AND calls.app = $2
+         WHERE calls.idempotency_key = $1 AND calls.app = $2 AND calls.environment = $3
          ORDER BY calls.status <> 'ok', calls.number
          LIMIT 1",
     )
     .bind(key)
     .bind(app.as_str())
+    .bind(environment.as_str())
     .fetch_optional(readers)
     .await
     .map_err(failed("finding a repeated call"))?;
@@ -281,6 +284,8 @@ fn facts_from(fields: &Fields<'_>) -> StorageResult<CallFacts> {
         session: fields.optional_text("session")?,
         tags: fields.optional_json("tags")?.unwrap_or_default(),
         idempotency_key: fields.optional_text("idempotency_key")?,
+        request_hash: fields.optional_hash_bytes("request_hash")?,
+        redacted: fields.flag("redacted")?,
         status: fields.spelled("status")?,
         error_kind: fields.optional_text("error_kind")?,
         finish_reason: fields.optional_text("finish_reason")?,

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use flywheel_core::AppName;
 use flywheel_core::call::Call;
 use flywheel_core::feedback::Feedback;
+use flywheel_core::name::EnvironmentName;
 use flywheel_storage::StorageResult;
 use flywheel_storage::events::{
     Appended, CallFilter, CallKey, CallSummary, EventStore, NewEvent, PruneBound, SummaryFilter,
@@ -39,8 +40,13 @@ impl EventStore for SqliteStore {
     }
 
     #[tracing::instrument(name = "db.calls.find_idempotent", skip_all)]
-    async fn find_idempotent(&self, app: &AppName, key: &str) -> StorageResult<Option<Call>> {
-        calls::find_idempotent(&self.state_readers, app, key).await
+    async fn find_idempotent(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        key: &str,
+    ) -> StorageResult<Option<Call>> {
+        calls::find_idempotent(&self.state_readers, app, environment, key).await
     }
 
     #[tracing::instrument(name = "db.calls.list", skip_all)]

@@ -123,19 +123,49 @@ pub async fn repeated_key_finds_the_first_call(store: &dyn EventStore) {
         call.facts.idempotency_key = Some("key".to_owned());
         call
     };
-    let calls = [keyed("1", "a", 9), keyed("2", "a", 1), keyed("3", "b", 5)];
+    let mut elsewhere = keyed("6", "a", 2);
+    elsewhere.facts.environment = Some(name("staging"));
+    let calls = [
+        keyed("1", "a", 9),
+        keyed("2", "a", 1),
+        keyed("3", "b", 5),
+        elsewhere,
+    ];
     store.append(call_events(calls.clone())).await.unwrap();
     let (a, b, c): (AppName, AppName, AppName) = (name("a"), name("b"), name("c"));
+    let (production, staging) = (name("production"), name("staging"));
     assert_eq!(
-        store.find_idempotent(&a, "key").await.unwrap().as_ref(),
+        store
+            .find_idempotent(&a, &staging, "key")
+            .await
+            .unwrap()
+            .as_ref(),
+        Some(&calls[3])
+    );
+    assert_eq!(
+        store
+            .find_idempotent(&a, &production, "key")
+            .await
+            .unwrap()
+            .as_ref(),
         Some(&calls[0])
     );
     assert_eq!(
-        store.find_idempotent(&b, "key").await.unwrap().as_ref(),
+        store
+            .find_idempotent(&b, &production, "key")
+            .await
+            .unwrap()
+            .as_ref(),
         Some(&calls[2])
     );
-    assert_eq!(store.find_idempotent(&c, "key").await.unwrap(), None);
-    assert_eq!(store.find_idempotent(&a, "").await.unwrap(), None);
+    assert_eq!(
+        store.find_idempotent(&c, &production, "key").await.unwrap(),
+        None
+    );
+    assert_eq!(
+        store.find_idempotent(&a, &production, "").await.unwrap(),
+        None
+    );
 
     // A failure is tried again under its key, and what then succeeds is what a further repetition gets.
     let mut failure = keyed("4", "c", 1);
@@ -144,7 +174,11 @@ pub async fn repeated_key_finds_the_first_call(store: &dyn EventStore) {
     for call in [&failure, &success] {
         store.append(call_events([call.clone()])).await.unwrap();
         assert_eq!(
-            store.find_idempotent(&c, "key").await.unwrap().as_ref(),
+            store
+                .find_idempotent(&c, &production, "key")
+                .await
+                .unwrap()
+                .as_ref(),
             Some(call)
         );
     }

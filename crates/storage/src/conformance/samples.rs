@@ -115,6 +115,8 @@ pub fn bare_call(id: &str, started_at: Timestamp) -> Call {
             session: None,
             tags: Map::new(),
             idempotency_key: None,
+            request_hash: None,
+            redacted: false,
             status: CallStatus::Ok,
             error_kind: None,
             finish_reason: None,
@@ -156,6 +158,8 @@ pub fn full_call(id: &str, started_at: Timestamp) -> Call {
     facts.session = Some("session".to_owned());
     facts.tags = members(json!({"tier": "gold", "n": 0.1, "none": null, "list": [1, "x"]}));
     facts.idempotency_key = Some(format!("key-{id}"));
+    facts.request_hash = Some(ContentHash::of_bytes(b"request"));
+    facts.redacted = true;
     facts.status = CallStatus::InvalidOutput;
     facts.error_kind = Some("schema".to_owned());
     facts.finish_reason = Some("stop".to_owned());
