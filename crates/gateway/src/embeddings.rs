@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use crate::chat::Gateway;
+use crate::endpoint::Deadline;
 use crate::error::{Failure, GatewayError};
 use crate::request::InvalidRequest;
 use crate::run::report_failure;
@@ -34,7 +34,7 @@ impl Gateway {
             .embeddings_request(&model.provider_model, &body);
         let wire = request.map_err(failed)?;
         endpoint.check_breaker().map_err(failed)?;
-        let deadline = Instant::now() + endpoint.timeouts.total;
+        let deadline = Deadline::within(endpoint.timeouts.total);
         match endpoint.send_and_read(wire, deadline).await {
             Ok(answer) => {
                 endpoint.breaker.report(true);

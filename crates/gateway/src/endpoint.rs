@@ -39,6 +39,36 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
+/// When an answer must be complete, and how long that was when it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// How long, for those who have to be told.
+    pub given: Duration,
+}
+
+impl Deadline {
+    /// So long from now.
+    #[must_use]
+    pub fn within(given: Duration) -> Self {
+        Self::after(Instant::now(), given)
+    }
+
+    /// So long from some moment.
+    #[must_use]
+    pub fn after(begun: Instant, given: Duration) -> Self {
+        let at = begun + given;
+        Self { at, given }
+    }
+
+    /// The one that comes first.
+    #[must_use]
+    pub fn earlier(self, other: Self) -> Self {
+        if other.at < self.at { other } else { self }
+    }
+}
+
 /// What an endpoint needs beside its format.
 #[derive(Debug, Clone, Copy)]
 pub struct EndpointOptions {
@@ -237,10 +267,10 @@ impl Endpoint {
     pub async fn send(
         &self,
         request: WireRequest,
-        first_byte: Instant,
-        deadline: Instant,
+        first_byte: Deadline,
+        deadline: Deadline,
     ) -> Result<AnswerBody, ProviderError> {
-        let head = tokio::time::timeout_at(first_byte, self.dispatch(request));
+        let head = tokio::time::timeout_at(first_byte.at, self.dispatch(request));
         let answer = head
             .await
             .map_err(|_| self.too_late(first_byte, deadline))??;
@@ -249,7 +279,7 @@ impl Endpoint {
             return Ok(body);
         }
         // An error's text is welcome, but not worth waiting long for.
-        let text = tokio::time::timeout_at(first_byte, read_whole(body, 64 << 10)).await;
+        let text = tokio::time::timeout_at(first_byte.at, read_whole(body, 64 << 10)).await;
         let text = text.ok().and_then(Result::ok).unwrap_or_default();
         Err(self.format.failure(head.status, &head.headers, &text))
     }
@@ -261,11 +291,11 @@ impl Endpoint {
     pub async fn send_and_read(
         &self,
         request: WireRequest,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Bytes, ProviderError> {
         // Nothing of such an answer comes before all of it is there, so its first byte may take as long as its last.
         let body = self.send(request, deadline, deadline).await?;
-        tokio::time::timeout_at(deadline, read_whole(body, LARGEST_ANSWER))
+        tokio::time::timeout_at(deadline.at, read_whole(body, LARGEST_ANSWER))
             .await
             .map_err(|_| self.too_late(deadline, deadline))?
     }
@@ -289,15 +319,14 @@ impl Endpoint {
 
     /// The error for an answer that did not come, or end, in time.
     #[must_use]
-    pub fn too_late(&self, passed: Instant, deadline: Instant) -> ProviderError {
-        if passed < deadline {
-            let limit = self.timeouts.first_byte;
+    pub fn too_late(&self, passed: Deadline, deadline: Deadline) -> ProviderError {
+        let limit = passed.given;
+        if passed.at < deadline.at {
             ProviderError::new(
                 ProviderErrorKind::FirstByteTimeout,
                 format!("provider `{}` sent nothing within {limit:?}", self.name),
             )
         } else {
-            let limit = self.timeouts.total;
             ProviderError::new(
                 ProviderErrorKind::TotalTimeout,
                 format!("provider `{}` did not finish within {limit:?}", self.name),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use crate::answer::{self, Transcript};
 use crate::chat::Gateway;
+use crate::endpoint::Deadline;
 use crate::plan;
 use crate::request::{ChatBody, FlywheelMember, Target};
 use crate::routing::ServedManifest;
@@ -41,7 +41,7 @@ impl Gateway {
             .format
             .chat_request(&request)
             .map_err(|error| error.to_string())?;
-        let deadline = Instant::now() + endpoint.timeouts.total;
+        let deadline = Deadline::within(endpoint.timeouts.total);
         let answer = endpoint.send_and_read(wire, deadline).await;
         let answer = answer.and_then(|body| endpoint.format.chat_response(&body));
         // A rehearsal must not open the circuit for live calls, so the breaker hears nothing of it.

@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::answer::{self, Transcript};
 use crate::chat::{AboutCall, Answered, Gateway};
-use crate::endpoint::{Endpoint, counts_against_endpoint};
+use crate::endpoint::{Deadline, Endpoint, counts_against_endpoint};
 use crate::error::{Failure, GatewayError, ProviderError, ProviderErrorKind};
 use crate::idempotency::InFlight;
 use crate::plan::{self, Destination};
@@ -32,6 +32,19 @@ pub(crate) struct Run {
     pub(crate) in_flight: Option<InFlight>,
 }
 
+/// Where there is a fallback manifest, this part of the first endpoint's total time is kept for it, so that it can take
+/// over from a provider that hangs and the caller still has an answer in the time that was configured.
+const FALLBACK_SHARE: u32 = 4;
+
+/// How long one manifest may take.
+#[derive(Clone, Copy)]
+struct Time {
+    /// For a whole answer, or the first event of a stream: until then another manifest could answer instead.
+    first: Deadline,
+    /// For the end of a stream.
+    whole: Deadline,
+}
+
 /// What a provider gave.
 enum Given {
     Whole(Map<String, Value>),
@@ -51,14 +64,24 @@ impl Run {
             fallback,
             ..
         } = destination;
-        let first = self.serve(&model, served.as_ref()).await;
+        let total = model.endpoint.timeouts.total;
+        let begun = Instant::now();
+        let time = Time {
+            first: match &fallback {
+                Some(_) => Deadline::after(begun, total - total / FALLBACK_SHARE),
+                None => Deadline::after(begun, total),
+            },
+            whole: Deadline::after(begun, total),
+        };
+        let first = self.serve(&model, served.as_ref(), time).await;
         let (given, served, model) = match (first, fallback) {
             (Ok(given), _) => (Ok(given), served, model),
-            (Err(Failure::Provider { error, .. }), Some(fallback)) if error.kind.is_retryable() => {
-                tracing::warn!(call.id = %self.call.id, error.message = %error, "the fallback manifest answers");
-                self.call.facts.fallback = true;
+            (Err(Failure::Provider { provider, error }), Some(fallback))
+                if error.kind.is_retryable() =>
+            {
+                let failure = Failure::Provider { provider, error };
+                let given = self.fall_back(&fallback, failure, time.whole).await;
                 let model = Arc::clone(&fallback.model);
-                let given = self.serve(&model, Some(&fallback)).await;
                 (given, Some(fallback), model)
             }
             (Err(failure), _) => (Err(failure), served, model),
@@ -81,17 +104,69 @@ impl Run {
         &mut self,
         model: &ModelRoute,
         served: Option<&Arc<ServedManifest>>,
+        time: Time,
     ) -> Result<Given, Failure> {
+        self.name(model, served);
+        let messages = match served {
+            Some(served) => plan::render(served, &self.body)?,
+            None => self.body.messages.clone(),
+        };
+        self.ask(model, served, messages, time).await
+    }
+
+    /// Has the fallback manifest answer after a failure of the provider, which stays the one that is told if the
+    /// fallback cannot even be asked.
+    async fn fall_back(
+        &mut self,
+        fallback: &Arc<ServedManifest>,
+        failure: Failure,
+        whole: Deadline,
+    ) -> Result<Given, Failure> {
+        let messages = match plan::render(fallback, &self.body) {
+            Ok(messages) => messages,
+            Err(error) => {
+                tracing::error!(
+                    call.id = %self.call.id,
+                    error.message = %failure,
+                    fallback.error.message = %error,
+                    "the provider failed, and the fallback manifest cannot be rendered"
+                );
+                return Err(failure);
+            }
+        };
+        tracing::warn!(call.id = %self.call.id, error.message = %failure, "the fallback manifest answers");
+        self.call.facts.fallback = true;
+        self.name(&fallback.model, Some(fallback));
+        let own = Deadline::within(fallback.model.endpoint.timeouts.total);
+        let whole = own.earlier(Deadline {
+            given: whole.at.saturating_duration_since(Instant::now()),
+            ..whole
+        });
+        let time = Time {
+            first: whole,
+            whole,
+        };
+        self.ask(&fallback.model, Some(fallback), messages, time)
+            .await
+    }
+
+    /// Puts down what is asked now.
+    fn name(&mut self, model: &ModelRoute, served: Option<&Arc<ServedManifest>>) {
         let facts = &mut self.call.facts;
         facts.model_id = Some(model.model_id.clone());
         facts.model_version = Some(model.model_version.clone());
         facts.manifest = served.map(|served| served.id);
         facts.prompt = served.map(|served| served.manifest.prompt_id.clone());
         facts.prompt_version = served.map(|served| served.manifest.prompt_version);
-        let messages = match served {
-            Some(served) => plan::render(served, &self.body)?,
-            None => self.body.messages.clone(),
-        };
+    }
+
+    async fn ask(
+        &mut self,
+        model: &ModelRoute,
+        served: Option<&Arc<ServedManifest>>,
+        messages: Vec<Value>,
+        time: Time,
+    ) -> Result<Given, Failure> {
         // Post-processing needs the whole text, so such an answer is streamed from here, not from the provider.
         let stream = self.body.stream && served.is_none_or(|served| served.postprocess.is_empty());
         let mut request = plan::chat_request(
@@ -103,9 +178,7 @@ impl Run {
         );
         let endpoint = &model.endpoint;
         let begun = Instant::now();
-        let given = self
-            .attempt(endpoint, &request, begun + endpoint.timeouts.total)
-            .await;
+        let given = self.attempt(endpoint, &request, time).await;
         self.waited += begun.elapsed();
         self.call.content.messages = request.take_messages();
         given.map_err(|error| Failure::Provider {
@@ -118,7 +191,7 @@ impl Run {
         &mut self,
         endpoint: &Endpoint,
         request: &ChatRequest,
-        deadline: Instant,
+        time: Time,
     ) -> Result<Given, ProviderError> {
         let wire = endpoint.format.chat_request(request)?;
         endpoint.retries.deposit();
@@ -128,11 +201,11 @@ impl Run {
             attempt += 1;
             self.call.facts.attempts += 1;
             let result = if request.stream {
-                stream::open(endpoint, wire.clone(), deadline)
+                stream::open(endpoint, wire.clone(), time.first, time.whole)
                     .await
                     .map(Given::Stream)
             } else {
-                let body = endpoint.send_and_read(wire.clone(), deadline).await;
+                let body = endpoint.send_and_read(wire.clone(), time.first).await;
                 body.and_then(|body| endpoint.format.chat_response(&body))
                     .map(Given::Whole)
             };
@@ -146,7 +219,9 @@ impl Run {
             count_failure(endpoint, &error);
             let jitter = self.gateway.sources.unit_interval();
             match endpoint.retries.next_delay(attempt, &error, jitter) {
-                Some(delay) if Instant::now() + delay < deadline => tokio::time::sleep(delay).await,
+                Some(delay) if Instant::now() + delay < time.first.at => {
+                    tokio::time::sleep(delay).await
+                }
                 _ => {
                     tell_breaker(endpoint, &error);
                     return Err(error);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::answer::{Transcript, into_chunks};
 use crate::chat::{AboutCall, Answered};
-use crate::endpoint::{AnswerBody, Endpoint, LARGEST_ANSWER};
+use crate::endpoint::{AnswerBody, Deadline, Endpoint, LARGEST_ANSWER};
 use crate::error::{Failure, GatewayError, ProviderError, ProviderErrorKind};
 use crate::provider::format::{StreamDecoder, StreamEvent, WireRequest};
 use crate::record::micros;
@@ -29,18 +29,19 @@ pub(crate) struct OpenStream {
     events: VecDeque<StreamEvent>,
     failed: Option<ProviderError>,
     ended: bool,
-    deadline: Instant,
+    deadline: Deadline,
     /// When the first event came.
     first_byte: Instant,
 }
 
-/// Sends a request and waits for the first event of its answer.
+/// Sends a request and waits for the first event of its answer, which must come before `first` at the latest.
 pub(crate) async fn open(
     endpoint: &Endpoint,
     request: WireRequest,
-    deadline: Instant,
+    first: Deadline,
+    deadline: Deadline,
 ) -> Result<OpenStream, ProviderError> {
-    let first_byte = (Instant::now() + endpoint.timeouts.first_byte).min(deadline);
+    let first_byte = Deadline::within(endpoint.timeouts.first_byte).earlier(first);
     let body = endpoint.send(request, first_byte, deadline).await?;
     let mut stream = OpenStream {
         body,
@@ -49,10 +50,10 @@ pub(crate) async fn open(
         failed: None,
         ended: false,
         deadline,
-        first_byte,
+        first_byte: Instant::now(),
     };
     while stream.events.is_empty() && !stream.ended {
-        tokio::time::timeout_at(first_byte, stream.read_more())
+        tokio::time::timeout_at(first_byte.at, stream.read_more())
             .await
             .map_err(|_| endpoint.too_late(first_byte, deadline))?;
         if let Some(error) = stream.failed.take() {
@@ -122,7 +123,7 @@ pub(crate) async fn pump(
         model: model.provider_model.clone(),
         include_usage: run.body.include_usage,
         sender,
-        deadline: open.deadline,
+        deadline: open.deadline.at,
         held: Vec::new(),
         transcript: Transcript::default(),
     };
@@ -223,7 +224,7 @@ impl Relay {
             let deadline = open.deadline;
             tokio::select! {
                 () = self.sender.closed() => return End::ClientClosed,
-                read = tokio::time::timeout_at(deadline, open.read_more()) => {
+                read = tokio::time::timeout_at(deadline.at, open.read_more()) => {
                     run.waited += begun.elapsed();
                     if read.is_err() {
                         return End::Failed(endpoint.too_late(deadline, deadline));

@@ -1,10 +1,12 @@
 //! The fallback manifest, which answers when the provider of the first one cannot.
 
+use std::time::Duration;
+
 use flywheel_core::call::CallStatus;
-use flywheel_gateway::testsuite::{Reply, samples};
+use flywheel_gateway::testsuite::{Gate, Reply, samples};
 use serde_json::json;
 
-use crate::app::{Setup, TestApp};
+use crate::app::{Setup, TestApp, content, request};
 use crate::collect::{complete, failure, joined, stream};
 
 fn with_fallback() -> Setup {
@@ -99,4 +101,71 @@ async fn when_both_fail_the_last_failure_is_told() {
     assert_eq!(error.call_id, Some(call.id));
     assert!(call.facts.fallback);
     assert_eq!(call.facts.attempts, 2);
+}
+
+/// Both together keep within the total time of the first; a quarter of it is the fallback's.
+#[tokio::test(start_paused = true)]
+async fn it_takes_over_from_a_provider_that_hangs_and_keeps_within_the_total_time() {
+    let mut setup = with_fallback();
+    setup.endpoint.timeouts.total = Duration::from_secs(100);
+    let app = TestApp::with(setup, [Reply::silence()]).await;
+    app.backup.then(Reply::silence());
+    let asking = app.begin(json!({}));
+    app.provider.request(1).await;
+    tokio::time::advance(Duration::from_secs(74)).await;
+    assert!(app.backup.received().is_empty());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    app.backup.request(1).await;
+    tokio::time::advance(Duration::from_secs(25)).await;
+    let error = failure(asking.await.unwrap());
+    assert_eq!(error.failure.code(), "total_timeout");
+    let call = app.store.call(1).await;
+    assert!(call.facts.fallback);
+    assert!(
+        (100_000_000..102_000_000).contains(&call.facts.latency_us),
+        "{}",
+        call.facts.latency_us
+    );
+}
+
+/// A stream that began is not replaced, and has the whole time.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_began_has_the_time_that_was_kept_for_it() {
+    let mut setup = with_fallback();
+    setup.endpoint.timeouts.total = Duration::from_secs(100);
+    let gate = Gate::default();
+    let reply = Reply::stream(samples::stream_of(&["Hel", "lo"]))
+        .event_by_event()
+        .gated_by(&gate);
+    let app = TestApp::with(setup, [reply]).await;
+    gate.open_for(2);
+    let mut lines = stream(app.ask(json!({"stream": true})).await);
+    lines.chunk().await;
+    lines.chunk().await;
+    tokio::time::advance(Duration::from_secs(95)).await;
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(lines.is_waiting());
+    gate.open_for(10);
+    lines.until_done().await;
+    assert!(app.backup.received().is_empty());
+}
+
+/// The caller can do something about the provider's failure, and nothing about the fallback's template.
+#[tokio::test(start_paused = true)]
+async fn one_that_cannot_be_rendered_does_not_hide_what_the_provider_did() {
+    let mut setup = with_fallback();
+    setup.content = content(json!({"messages": [{"role": "user", "content": "Hello"}]}));
+    let app = TestApp::with(setup, [Reply::failure(500, "oops")]).await;
+    let mut body = request(json!({}));
+    body.flywheel.variables.clear();
+    let error = failure(app.gateway.chat(body).await);
+    assert_eq!(error.failure.code(), "server_error");
+    assert_eq!(error.failure.status().as_u16(), 502);
+    let call = app.store.call(1).await;
+    assert_eq!(call.facts.status, CallStatus::ProviderError);
+    assert_eq!(call.facts.manifest, Some(app.manifest));
+    assert!(!call.facts.fallback);
+    assert!(app.backup.received().is_empty());
 }
