@@ -23,8 +23,9 @@ pub struct RoutingTable {
     pub revision: u64,
     apps: HashMap<AppName, AppRoutes>,
     models: HashMap<(ModelName, VersionName), Arc<ModelRoute>>,
-    /// Model names and `name@alias` as requests may spell them.
-    model_names: HashMap<String, Arc<ModelRoute>>,
+    /// What a model's bare name means: its newest version.
+    newest: HashMap<ModelName, Arc<ModelRoute>>,
+    aliases: HashMap<(ModelName, VersionName), Arc<ModelRoute>>,
 }
 
 /// What serves an app.
@@ -110,10 +111,31 @@ impl RoutingTable {
         self.apps.get(app)
     }
 
-    /// The model a request names: `name` (its newest version), `name:version` or `name@alias`.
+    /// The model a request names: `name` (its newest version), `name:version` or `name@alias`. Names and versions may
+    /// hold colons themselves; of the registered models that fit, the one with the longest name is meant.
     #[must_use]
     pub fn model(&self, name: &str) -> Option<&Arc<ModelRoute>> {
-        self.model_names.get(name)
+        if let Some((model, alias)) = name.split_once('@') {
+            let key = (model.parse().ok()?, alias.parse().ok()?);
+            return self.aliases.get(&key);
+        }
+        self.newest.get(name).or_else(|| {
+            name.rmatch_indices(':').find_map(|(colon, _)| {
+                let model = name[..colon].parse().ok()?;
+                let version = name[colon + 1..].parse().ok()?;
+                self.model_version(&model, &version)
+            })
+        })
+    }
+
+    /// A version of a model.
+    #[must_use]
+    pub fn model_version(
+        &self,
+        model: &ModelName,
+        version: &VersionName,
+    ) -> Option<&Arc<ModelRoute>> {
+        self.models.get(&(model.clone(), version.clone()))
     }
 
     /// The names under which apps and models can be called, sorted.
@@ -131,8 +153,15 @@ impl RoutingTable {
             default
                 .chain(named.map(move |(environment, _)| format!("flywheel/{app}@{environment}")))
         });
-        let mut names: Vec<_> = apps.chain(self.model_names.keys().cloned()).collect();
+        let newest = self.newest.keys().map(ToString::to_string);
+        let pair = |mark: char| {
+            move |(model, name): &(ModelName, VersionName)| format!("{model}{mark}{name}")
+        };
+        let versions = self.models.keys().map(pair(':'));
+        let aliases = self.aliases.keys().map(pair('@'));
+        let mut names: Vec<_> = apps.chain(newest).chain(versions).chain(aliases).collect();
         names.sort();
+        names.dedup();
         names
     }
 
@@ -187,19 +216,18 @@ impl Loader<'_> {
                 ..
             } = model;
             self.table
-                .model_names
-                .entry(model_id.to_string())
+                .newest
+                .entry(model_id.clone())
                 .or_insert_with(|| Arc::clone(&route));
-            self.table
-                .model_names
-                .insert(format!("{model_id}:{model_version}"), Arc::clone(&route));
             self.table.models.insert((model_id, model_version), route);
         }
         for alias in session.models().aliases().await? {
             let key = (alias.model_id.clone(), alias.model_version.clone());
             if let Some(route) = self.table.models.get(&key) {
-                let name = format!("{}@{}", alias.model_id, alias.alias);
-                self.table.model_names.insert(name, Arc::clone(route));
+                let route = Arc::clone(route);
+                self.table
+                    .aliases
+                    .insert((alias.model_id, alias.alias), route);
             }
         }
         Ok(())
@@ -378,5 +406,95 @@ pub fn unit_of<'a>(
         UnitKind::User => user,
         UnitKind::Session => session,
         UnitKind::Request => Some(request),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::EndpointOptions;
+    use crate::provider::openai::{OpenAiFormat, OpenAiOptions};
+    use crate::provider::simulated::Simulated;
+
+    /// Versions of a model come newest first, as a store lists them.
+    fn table(models: &[(&str, &str)], aliases: &[(&str, &str, usize)]) -> RoutingTable {
+        let format = OpenAiFormat::new(OpenAiOptions::default()).unwrap();
+        let options = EndpointOptions::default();
+        let endpoint = Endpoint::simulated("simulated", Box::new(format), Simulated, options);
+        let endpoint = Arc::new(endpoint);
+        let mut table = RoutingTable::default();
+        let mut routes = Vec::new();
+        for (model, version) in models {
+            let (model_id, model_version): (ModelName, VersionName) =
+                (model.parse().unwrap(), version.parse().unwrap());
+            let route = Arc::new(ModelRoute {
+                model_id: model_id.clone(),
+                model_version: model_version.clone(),
+                provider_model: format!("{model} in version {version}"),
+                price: None,
+                endpoint: Arc::clone(&endpoint),
+            });
+            let newest = table.newest.entry(model_id.clone());
+            newest.or_insert_with(|| Arc::clone(&route));
+            table
+                .models
+                .insert((model_id, model_version), Arc::clone(&route));
+            routes.push(route);
+        }
+        for (model, alias, route) in aliases {
+            let key = (model.parse().unwrap(), alias.parse().unwrap());
+            table.aliases.insert(key, Arc::clone(&routes[*route]));
+        }
+        table
+    }
+
+    /// As Ollama and fine-tuned models of OpenAI are called.
+    #[test]
+    fn names_and_versions_may_hold_colons() {
+        let models = [
+            ("llama3.2", "1b"),
+            ("llama3.2", "3b:q4"),
+            ("llama3.2:3b", "q8"),
+            ("llama3.2:3b", "q4"),
+            ("ft:gpt-4o-mini:org::a1", "2024-07-18"),
+        ];
+        let table = table(&models, &[("llama3.2:3b", "best:one", 3)]);
+        for (name, expected) in [
+            ("llama3.2", Some("llama3.2 in version 1b")),
+            ("llama3.2:1b", Some("llama3.2 in version 1b")),
+            ("llama3.2:3b", Some("llama3.2:3b in version q8")),
+            ("llama3.2:3b:q8", Some("llama3.2:3b in version q8")),
+            // The longest name, whichever was registered first.
+            ("llama3.2:3b:q4", Some("llama3.2:3b in version q4")),
+            ("llama3.2:3b@best:one", Some("llama3.2:3b in version q4")),
+            (
+                "ft:gpt-4o-mini:org::a1",
+                Some("ft:gpt-4o-mini:org::a1 in version 2024-07-18"),
+            ),
+            (
+                "ft:gpt-4o-mini:org::a1:2024-07-18",
+                Some("ft:gpt-4o-mini:org::a1 in version 2024-07-18"),
+            ),
+            ("llama3.2:2b", None),
+            ("llama3.2:", None),
+            (":1b", None),
+            ("ft", None),
+            ("llama3.2@best:one", None),
+        ] {
+            let found = table.model(name).map(|route| route.provider_model.as_str());
+            assert_eq!(found, expected, "{name}");
+        }
+        // What the text cannot reach, the pair does.
+        let pair = ("llama3.2".parse().unwrap(), "3b:q4".parse().unwrap());
+        let route = table.model_version(&pair.0, &pair.1).unwrap();
+        assert_eq!(route.provider_model, "llama3.2 in version 3b:q4");
+        let names = table.callable_names();
+        assert_eq!(
+            names
+                .iter()
+                .filter(|name| *name == "llama3.2:3b:q4")
+                .count(),
+            1
+        );
     }
 }

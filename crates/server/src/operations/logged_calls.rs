@@ -205,7 +205,7 @@ fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) ->
     let price = model_id
         .as_ref()
         .zip(model_version.as_ref())
-        .and_then(|(id, version)| table.model(&format!("{id}:{version}"))?.price);
+        .and_then(|(id, version)| table.model_version(id, version)?.price);
     let environment = call.environment.or_else(|| {
         table
             .app(&call.app)

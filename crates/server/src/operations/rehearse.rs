@@ -159,10 +159,10 @@ async fn probe(
     variables: &Map<String, Value>,
 ) -> Probe {
     let begun = tokio::time::Instant::now();
-    let name = format!("{}:{}", manifest.model_id, manifest.model_version);
-    let model = context.table.load().model(&name).cloned();
+    let (id, version) = (&manifest.model_id, &manifest.model_version);
+    let model = context.table.load().model_version(id, version).cloned();
     let outcome = match model {
-        None => Err(format!("model `{name}` is not served")),
+        None => Err(format!("model `{id}:{version}` is not served")),
         Some(model) => match ServedManifest::new(manifest.id(), manifest.clone(), content, model) {
             Ok(served) => context.gateway.probe(&Arc::new(served), variables).await,
             Err(problem) => Err(problem),
