@@ -193,6 +193,7 @@ async fn load_context(
         concurrent_calls: config.limits.concurrent_calls.get(),
         queued_calls: config.limits.queued_calls,
         longest_queue_wait: config.limits.queue_wait.0,
+        client_wait: config.limits.client_wait.0,
         on_store_failure: config.on_store_failure.into(),
     };
     let gateway = Gateway::new(

@@ -39,6 +39,8 @@ pub struct GatewayOptions {
     pub queued_calls: usize,
     /// How long they may wait.
     pub longest_queue_wait: Duration,
+    /// How long the client of a stream may take nothing of it before it counts as gone.
+    pub client_wait: Duration,
     /// What happens when a call cannot be recorded.
     pub on_store_failure: OnStoreFailure,
 }
@@ -49,6 +51,7 @@ impl Default for GatewayOptions {
             concurrent_calls: 2048,
             queued_calls: 1024,
             longest_queue_wait: Duration::from_secs(10),
+            client_wait: Duration::from_secs(60),
             on_store_failure: OnStoreFailure::Serve,
         }
     }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use flywheel_core::call::CallStatus;
 use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use crate::answer::{Transcript, into_chunks};
 use crate::chat::{AboutCall, Answered};
@@ -123,7 +124,12 @@ pub(crate) async fn pump(
         model: model.provider_model.clone(),
         include_usage: run.body.include_usage,
         sender,
-        deadline: open.deadline.at,
+        client: ClientTime {
+            longest_wait: run.gateway.options.client_wait,
+            left: model.endpoint.timeouts.total,
+            waited: Duration::ZERO,
+            is_stalled: false,
+        },
         held: Vec::new(),
         transcript: Transcript::default(),
     };
@@ -149,6 +155,13 @@ pub(crate) async fn pump(
         End::ClientClosed => {
             model.endpoint.breaker.report(true);
             run.call.facts.status = CallStatus::ClientClosed;
+            if relay.client.is_stalled {
+                let waited = relay.client.longest_wait.as_secs_f64();
+                tracing::info!(call.id = %run.call.id, client.wait_seconds = waited, "a client took nothing of its stream for too long");
+                run.call.facts.error_kind = Some("client_stalled".to_owned());
+                let problem = "the client did not take what it was sent".to_owned();
+                run.call.content.error = Some(problem);
+            }
             // The failure to record was logged and counted; nobody is left to be told.
             let _ = run.record().await;
         }
@@ -170,11 +183,22 @@ struct Relay {
     model: String,
     include_usage: bool,
     sender: mpsc::Sender<Bytes>,
-    /// Until when the client may take what it is sent; one that reads nothing must not hold its place for ever.
-    deadline: Instant,
+    client: ClientTime,
     /// Chunks that may be the last: the one with a finish reason, and the usage behind it.
     held: Vec<Map<String, Value>>,
     transcript: Transcript,
+}
+
+/// How long a client may have its stream wait: one that takes nothing must not hold its place for ever.
+struct ClientTime {
+    /// How long at a time.
+    longest_wait: Duration,
+    /// How long in all, from here on: as long as the provider, so that reading in drops gains nothing.
+    left: Duration,
+    /// How long it was since this was last looked at, which is neither the provider's time nor ours.
+    waited: Duration,
+    /// Whether it was too long.
+    is_stalled: bool,
 }
 
 /// The client no longer listens, or has not taken anything for too long.
@@ -197,7 +221,11 @@ impl Relay {
                             ));
                         }
                         run.stamp(&mut chunk);
-                        if self.pass(chunk).await.is_err() {
+                        let passed = self.pass(chunk).await;
+                        let waited = std::mem::take(&mut self.client.waited);
+                        run.waited += waited;
+                        open.deadline.at += waited;
+                        if passed.is_err() {
                             return End::ClientClosed;
                         }
                     }
@@ -261,8 +289,21 @@ impl Relay {
         self.send(line(&chunk)).await
     }
 
-    async fn send(&self, bytes: Bytes) -> Result<(), ClientGone> {
-        match tokio::time::timeout_at(self.deadline, self.sender.send(bytes)).await {
+    async fn send(&mut self, bytes: Bytes) -> Result<(), ClientGone> {
+        let bytes = match self.sender.try_send(bytes) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(ClientGone),
+            Err(TrySendError::Full(bytes)) => bytes,
+        };
+        let client = &mut self.client;
+        let begun = Instant::now();
+        let limit = client.longest_wait.min(client.left);
+        let sent = tokio::time::timeout(limit, self.sender.send(bytes)).await;
+        let waited = begun.elapsed();
+        client.waited += waited;
+        client.left = client.left.saturating_sub(waited);
+        client.is_stalled = sent.is_err();
+        match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(ClientGone),
         }
@@ -297,7 +338,7 @@ impl Relay {
         chunk
     }
 
-    async fn send_error(&self, failure: &Failure) {
+    async fn send_error(&mut self, failure: &Failure) {
         let object = error_object(failure, &self.id);
         let _ = self.send(Bytes::from(format!("data: {object}\n\n"))).await;
     }

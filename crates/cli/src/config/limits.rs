@@ -19,6 +19,8 @@ pub(crate) struct Limits {
     pub(crate) queued_calls: usize,
     /// How long a call may wait for a place.
     pub(crate) queue_wait: ConfigDuration,
+    /// How long the client of a stream may take nothing of it before it counts as gone.
+    pub(crate) client_wait: ConfigDuration,
     /// Requests each key may make in a second; no limit if left out.
     pub(crate) requests_per_second: Option<NonZeroU32>,
 }
@@ -32,6 +34,7 @@ impl Default for Limits {
                 .unwrap_or(NonZeroUsize::MIN),
             queued_calls: gateway.queued_calls,
             queue_wait: ConfigDuration(gateway.longest_queue_wait),
+            client_wait: ConfigDuration(gateway.client_wait),
             requests_per_second: None,
         }
     }

@@ -1,5 +1,7 @@
 //! Clients that go away before they have their answer.
 
+use std::time::Duration;
+
 use flywheel_core::call::CallStatus;
 use flywheel_gateway::testsuite::{Gate, Reply, samples};
 use serde_json::json;
@@ -93,4 +95,69 @@ async fn a_slow_client_holds_the_provider_back() {
         "six megabytes were read that nobody wanted yet"
     );
     assert_eq!(lines.until_done().await.len(), words.len() + 2);
+}
+
+/// Sixty-four lines wait for a client, so that these fill what there is and more.
+fn many_words() -> String {
+    let words: Vec<String> = (0..100).map(|n| format!("{n} ")).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    samples::stream_of(&words)
+}
+
+async fn let_everything_run() {
+    for _ in 0..5000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_counts_as_gone() {
+    let app = TestApp::new([Reply::stream(many_words()).event_by_event().then_stall()]).await;
+    let lines = stream(app.ask(json!({"stream": true})).await);
+    let_everything_run().await;
+    tokio::time::advance(Duration::from_secs(59)).await;
+    let_everything_run().await;
+    assert!(app.store.calls().is_empty());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    app.provider.abandoned(1).await;
+    let call = app.store.call(1).await;
+    assert_eq!(call.facts.status, CallStatus::ClientClosed);
+    assert_eq!(call.facts.error_kind.as_deref(), Some("client_stalled"));
+    assert!(call.content.output.unwrap().starts_with("0 1 2 3 "));
+    assert!(call.facts.overhead_us < Some(1_000_000));
+    assert!(!app.endpoint.breaker.is_open());
+    drop(lines);
+}
+
+/// The provider has the whole of its time, whatever the client took of it.
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_slow_client_is_not_the_providers() {
+    let gate = Gate::default();
+    let reply = Reply::stream(many_words()).event_by_event().gated_by(&gate);
+    let app = TestApp::new([reply]).await;
+    gate.open_for(90);
+    let mut lines = stream(app.ask(json!({"stream": true})).await);
+    // 200 seconds of the client's.
+    for _ in 0..4 {
+        let_everything_run().await;
+        tokio::time::advance(Duration::from_secs(50)).await;
+        lines.chunk().await;
+    }
+    let_everything_run().await;
+    for _ in 4..90 {
+        lines.chunk().await;
+        let_everything_run().await;
+    }
+    // 200 seconds of the provider's, which has 300.
+    tokio::time::advance(Duration::from_secs(200)).await;
+    gate.open_for(100);
+    lines.until_done().await;
+    let call = app.store.call(1).await;
+    assert_eq!(call.facts.status, CallStatus::Ok);
+    assert!(call.facts.latency_us >= 400_000_000);
+    assert!(
+        call.facts.overhead_us < Some(1_000_000),
+        "{:?}",
+        call.facts.overhead_us
+    );
 }
