@@ -69,7 +69,7 @@ pub struct Gateway {
     pub sources: Sources,
     limiter: Limiter,
     pub(crate) options: GatewayOptions,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     pub(crate) in_flight: Mutex<KeysInFlight>,
 }
 

@@ -7,13 +7,12 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 use crate::breaker::{Breaker, BreakerOptions};
+use crate::connect::Connector;
 use crate::error::{ProviderError, ProviderErrorKind};
 use crate::provider::format::{ProviderFormat, WireRequest};
 use crate::provider::simulated::Simulated;
@@ -23,7 +22,7 @@ use crate::retry::{RetryBudget, RetryOptions};
 pub const LARGEST_ANSWER: usize = 32 << 20;
 
 /// A connection pool that all endpoints share.
-pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub type HttpClient = Client<Connector, Full<Bytes>>;
 
 /// A provider's answer as it arrives.
 pub type AnswerBody = UnsyncBoxBody<Bytes, ProviderError>;
@@ -31,7 +30,7 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, ProviderError>;
 /// How long each part of a call may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Until the connection stands.
+    /// Until the connection stands: name, TCP and TLS.
     pub connect: Duration,
     /// Until the answer's first byte.
     pub first_byte: Duration,
@@ -189,26 +188,11 @@ impl BaseUrl {
 /// # Errors
 /// When the system's certificates cannot be read.
 pub fn http_client(connect_timeout: Duration) -> std::io::Result<HttpClient> {
-    Ok(client_over(https_connector(connect_timeout)?))
-}
-
-/// Opens connections, with TLS where the URL asks for it.
-pub(crate) fn https_connector(
-    connect_timeout: Duration,
-) -> std::io::Result<HttpsConnector<HttpConnector>> {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(connect_timeout));
-    Ok(HttpsConnectorBuilder::new()
-        .with_native_roots()?
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(connector))
+    Ok(client_over(Connector::new(connect_timeout)?))
 }
 
 /// A pool of the connections that `connector` opens.
-pub(crate) fn client_over(connector: HttpsConnector<HttpConnector>) -> HttpClient {
+pub(crate) fn client_over(connector: Connector) -> HttpClient {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(60))

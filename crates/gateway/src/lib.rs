@@ -7,6 +7,7 @@ pub mod answer;
 pub mod breaker;
 pub mod chat;
 pub mod clock;
+pub mod connect;
 pub mod embeddings;
 pub mod endpoint;
 pub mod error;

@@ -23,6 +23,9 @@ use crate::run::{Run, report_failure};
 /// Lines that may wait for a slow client before its provider is made to wait too.
 const LINES_AHEAD: usize = 64;
 
+/// How long the end of a body may take after the end of the stream inside it, before its connection is closed instead.
+const REST_OF_BODY: Duration = Duration::from_millis(100);
+
 /// A stream whose first event has arrived, so that nothing of it need be repeated.
 pub(crate) struct OpenStream {
     body: AnswerBody,
@@ -97,6 +100,11 @@ impl OpenStream {
         }
         self.events.extend(events);
     }
+
+    /// Reads to the end of the body, without looking at it.
+    async fn read_rest(mut self) {
+        while let Some(Ok(_)) = self.body.frame().await {}
+    }
 }
 
 /// How a stream came to its end.
@@ -139,8 +147,14 @@ pub(crate) async fn pump(
         lines,
     }));
     let end = relay.run(&mut run, &mut open, &model.endpoint).await;
-    // What is left of the provider's answer is not wanted; closing the connection stops the generation.
-    drop(open);
+    if matches!(end, End::Complete) && !open.ended {
+        // The end of the body is on its way; once it was read, the connection serves further calls.
+        let rest = async move { tokio::time::timeout(REST_OF_BODY, open.read_rest()).await };
+        run.gateway.tasks.spawn(rest);
+    } else {
+        // What is left of the provider's answer is not wanted; closing the connection stops the generation.
+        drop(open);
+    }
     run.take_transcript(&relay.transcript, &model);
     match end {
         End::Complete => {

@@ -22,8 +22,6 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -31,7 +29,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::endpoint::{Endpoint, EndpointOptions, client_over, https_connector};
+use crate::connect::Connector;
+use crate::endpoint::{Endpoint, EndpointOptions, client_over};
 use crate::provider::format::ProviderFormat;
 
 /// A gate that is shut until a test opens it, once for each piece that is to pass.
@@ -233,6 +232,8 @@ struct Shared {
     received: watch::Sender<Vec<Received>>,
     /// Answers that the client did not wait for.
     abandoned: watch::Sender<usize>,
+    /// Connections that clients opened.
+    connections: watch::Sender<usize>,
 }
 
 impl FakeProvider {
@@ -245,6 +246,7 @@ impl FakeProvider {
             script: Mutex::new(script.into_iter().collect()),
             received: watch::Sender::default(),
             abandoned: watch::Sender::default(),
+            connections: watch::Sender::default(),
         });
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -285,8 +287,8 @@ impl FakeProvider {
         options: EndpointOptions,
     ) -> Endpoint {
         // The system's certificates take long to read, and no test needs them twice.
-        static CONNECTOR: OnceLock<HttpsConnector<HttpConnector>> = OnceLock::new();
-        let connector = CONNECTOR.get_or_init(|| https_connector(Duration::from_secs(60)).unwrap());
+        static CONNECTOR: OnceLock<Connector> = OnceLock::new();
+        let connector = CONNECTOR.get_or_init(|| Connector::new(Duration::from_secs(60)).unwrap());
         let client = client_over(connector.clone());
         Endpoint::http(
             name,
@@ -301,6 +303,12 @@ impl FakeProvider {
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.shared.received.borrow().clone()
+    }
+
+    /// How many connections clients have opened so far.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        *self.shared.connections.borrow()
     }
 
     /// Waits until it got so many requests in all, and returns the last of them.
@@ -332,6 +340,7 @@ async fn accept(
             accepted = listener.accept() => accepted.unwrap(),
         };
         socket.set_nodelay(true).unwrap();
+        shared.connections.send_modify(|count| *count += 1);
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request| answer(Arc::clone(&shared), request));
         let connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);

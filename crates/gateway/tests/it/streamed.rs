@@ -303,3 +303,29 @@ fn insert_error(error: &Value) -> String {
     let end = whole[..usage].rfind("data: ").unwrap();
     format!("{}data: {error}\n\n", &whole[..end])
 }
+
+/// The end of the body comes after the end of the stream. A connection on which it was read can be used again.
+#[tokio::test(start_paused = true)]
+async fn the_connection_serves_the_next_call() {
+    let gate = Gate::default();
+    let events = samples::stream_of(&["Hello"]);
+    let pieces = events.matches("\n\n").count();
+    let reply = || {
+        Reply::stream(events.clone())
+            .event_by_event()
+            .gated_by(&gate)
+    };
+    let app = TestApp::new([reply(), reply(), reply()]).await;
+    for number in 1..=3 {
+        gate.open_for(pieces);
+        stream(app.ask(json!({"stream": true})).await)
+            .until_done()
+            .await;
+        gate.open();
+        for _ in 0..2000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(app.provider.received().len(), number);
+    }
+    assert_eq!(app.provider.connections(), 1);
+}

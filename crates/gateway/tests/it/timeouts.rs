@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use flywheel_core::call::CallStatus;
+use flywheel_gateway::endpoint::{Endpoint, http_client};
 use flywheel_gateway::testsuite::{Gate, Reply, samples};
 use serde_json::{Value, json};
 
-use crate::app::{Setup, TestApp};
+use crate::app::{Setup, TestApp, open_ai};
 use crate::collect::{failure, stream, text};
 
 const FIRST_BYTE: Duration = Duration::from_secs(60);
@@ -98,6 +99,39 @@ async fn a_stream_that_began_must_end_in_time() {
     assert_eq!(call.facts.status, CallStatus::ProviderError);
     assert_eq!(call.content.output.as_deref(), Some("Hel"));
     app.provider.abandoned(1).await;
+}
+
+/// The time for a connection is for TLS as well: this server takes connections and says nothing.
+#[tokio::test(start_paused = true)]
+async fn a_connection_must_stand_in_time() {
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("https://{}/v1", silent.local_addr().unwrap());
+    let mut setup = one_attempt();
+    setup.connect = Box::new(move |_, options| {
+        let client = http_client(Duration::from_secs(5)).unwrap();
+        Endpoint::http(
+            "fake",
+            Box::new(open_ai()),
+            url.parse().unwrap(),
+            client,
+            options,
+        )
+    });
+    let app = TestApp::with(setup, []).await;
+    let asking = app.begin(json!({}));
+    for _ in 0..6 {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(asking.is_finished());
+    let error = failure(asking.await.unwrap());
+    assert_eq!(error.failure.code(), "connect");
+    assert_eq!(error.to_string(), "provider `fake` cannot be reached");
 }
 
 /// No attempt is begun that would have to end after the total time.
