@@ -194,6 +194,8 @@ async fn load_context(
         queued_calls: config.limits.queued_calls,
         longest_queue_wait: config.limits.queue_wait.0,
         client_wait: config.limits.client_wait.0,
+        // With less, the largest body that is accepted never would be.
+        request_bytes: config.limits.request_bytes.max(config.limits.body_bytes),
         on_store_failure: config.on_store_failure.into(),
     };
     let gateway = Gateway::new(

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Sources;
 use crate::error::{Failure, GatewayError};
 use crate::idempotency::{self, Claim, KeysInFlight};
-use crate::limiter::Limiter;
+use crate::limiter::{Limiter, Room, Share};
 use crate::plan::{self, Destination};
 use crate::recorder::Recorder;
 use crate::request::ChatBody;
@@ -41,6 +41,8 @@ pub struct GatewayOptions {
     pub longest_queue_wait: Duration,
     /// How long the client of a stream may take nothing of it before it counts as gone.
     pub client_wait: Duration,
+    /// Bytes of requests that calls may hold at a time, from the arrival of a body to the end of its call.
+    pub request_bytes: usize,
     /// What happens when a call cannot be recorded.
     pub on_store_failure: OnStoreFailure,
 }
@@ -52,6 +54,7 @@ impl Default for GatewayOptions {
             queued_calls: 1024,
             longest_queue_wait: Duration::from_secs(10),
             client_wait: Duration::from_secs(60),
+            request_bytes: 512 << 20,
             on_store_failure: OnStoreFailure::Serve,
         }
     }
@@ -68,6 +71,8 @@ pub struct Gateway {
     /// Time and randomness.
     pub sources: Sources,
     limiter: Limiter,
+    /// Room for the bytes of requests.
+    pub room: Room,
     pub(crate) options: GatewayOptions,
     pub(crate) tasks: TaskTracker,
     pub(crate) in_flight: Mutex<KeysInFlight>,
@@ -123,6 +128,7 @@ impl Gateway {
             options.queued_calls,
             options.longest_queue_wait,
         );
+        let room = Room::new(options.request_bytes);
         let in_flight = Mutex::default();
         Self {
             table,
@@ -130,6 +136,7 @@ impl Gateway {
             events,
             sources,
             limiter,
+            room,
             options,
             tasks,
             in_flight,
@@ -141,6 +148,18 @@ impl Gateway {
     /// # Errors
     /// When the request is wrong, the gateway is full, or no provider gave an answer.
     pub async fn chat(self: &Arc<Self>, body: ChatBody) -> Result<Answered, GatewayError> {
+        self.chat_in(body, Share::default()).await
+    }
+
+    /// As [`Gateway::chat`], for a request that takes its share of the room until its call has come to its end.
+    ///
+    /// # Errors
+    /// As [`Gateway::chat`].
+    pub async fn chat_in(
+        self: &Arc<Self>,
+        body: ChatBody,
+        share: Share,
+    ) -> Result<Answered, GatewayError> {
         let arrived = Instant::now();
         let permit = self.admit().await?;
         let in_flight = match self.claim_idempotency_key(&body).await? {
@@ -168,6 +187,7 @@ impl Gateway {
             arrived,
             waited: Duration::ZERO,
             _permit: permit,
+            _share: share,
             in_flight,
         };
         let (answer, answered) = oneshot::channel();

@@ -129,6 +129,9 @@ pub enum Failure {
     /// We: as many calls are running and waiting as may be.
     #[error("too many calls are running and waiting; try again shortly")]
     Overloaded,
+    /// We: the bodies of the requests under way take all the memory they may.
+    #[error("the requests under way hold as many bytes as they may; try again shortly")]
+    NoRoom,
     /// We: the call could not be recorded, and the configuration demands that it is.
     #[error("the call could not be recorded: {0}")]
     NotRecorded(String),
@@ -166,7 +169,7 @@ impl Failure {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::InFlight(_) => StatusCode::CONFLICT,
             Self::KeyReused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+            Self::Overloaded | Self::NoRoom => StatusCode::TOO_MANY_REQUESTS,
             Self::Unservable(_) | Self::NotRecorded(_) | Self::Store => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -196,9 +199,11 @@ impl Failure {
             | Self::NotFound(_)
             | Self::InFlight(_)
             | Self::KeyReused(_) => "client",
-            Self::Unservable(_) | Self::Overloaded | Self::NotRecorded(_) | Self::Store => {
-                "gateway"
-            }
+            Self::Unservable(_)
+            | Self::Overloaded
+            | Self::NoRoom
+            | Self::NotRecorded(_)
+            | Self::Store => "gateway",
             Self::InvalidOutput(_) => "model",
             Self::Provider { error, .. } => match error.kind {
                 ProviderErrorKind::Refused | ProviderErrorKind::Unsupported => "client",
@@ -218,7 +223,7 @@ impl Failure {
             Self::InFlight(_) => "request_in_flight",
             Self::KeyReused(_) => "idempotency_key_reused",
             Self::Unservable(_) => "unservable_manifest",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded | Self::NoRoom => "overloaded",
             Self::NotRecorded(_) | Self::Store => "store_unavailable",
             Self::InvalidOutput(_) => "invalid_output",
             Self::Provider { error, .. } => error.code.as_deref().unwrap_or(error.kind.as_str()),
@@ -241,7 +246,7 @@ impl Failure {
     #[must_use]
     pub fn should_retry(&self) -> bool {
         match self {
-            Self::Overloaded | Self::InFlight(_) => true,
+            Self::Overloaded | Self::NoRoom | Self::InFlight(_) => true,
             // What was retried here already, or may have been paid for, is not repeated by the client as well.
             Self::Provider { error, .. } => matches!(
                 error.kind,
@@ -257,9 +262,11 @@ impl Failure {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded | Self::InFlight(_) | Self::NotRecorded(_) | Self::Store => {
-                Some(Duration::from_secs(1))
-            }
+            Self::Overloaded
+            | Self::NoRoom
+            | Self::InFlight(_)
+            | Self::NotRecorded(_)
+            | Self::Store => Some(Duration::from_secs(1)),
             Self::Provider { error, .. } => error.retry_after,
             _ => None,
         }

@@ -1,4 +1,5 @@
-//! A cap on concurrent calls with a bounded queue before it: beyond both, the caller is told to come back.
+//! A cap on concurrent calls with a bounded queue before it, and one on the bytes they hold: beyond these, the caller is
+//! told to come back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,6 +62,39 @@ impl Limiter {
     }
 }
 
+/// Room for the bytes of requests: few calls with large bodies fill the memory that many small ones do not.
+#[derive(Debug)]
+pub struct Room(Arc<Semaphore>);
+
+/// What one request takes of the room, until it is dropped.
+#[derive(Debug, Default)]
+pub struct Share(Option<OwnedSemaphorePermit>);
+
+impl Room {
+    /// Room for so many bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Adds bytes that have arrived to a request's share. Nobody waits for room: what others hold may take long, and a
+    /// request that waits holds what it has.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn add(&self, share: &mut Share, bytes: usize) -> Result<(), Overloaded> {
+        let bytes = u32::try_from(bytes).map_err(|_| Overloaded)?;
+        let further = Arc::clone(&self.0)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| Overloaded)?;
+        match &mut share.0 {
+            Some(permit) => permit.merge(further),
+            none => *none = Some(further),
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +120,19 @@ mod tests {
         );
         drop(second);
         assert!(limiter.admit().await.is_ok());
+    }
+
+    #[test]
+    fn room_is_taken_as_bytes_arrive_and_given_back_at_once() {
+        let room = Room::new(10);
+        let (mut one, mut two) = (Share::default(), Share::default());
+        assert_eq!(room.add(&mut one, 4), Ok(()));
+        assert_eq!(room.add(&mut one, 4), Ok(()));
+        assert_eq!(room.add(&mut two, 3), Err(Overloaded));
+        assert_eq!(room.add(&mut two, 2), Ok(()));
+        drop(one);
+        assert_eq!(room.add(&mut two, 8), Ok(()));
+        assert_eq!(room.add(&mut two, usize::MAX), Err(Overloaded));
     }
 
     #[tokio::test]

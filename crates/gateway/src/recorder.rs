@@ -207,20 +207,39 @@ async fn commit_groups(
     }
 }
 
-/// About how many bytes an event holds.
+/// About how many bytes an event holds. Names and ids are short, and part of what every event takes.
 fn size_of_event(event: &NewEvent) -> usize {
-    const FIXED: usize = 512;
+    const FIXED: usize = 1024;
     FIXED
         + match event {
             NewEvent::Call(call) => {
-                let content = &call.content;
-                let texts = [&content.output, &content.raw_output, &content.error];
+                let (facts, content) = (&call.facts, &call.content);
+                let texts = [
+                    &content.output,
+                    &content.raw_output,
+                    &content.error,
+                    &facts.unit,
+                    &facts.session,
+                    &facts.idempotency_key,
+                ];
+                let documents = content.messages.iter().chain(&content.tool_calls);
                 texts.into_iter().flatten().map(String::len).sum::<usize>()
-                    + content.messages.iter().map(size_of_json).sum::<usize>()
-                    + content.variables.values().map(size_of_json).sum::<usize>()
+                    + documents.map(size_of_json).sum::<usize>()
+                    + size_of_members(&content.variables)
+                    + size_of_members(&facts.tags)
             }
-            NewEvent::Feedback(feedback) => feedback.body.text().map_or(0, str::len),
+            NewEvent::Feedback(feedback) => {
+                feedback.body.text().map_or(0, str::len)
+                    + feedback.author.as_ref().map_or(0, String::len)
+            }
         }
+}
+
+fn size_of_members(members: &serde_json::Map<String, serde_json::Value>) -> usize {
+    members
+        .iter()
+        .map(|(name, member)| name.len() + size_of_json(member))
+        .sum()
 }
 
 fn size_of_json(value: &serde_json::Value) -> usize {
@@ -228,10 +247,42 @@ fn size_of_json(value: &serde_json::Value) -> usize {
     match value {
         String(text) => text.len(),
         Array(items) => items.iter().map(size_of_json).sum(),
-        Object(members) => members
-            .iter()
-            .map(|(name, member)| name.len() + size_of_json(member))
-            .sum(),
+        Object(members) => size_of_members(members),
         _ => 8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flywheel_core::call::Call;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whatever_can_be_large_is_counted() {
+        let long = "x".repeat(10_000);
+        let long = long.as_str();
+        for further in [
+            json!({"output": long}),
+            json!({"raw_output": long}),
+            json!({"error": long}),
+            json!({"tool_calls": [{"function": {"arguments": long}}]}),
+            json!({"messages": [{"content": [{"text": long}]}]}),
+            json!({"variables": {"a": [long]}}),
+            json!({"variables": {long: 1}}),
+            json!({"tags": {"a": long}}),
+            json!({"tags": {long: 1}}),
+            json!({"unit": long}),
+        ] {
+            let mut call = json!({"id": "c", "started_at": "2026-01-01T00:00:00Z",
+                "status": "ok", "latency_us": 1});
+            for (name, value) in further.as_object().unwrap() {
+                call[name] = value.clone();
+            }
+            let call: Call = serde_json::from_value(call).unwrap();
+            let size = size_of_event(&NewEvent::Call(Box::new(call)));
+            assert!((10_000..20_000).contains(&size), "{size} {further:.60}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::chat::{AboutCall, Answered, Gateway};
 use crate::endpoint::{Deadline, Endpoint, counts_against_endpoint};
 use crate::error::{Failure, GatewayError, ProviderError, ProviderErrorKind};
 use crate::idempotency::InFlight;
+use crate::limiter::Share;
 use crate::plan::{self, Destination};
 use crate::provider::format::ChatRequest;
 use crate::record::micros;
@@ -28,6 +29,7 @@ pub(crate) struct Run {
     /// Time spent waiting for providers, which is not our overhead.
     pub(crate) waited: Duration,
     pub(crate) _permit: OwnedSemaphorePermit,
+    pub(crate) _share: Share,
     /// The idempotency key, which stays held until it is known whether the call was recorded.
     pub(crate) in_flight: Option<InFlight>,
 }

@@ -1,11 +1,17 @@
 //! Extractors whose rejections are problem documents that say what, where and what to do.
 
+use std::convert::Infallible;
+use std::error::Error;
+
+use axum::RequestExt as _;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flywheel_gateway::request::json_problem;
 use flywheel_storage::page::{LARGEST_PAGE, PageRequest};
+use futures_util::StreamExt as _;
 use http::StatusCode;
 use http::request::Parts;
+use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -33,27 +39,68 @@ pub struct RawBody(pub Bytes);
 impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| {
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    Problem::new(
-                        StatusCode::PAYLOAD_TOO_LARGE,
-                        "body_too_large",
-                        "the body is larger than this server accepts",
-                    )
-                    .hint("send less at a time, or raise `limits.body_bytes` in the configuration")
-                } else {
-                    Problem::new(
-                        StatusCode::BAD_REQUEST,
-                        "body_interrupted",
-                        "the body broke off",
-                    )
-                }
-            })?;
-        Ok(Self(bytes))
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let admit = |_| Ok::<(), Infallible>(());
+        match read_body(request, admit).await {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(Unread::Problem(problem)) => Err(problem),
+            Err(Unread::Refused(never)) => match never {},
+        }
     }
+}
+
+/// Why a body was not read to its end.
+pub(crate) enum Unread<E> {
+    /// It is too large, or broke off.
+    Problem(Problem),
+    /// `admit` refused it.
+    Refused(E),
+}
+
+/// Reads a body, asking `admit` for each piece that arrives.
+pub(crate) async fn read_body<E>(
+    request: Request,
+    mut admit: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Bytes, Unread<E>> {
+    let mut pieces = request.into_limited_body().into_data_stream();
+    let mut body = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| Unread::Problem(unreadable(&error)))?;
+        admit(piece.len()).map_err(Unread::Refused)?;
+        // Most bodies come in one piece, which then is passed on without a copy.
+        if body.is_empty() && joined.is_empty() {
+            body = piece;
+        } else {
+            joined.extend_from_slice(&std::mem::take(&mut body));
+            joined.extend_from_slice(&piece);
+        }
+    }
+    Ok(if joined.is_empty() {
+        body
+    } else {
+        joined.freeze()
+    })
+}
+
+fn unreadable(error: &axum::Error) -> Problem {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "the body is larger than this server accepts",
+            )
+            .hint("send less at a time, or raise `limits.body_bytes` in the configuration");
+        }
+        cause = error.source();
+    }
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "body_interrupted",
+        "the body broke off",
+    )
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {

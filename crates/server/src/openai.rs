@@ -4,11 +4,12 @@ use std::convert::Infallible;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flywheel_gateway::chat::{AboutCall, Answered};
 use flywheel_gateway::error::{Failure, GatewayError};
+use flywheel_gateway::limiter::{Overloaded, Share};
 use flywheel_gateway::request::{ChatBody, Target, json_problem};
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -16,23 +17,24 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::extract::RawBody;
+use crate::extract::{self, Unread};
 use crate::problem::Problem;
 
 /// `POST /v1/chat/completions`
 pub async fn create_chat_completion(
     State(context): State<Context>,
     caller: Caller,
-    body: Result<RawBody, Problem>,
+    request: Request,
 ) -> Response {
-    let body = match body {
-        Ok(RawBody(bytes)) => ChatBody::parse(&bytes),
-        Err(problem) => return refuse(&problem),
+    let (bytes, share) = match read_body(&context, request).await {
+        Ok(read) => read,
+        Err(response) => return *response,
     };
-    let body = match body {
+    let body = match ChatBody::parse(&bytes) {
         Ok(body) => body,
         Err(invalid) => return fail(&Failure::from(invalid).unrecorded()),
     };
+    drop(bytes);
     let covered = match &body.target {
         Target::App { app, .. } => caller.must_cover(app),
         Target::Model(_) => caller.must_cover_all(),
@@ -40,7 +42,7 @@ pub async fn create_chat_completion(
     if let Err(problem) = covered {
         return refuse(&problem);
     }
-    match context.gateway.chat(body).await {
+    match context.gateway.chat_in(body, share).await {
         Ok(Answered::Complete {
             about,
             recorded,
@@ -71,6 +73,18 @@ pub async fn create_chat_completion(
     }
 }
 
+/// Reads a body as far as there is room for it among the requests under way.
+async fn read_body(context: &Context, request: Request) -> Result<(Bytes, Share), Box<Response>> {
+    let mut share = Share::default();
+    let room = &context.gateway.room;
+    let read = extract::read_body(request, |bytes| room.add(&mut share, bytes));
+    match read.await {
+        Ok(bytes) => Ok((bytes, share)),
+        Err(Unread::Refused(Overloaded)) => Err(Box::new(fail(&Failure::NoRoom.unrecorded()))),
+        Err(Unread::Problem(problem)) => Err(Box::new(refuse(&problem))),
+    }
+}
+
 fn describe(headers: &mut HeaderMap, about: &AboutCall) {
     let mut put = |name: &'static str, value: Option<&str>| {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
@@ -86,11 +100,14 @@ fn describe(headers: &mut HeaderMap, about: &AboutCall) {
 pub async fn create_embeddings(
     State(context): State<Context>,
     caller: Caller,
-    body: Result<RawBody, Problem>,
+    request: Request,
 ) -> Response {
-    let bytes = match body.and_then(|body| caller.must_cover_all().map(|()| body)) {
-        Ok(RawBody(bytes)) => bytes,
-        Err(problem) => return refuse(&problem),
+    if let Err(problem) = caller.must_cover_all() {
+        return refuse(&problem);
+    }
+    let (bytes, _share) = match read_body(&context, request).await {
+        Ok(read) => read,
+        Err(response) => return *response,
     };
     let body: Map<String, Value> = match serde_json::from_slice(&bytes) {
         Ok(body) => body,

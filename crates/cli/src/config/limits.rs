@@ -21,6 +21,8 @@ pub(crate) struct Limits {
     pub(crate) queue_wait: ConfigDuration,
     /// How long the client of a stream may take nothing of it before it counts as gone.
     pub(crate) client_wait: ConfigDuration,
+    /// Bytes of requests that calls may hold at a time; beyond them the answer is 429.
+    pub(crate) request_bytes: usize,
     /// Requests each key may make in a second; no limit if left out.
     pub(crate) requests_per_second: Option<NonZeroU32>,
 }
@@ -35,6 +37,7 @@ impl Default for Limits {
             queued_calls: gateway.queued_calls,
             queue_wait: ConfigDuration(gateway.longest_queue_wait),
             client_wait: ConfigDuration(gateway.client_wait),
+            request_bytes: gateway.request_bytes,
             requests_per_second: None,
         }
     }

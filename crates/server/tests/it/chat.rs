@@ -1,8 +1,10 @@
 //! The OpenAI door: chat completions, models and embeddings, with OpenAI's errors.
 
+use flywheel_gateway::GatewayOptions;
 use flywheel_gateway::endpoint::EndpointOptions;
+use flywheel_gateway::limiter::Share;
 use flywheel_gateway::provider::openai::{OpenAiFormat, OpenAiOptions};
-use flywheel_gateway::testsuite::{FakeProvider, Reply, samples};
+use flywheel_gateway::testsuite::{FakeProvider, Gate, Reply, samples};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -234,10 +236,47 @@ async fn an_idempotency_key_repeats_the_first_success() {
     assert_eq!(again["id"], first["id"]);
     assert_eq!(again["choices"][0]["message"]["content"], "one");
     assert_eq!(again["flywheel"]["replayed"], true);
+    let mut other = keyed.clone();
+    other["temperature"] = json!(1);
+    app.caller()
+        .post(CHAT, &other)
+        .await
+        .openai_error(422, "idempotency_key_reused");
     assert_eq!(
         items(&app.viewer().get("/api/v1/calls").await.ok()).len(),
         2
     );
+}
+
+/// A call holds the bytes of its request until it has come to its end.
+#[tokio::test]
+async fn beyond_the_bytes_that_calls_may_hold_the_caller_is_told_to_come_back() {
+    let gate = Gate::default();
+    let hello = Reply::json(200, &samples::completion("Hello"));
+    let provider = FakeProvider::start([hello.clone().held_by(&gate), hello]).await;
+    let app = app_before(&provider).await;
+    let body = ask(json!({}));
+    let room = &app.context.gateway.room;
+    let mut others = Share::default();
+    let taken = GatewayOptions::default().request_bytes - body.to_string().len();
+    room.add(&mut others, taken).unwrap();
+    let caller = app.caller();
+    let first = caller.post(CHAT, &body);
+    let second = async {
+        provider.request(1).await;
+        for path in [CHAT, "/v1/embeddings"] {
+            let refused = app.caller().post(path, &body).await;
+            assert_eq!(
+                refused.openai_error(429, "overloaded")["type"],
+                "gateway_error"
+            );
+            assert_eq!(refused.header("retry-after"), Some("1"));
+        }
+        gate.open();
+    };
+    let (first, ()) = tokio::join!(first, second);
+    first.ok();
+    app.caller().post(CHAT, &body).await.ok();
 }
 
 #[tokio::test]
