@@ -100,18 +100,8 @@ pub async fn deploy(
     kind: DeploymentKind,
     request: &Move,
 ) -> ApiResult<Moved> {
-    let mut transaction = context.state.begin().await?;
-    let app = find_app(&mut *transaction, app).await?;
-    let environment = find_environment(&app, request.environment.as_ref())?;
+    let (plan, mut transaction) = Plan::begin(context, caller, app, kind, request).await?;
     let manifest = select(&mut *transaction, selection).await?;
-    let plan = Plan {
-        context,
-        caller,
-        app: &app,
-        environment: &environment,
-        kind,
-        request,
-    };
     plan.carry_out(transaction, manifest).await
 }
 
@@ -126,9 +116,9 @@ pub async fn rollback(
     goal: &Goal,
     request: &Move,
 ) -> ApiResult<Moved> {
-    let mut transaction = context.state.begin().await?;
-    let app = find_app(&mut *transaction, app).await?;
-    let environment = find_environment(&app, request.environment.as_ref())?;
+    let kind = DeploymentKind::Rollback;
+    let (plan, mut transaction) = Plan::begin(context, caller, app, kind, request).await?;
+    let (app, environment) = (&plan.app, &plan.environment);
     let target = match (&goal.to, goal.steps) {
         (Some(_), Some(_)) => {
             return Err(Problem::invalid("`to` and `steps` cannot both be given"));
@@ -139,7 +129,7 @@ pub async fn rollback(
         (None, Some(0)) => return Err(Problem::invalid("`steps` must be at least 1")),
         (None, steps) => RollbackTarget::Steps(steps.unwrap_or(1)),
     };
-    let history = whole_history(&mut *transaction, &app.name, &environment).await?;
+    let history = whole_history(&mut *transaction, &app.name, environment).await?;
     let goal = rollback_target(&history, &target).map_err(|reason| {
         Problem::conflict(
             "no_rollback_target",
@@ -158,15 +148,6 @@ pub async fn rollback(
         .get_manifest(&goal)
         .await?
         .ok_or_else(|| Problem::not_found(format!("manifest `{goal}` is not in the store")))?;
-    let kind = DeploymentKind::Rollback;
-    let plan = Plan {
-        context,
-        caller,
-        app: &app,
-        environment: &environment,
-        kind,
-        request,
-    };
     plan.carry_out(transaction, manifest).await
 }
 
@@ -193,16 +174,38 @@ pub async fn whole_history(
     }
 }
 
+/// A move whose place is known, in the transaction that is to carry it out.
 struct Plan<'a> {
     context: &'a Context,
     caller: &'a Caller,
-    app: &'a App,
-    environment: &'a EnvironmentName,
+    app: App,
+    environment: EnvironmentName,
     kind: DeploymentKind,
     request: &'a Move,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    async fn begin(
+        context: &'a Context,
+        caller: &'a Caller,
+        app: &AppName,
+        kind: DeploymentKind,
+        request: &'a Move,
+    ) -> ApiResult<(Self, Box<dyn StateTransaction>)> {
+        let mut transaction = context.state.begin().await?;
+        let app = find_app(&mut *transaction, app).await?;
+        let environment = find_environment(&app, request.environment.as_ref())?;
+        let plan = Self {
+            context,
+            caller,
+            app,
+            environment,
+            kind,
+            request,
+        };
+        Ok((plan, transaction))
+    }
+
     async fn carry_out(
         &self,
         mut transaction: Box<dyn StateTransaction>,
@@ -215,7 +218,7 @@ impl Plan<'_> {
             environment,
             kind,
             request,
-        } = *self;
+        } = self;
         if request.reason.trim().is_empty() && !request.dry_run {
             return Err(Problem::invalid(
                 "a `reason` is needed: whoever looks at this at night will want to know why",
@@ -331,7 +334,7 @@ impl Plan<'_> {
         experiments.retain(|experiment| {
             experiment.status == ExperimentStatus::Running
                 && experiment.app == self.app.name
-                && experiment.environment == *self.environment
+                && experiment.environment == self.environment
         });
         Ok(experiments)
     }
@@ -352,7 +355,7 @@ impl Plan<'_> {
         if is_met {
             return Ok(());
         }
-        let (app, environment) = (&self.app.name, self.environment);
+        let (app, environment) = (&self.app.name, &self.environment);
         let found = match current {
             None => "nothing is deployed there".to_owned(),
             Some(current) => format!(
