@@ -68,6 +68,7 @@ macro_rules! event_conformance {
                 calls_read_back_as_written
                 append_is_idempotent
                 concurrent_appends_are_all_kept
+                calls_are_found_by_a_part_of_their_id
                 repeated_key_finds_the_first_call
                 keyset_pages_neither_repeat_nor_skip
                 every_filter_holds

@@ -32,6 +32,8 @@ pub enum Appended {
 /// Which calls are asked for. Every condition that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CallFilter {
+    /// Whose id begins or ends with this: people copy parts of ids.
+    pub id: Option<String>,
     /// Calls of these apps only; none means all.
     pub apps: Vec<AppName>,
     /// In this environment.

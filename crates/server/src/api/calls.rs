@@ -23,6 +23,7 @@ use crate::problem::{ApiResult, Problem};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CallsQuery {
+    id: Option<String>,
     app: Option<AppName>,
     environment: Option<EnvironmentName>,
     manifest: Option<String>,
@@ -47,6 +48,7 @@ pub async fn list_calls(
 ) -> ApiResult<Response> {
     let request = page.request(parse_cursor)?;
     let filter = CallFilter {
+        id: query.id,
         apps: covered_apps(&caller, query.app)?,
         environment: query.environment,
         manifest: parse_hash::<ManifestId>("manifest", query.manifest.as_deref())?,
@@ -125,7 +127,10 @@ pub async fn get_call(
         Some(app) => caller.must_cover(app).is_ok(),
         None => caller.apps().is_empty(),
     });
-    let call = visible.ok_or_else(|| Problem::not_found(format!("there is no call `{id}`")))?;
+    let call = visible.ok_or_else(|| {
+        Problem::not_found(format!("there is no call `{id}`"))
+            .hint("`flywheel calls list` shows the newest calls")
+    })?;
     let mut body = to_json(&call);
     body["feedback"] = to_json(&context.events.feedback_on(&id).await?);
     Ok(Json(body).into_response())

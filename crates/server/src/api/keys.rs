@@ -79,7 +79,7 @@ pub async fn create_key(
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-/// `DELETE /api/v1/keys/{id}`
+/// `DELETE /api/v1/keys/{key}`
 pub async fn revoke_key(
     State(context): State<Context>,
     caller: Caller,
@@ -89,10 +89,17 @@ pub async fn revoke_key(
     let mut transaction = context.state.begin().await?;
     let keys = transaction.keys().list().await?;
     let in_force = |key: &&ApiKey| key.revoked_at.is_none();
-    let Some(key) = keys.iter().filter(in_force).find(|key| key.id == id) else {
-        return Err(Problem::not_found(format!(
-            "there is no key `{id}` in force"
-        )));
+    let in_force_with = |is_meant: fn(&ApiKey, &str) -> bool| {
+        keys.iter().filter(in_force).find(|key| is_meant(key, &id))
+    };
+    // An id goes before a name that looks like it. Of keys in force, no two have one name.
+    let found = in_force_with(|key, id| key.id == id)
+        .or_else(|| in_force_with(|key, name| key.name == name));
+    let Some(key) = found else {
+        return Err(
+            Problem::not_found(format!("there is no key `{id}` in force"))
+                .hint("`flywheel key list` shows names and ids"),
+        );
     };
     let is_admin = |key: &&ApiKey| key.role == Role::Admin && key.apps.is_empty();
     let admins = keys.iter().filter(in_force).filter(is_admin).count();
@@ -105,9 +112,9 @@ pub async fn revoke_key(
     }
     transaction
         .keys()
-        .revoke(&id, context.sources.clock.now())
+        .revoke(&key.id, context.sources.clock.now())
         .await?;
-    let (subject, detail) = (key.name.clone(), json!({"id": id}));
+    let (subject, detail) = (key.name.clone(), json!({"id": key.id}));
     context
         .commit(transaction, &caller, "key.revoke", &subject, detail)
         .await?;

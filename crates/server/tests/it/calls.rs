@@ -32,6 +32,8 @@ async fn each_filter_finds_what_it_names() {
     for (query, expected) in [
         (String::new(), vec!["c3", "c2", "c1"]),
         ("app=support".into(), vec!["c2", "c1"]),
+        ("id=c".into(), vec!["c3", "c2", "c1"]),
+        ("id=2".into(), vec!["c2"]),
         ("environment=staging".into(), vec!["c2"]),
         ("app=support&environment=production".into(), vec!["c1"]),
         (format!("manifest={manifest}"), vec!["c1"]),

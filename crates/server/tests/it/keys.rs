@@ -69,11 +69,14 @@ async fn a_revoked_key_is_refused_at_once() {
     refused.problem_saying(401, "unauthenticated", "revoked");
     assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
     app.admin().delete(&path).await.problem(404, "not_found");
-    // Its name is free again.
+    // Its name is free again, and stands for the key that has it now.
     app.admin()
         .post(KEYS, &json!({"name": "ci", "role": "viewer"}))
         .await
         .ok();
+    let path = format!("{KEYS}/ci");
+    app.admin().delete(&path).await.with_status(204);
+    app.admin().delete(&path).await.problem(404, "not_found");
 }
 
 #[tokio::test]

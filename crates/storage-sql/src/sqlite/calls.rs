@@ -147,6 +147,9 @@ fn push_branch(
 }
 
 fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &CallFilter) {
+    if let Some(part) = filter.id.as_deref().filter(|part| !part.is_empty()) {
+        push_part_of_id(sql, part);
+    }
     let texts = [
         (
             " AND calls.environment = ",
@@ -202,6 +205,18 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &CallFilter) {
     if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
         push_text(sql, text);
     }
+}
+
+/// A beginning is found in the index of the ids; for an end, that index is read as a whole, which is narrower than the
+/// table.
+fn push_part_of_id(sql: &mut QueryBuilder<Sqlite>, part: &str) {
+    sql.push(" AND calls.number IN (SELECT number FROM calls WHERE id >= ")
+        .push_bind(part);
+    sql.push(" AND id < ")
+        .push_bind(format!("{part}{}", char::MAX));
+    sql.push(" UNION SELECT number FROM calls WHERE substr(id, -length(")
+        .push_bind(part);
+    sql.push(")) = ").push_bind(part).push(")");
 }
 
 /// The messages are JSON. Searching them as text for the JSON form of what is sought is quick and rules most calls

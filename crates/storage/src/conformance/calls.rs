@@ -117,6 +117,37 @@ pub async fn concurrent_appends_are_all_kept(store: &dyn EventStore) {
     }
 }
 
+pub async fn calls_are_found_by_a_part_of_their_id(store: &dyn EventStore) {
+    let ids = [
+        "0197f2a0-aaaa-1111",
+        "0197f2a0-bbbb-2222",
+        "0197f2a1-aaaa-1111",
+    ];
+    let calls = ids
+        .iter()
+        .zip(0..)
+        .map(|(id, time)| call(id, "support", at(time)));
+    store.append(&call_events(calls)).await.unwrap();
+    for (part, expected) in [
+        ("0197f2a0", &[1, 0][..]),
+        ("0197f2a0-bbbb-2222", &[1]),
+        ("a-1111", &[2, 0]),
+        ("1111", &[2, 0]),
+        ("bbbb", &[]),
+        ("%1111", &[]),
+        ("0197f2a0-aaaa-11112", &[]),
+        ("", &[2, 1, 0]),
+    ] {
+        let filter = CallFilter {
+            id: Some(part.to_owned()),
+            apps: vec![name("support")],
+            ..CallFilter::default()
+        };
+        let expected: Vec<&str> = expected.iter().map(|index| ids[*index]).collect();
+        assert_eq!(all_ids(store, &filter, 2).await, expected, "{part}");
+    }
+}
+
 pub async fn repeated_key_finds_the_first_call(store: &dyn EventStore) {
     let keyed = |id: &str, app: &str, seconds| {
         let mut call = call(id, app, at(seconds));
