@@ -132,7 +132,7 @@ pub enum NoRollbackTarget {
     #[error("nothing is deployed")]
     NothingDeployed,
     /// The line is not that long.
-    #[error("only {available} earlier {} deployed here, {asked} steps back were asked for", if *.available == 1 { "manifest was" } else { "manifests were" })]
+    #[error("{}", too_far(*.asked, *.available))]
     TooFar {
         /// How many steps were asked for.
         asked: usize,
@@ -145,6 +145,28 @@ pub enum NoRollbackTarget {
     /// The manifest is the one that is served now.
     #[error("manifest `{0}` is the one that is deployed now")]
     AlreadyCurrent(ManifestId),
+}
+
+fn too_far(asked: usize, available: usize) -> String {
+    match available {
+        0 => "no earlier manifest is left on the way back, which each rollback shortens".to_owned(),
+        1 => format!("only 1 earlier manifest is left on the way back, not {asked}"),
+        _ => format!("only {available} earlier manifests are left on the way back, not {asked}"),
+    }
+}
+
+/// The newest deployment of every manifest but the one that is served now: what a rollback can be told to go to.
+#[must_use]
+pub fn rollback_candidates(newest_first: &[Deployment]) -> Vec<&Deployment> {
+    let mut candidates: Vec<&Deployment> = Vec::new();
+    let current = newest_first.first().map(|deployment| deployment.manifest);
+    for deployment in newest_first {
+        let is_known = |other: &&Deployment| other.manifest == deployment.manifest;
+        if Some(deployment.manifest) != current && !candidates.iter().any(|other| is_known(other)) {
+            candidates.push(deployment);
+        }
+    }
+    candidates
 }
 
 /// The manifest a rollback leads to, given the environment's deployments, newest first.
@@ -258,6 +280,23 @@ mod tests {
         ] {
             let found = rollback_target(&history(text), &RollbackTarget::Steps(steps));
             assert_eq!(found, expected.map(manifest), "{text} by {steps}");
+        }
+    }
+
+    #[test]
+    fn everything_that_was_served_before_is_a_candidate() {
+        for (text, expected) in [
+            ("", ""),
+            ("a", ""),
+            ("aba", "b"),
+            ("abcb<b", "ca"),
+            ("ab<a", "b"),
+        ] {
+            let history = history(text);
+            let found = rollback_candidates(&history).into_iter();
+            let found: Vec<_> = found.map(|deployment| deployment.manifest).collect();
+            let expected: Vec<_> = expected.chars().map(manifest).collect();
+            assert_eq!(found, expected, "{text}");
         }
     }
 

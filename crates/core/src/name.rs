@@ -141,6 +141,16 @@ name_type!(
     Label, "label", b"._-:/", RULE_WITH_SLASH
 );
 
+/// The name that a person probably meant by one that is not known.
+#[must_use]
+pub fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
+    // A longer word is no slip of the finger, and comparing it would take time.
+    (typed.len() <= 40)
+        .then(|| similar::get_close_matches(typed, known, 1, 0.6))?
+        .first()
+        .copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -204,10 +204,15 @@ impl PromptContent {
     /// # Errors
     /// When a member is missing, unknown or out of range, or a template does not compile.
     pub fn from_json(value: Value) -> Result<Self, InvalidPrompt> {
-        let content: Self = serde_json::from_value(hash::without_nulls(value, &OPAQUE_MEMBERS))
-            .map_err(|error| InvalidPrompt::Shape(error.to_string()))?;
+        let content = Self::unchecked(value)?;
         content.check()?;
         Ok(content)
+    }
+
+    /// Content that has the form of a prompt and may still break its rules.
+    pub(crate) fn unchecked(value: Value) -> Result<Self, InvalidPrompt> {
+        serde_json::from_value(hash::without_nulls(value, &OPAQUE_MEMBERS))
+            .map_err(|error| InvalidPrompt::Shape(error.to_string()))
     }
 
     /// The content as JSON, nulls left out.
@@ -228,30 +233,60 @@ impl PromptContent {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), InvalidPrompt> {
-        let member = |member: &str, rule: &str| {
-            Err(InvalidPrompt::Member {
-                member: member.into(),
-                rule: rule.into(),
-            })
-        };
-        if self.messages.is_empty() {
-            return member("messages", "must have at least one message");
+        match self.mistakes().into_iter().next() {
+            Some(mistake) => Err(mistake),
+            None => Ok(()),
         }
+    }
+
+    /// Everything that is wrong with ranges, templates, schemas and post-processing.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<InvalidPrompt> {
+        let mut mistakes = self.params_mistakes();
+        let mut member = |member: &str, rule: &str| mistakes.push(broken(member, rule));
+        if self.messages.is_empty() {
+            member("messages", "must have at least one message");
+        }
+        for (index, tool) in self.tools.iter().flatten().enumerate() {
+            if tool.get("type").and_then(Value::as_str).is_none() {
+                let path = format!("tools[{index}].type");
+                member(&path, "must be given, such as `function`");
+            }
+        }
+        if let Some(schema) = &self.variables_schema
+            && let Err(error) = jsonschema::validator_for(schema)
+        {
+            let rule = format!("is not a valid JSON Schema: {error}");
+            member("variables_schema", &rule);
+        }
+        for (index, step) in self.postprocess.iter().flatten().enumerate() {
+            if let Err(error) = step.prepare() {
+                mistakes.push(InvalidPrompt::PostProcess { index, error });
+            }
+        }
+        let templates = CompiledPrompt::mistakes(self);
+        mistakes.extend(templates.into_iter().map(InvalidPrompt::Template));
+        mistakes
+    }
+
+    fn params_mistakes(&self) -> Vec<InvalidPrompt> {
         let params = &self.params;
+        let mut mistakes = Vec::new();
+        let mut member = |member: &str, rule: &str| mistakes.push(broken(member, rule));
         if params
             .temperature
             .is_some_and(|value| !(0.0..=2.0).contains(&value))
         {
-            return member("params.temperature", "must lie between 0 and 2");
+            member("params.temperature", "must lie between 0 and 2");
         }
         if params
             .top_p
             .is_some_and(|value| !(value > 0.0 && value <= 1.0))
         {
-            return member("params.top_p", "must lie above 0 and at most 1");
+            member("params.top_p", "must lie above 0 and at most 1");
         }
         if params.max_tokens == Some(0) {
-            return member("params.max_tokens", "must be at least 1");
+            member("params.max_tokens", "must be at least 1");
         }
         for reserved in [
             "messages",
@@ -265,32 +300,10 @@ impl PromptContent {
             "n",
         ] {
             if params.further.contains_key(reserved) {
-                return member(&format!("params.{reserved}"), "is not a sampling parameter");
+                member(&format!("params.{reserved}"), "is not a sampling parameter");
             }
         }
-        for (index, tool) in self.tools.iter().flatten().enumerate() {
-            if tool.get("type").and_then(Value::as_str).is_none() {
-                return member(
-                    &format!("tools[{index}].type"),
-                    "must be given, such as `function`",
-                );
-            }
-        }
-        if let Some(schema) = &self.variables_schema
-            && let Err(error) = jsonschema::validator_for(schema)
-        {
-            return member(
-                "variables_schema",
-                &format!("is not a valid JSON Schema: {error}"),
-            );
-        }
-        for (index, step) in self.postprocess.iter().flatten().enumerate() {
-            step.prepare()
-                .map_err(|error| InvalidPrompt::PostProcess { index, error })?;
-        }
-        CompiledPrompt::compile(self)
-            .map(|_| ())
-            .map_err(InvalidPrompt::Template)
+        mistakes
     }
 
     /// The request body that this content asks for beside its messages, in OpenAI's shape.
@@ -310,6 +323,13 @@ impl PromptContent {
             members.insert("response_format".into(), format.clone());
         }
         members
+    }
+}
+
+fn broken(member: &str, rule: &str) -> InvalidPrompt {
+    InvalidPrompt::Member {
+        member: member.into(),
+        rule: rule.into(),
     }
 }
 

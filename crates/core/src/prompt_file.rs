@@ -38,7 +38,7 @@ use crate::prompt::{
 };
 
 use messages::LocatedMessage;
-use yaml::{Place, Yaml};
+use yaml::{Mistakes, Place, Yaml};
 
 /// The members of the front matter.
 const MEMBERS: [&str; 11] = [
@@ -124,50 +124,75 @@ impl std::error::Error for PromptFileError {}
 /// # Errors
 /// The first mistake, with its place in the file.
 pub fn parse(text: &str) -> Result<PromptFile, PromptFileError> {
+    parse_all(text).map_err(|mut mistakes| mistakes.swap_remove(0))
+}
+
+/// Reads a prompt file as [`parse`] does.
+///
+/// # Errors
+/// Every mistake that does not follow from another, in the order of the file.
+pub fn parse_all(text: &str) -> Result<PromptFile, Vec<PromptFileError>> {
     let text = normalized(text);
-    let (front_matter, body, body_line) = split_front_matter(&text)?;
-    let yaml = Yaml::parse(front_matter, 2)?;
+    let (front_matter, body, body_line) =
+        split_front_matter(&text).map_err(|mistake| vec![mistake])?;
+    let mut mistakes = Mistakes::default();
+    let messages = mistakes.take_all(messages::parse(body, body_line));
+    let file = mistakes
+        .take(Yaml::parse(front_matter, 2))
+        .and_then(|yaml| read(&yaml, messages, &mut mistakes));
+    mistakes.or(file)
+}
+
+/// What the front matter says, with the messages if they could be read.
+fn read(
+    yaml: &Yaml,
+    messages: Option<Vec<LocatedMessage>>,
+    mistakes: &mut Mistakes,
+) -> Option<PromptFile> {
     let members = match &yaml.value {
         Value::Null => &Map::new(),
         Value::Object(members) => members,
         _ => {
             let message = "the front matter must have members, such as `prompt: summary`";
-            return Err(Place::new(2, 1).error(message));
+            return mistakes.take(Err(Place::new(2, 1).error(message)));
         }
     };
-    yaml.check_members("", members, &MEMBERS, &OTHER_NAMES)?;
-    let missing = |member: &str| {
-        Place::new(1, 1).error(format!("the front matter must have the member `{member}`"))
+    mistakes.take_all(yaml.check_members("", members, &MEMBERS, &OTHER_NAMES));
+    let required = |member: &str| {
+        members.get(member).ok_or_else(|| {
+            Place::new(1, 1).error(format!("the front matter must have the member `{member}`"))
+        })
     };
-    let name = members.get("prompt").ok_or_else(|| missing("prompt"))?;
-    let name = yaml.parsed_text("prompt", name)?;
-    let (model_id, model_version) = yaml.model_reference(
-        "model",
-        members.get("model").ok_or_else(|| missing("model"))?,
-    )?;
-    let format = match members.get("format") {
-        None | Some(Value::Null) => TemplateFormat::Fstring,
+    let name = required("prompt").and_then(|name| yaml.parsed_text("prompt", name));
+    let name: Option<PromptName> = mistakes.take(name);
+    let model = required("model").and_then(|model| yaml.model_reference("model", model));
+    let model = mistakes.take(model);
+    let format = mistakes.take(match members.get("format") {
+        None | Some(Value::Null) => Ok(TemplateFormat::Fstring),
         Some(format) => serde_json::from_value(format.clone())
-            .map_err(|_| yaml.error("format", "`format` must be `fstring` or `jinja`"))?,
-    };
+            .map_err(|_| yaml.error("format", "`format` must be `fstring` or `jinja`")),
+    });
     let description = match members.get("description") {
         None | Some(Value::Null) => None,
-        Some(description) => Some(yaml.text("description", description)?.to_owned()),
+        Some(description) => mistakes.take(yaml.text("description", description)),
     };
     let mut labels = Vec::new();
-    for (path, label) in yaml.items("labels", members.get("labels"))? {
-        labels.push(yaml.parsed_text(&path, label)?);
+    for (path, label) in mistakes.take(yaml.items("labels", members.get("labels")))? {
+        labels.extend(mistakes.take(yaml.parsed_text(&path, label)));
     }
-    let messages = messages::parse(body, body_line)?;
+    // What stands in for members that are wrong breaks no rule, so that the others can be checked all the same.
+    let stand_in = || json!([{"role": "user", "content": "", "literal": true}]);
+    let messages_json = messages.as_ref().map_or_else(stand_in, |messages| {
+        let messages = messages.iter().map(|located| json!(located.message));
+        messages.collect()
+    });
+    let (model_id, model_version) = match &model {
+        Some((id, version)) => (id.as_str(), version.as_str()),
+        None => ("model", "version"),
+    };
     let mut content = Map::from_iter([
-        ("template_format".to_owned(), json!(format)),
-        (
-            "messages".to_owned(),
-            messages
-                .iter()
-                .map(|located| json!(located.message))
-                .collect(),
-        ),
+        ("template_format".to_owned(), json!(format?)),
+        ("messages".to_owned(), messages_json),
         ("model_id".to_owned(), json!(model_id)),
         ("model_version".to_owned(), json!(model_version)),
     ]);
@@ -177,12 +202,17 @@ pub fn parse(text: &str) -> Result<PromptFile, PromptFileError> {
         }
     }
     let content = hash::without_nulls(Value::Object(content), &OPAQUE_MEMBERS);
-    check_forms(&yaml, &content)?;
-    let content = PromptContent::from_json(content)
-        .map_err(|error| located_error(error, &yaml, &messages))?;
-    Ok(PromptFile {
-        name,
-        description,
+    mistakes.take_all(check_forms(yaml, &content))?;
+    let messages = messages.unwrap_or_default();
+    let located = |error| located_error(error, yaml, &messages);
+    let content = mistakes.take(PromptContent::unchecked(content).map_err(located))?;
+    let broken: Vec<_> = content.mistakes().into_iter().map(located).collect();
+    if !broken.is_empty() {
+        return mistakes.take_all(Err(broken));
+    }
+    Some(PromptFile {
+        name: name?,
+        description: description.map(str::to_owned),
         labels,
         content,
     })
@@ -257,23 +287,30 @@ fn split_front_matter(text: &str) -> Result<(&str, &str, usize), PromptFileError
 }
 
 /// Checks the forms of members one by one, so that a mistake is reported where it stands.
-fn check_forms(yaml: &Yaml, content: &Value) -> Result<(), PromptFileError> {
-    if let Some(params) = content.get("params") {
-        let Value::Object(params) = params else {
-            return Err(yaml.error("params", "`params` must have members, such as `seed: 7`"));
-        };
-        for (name, value) in params {
-            let path = format!("params.{name}");
-            serde_json::from_value::<SamplingParams>(json!({name: value}))
-                .map_err(|error| yaml.error(&path, format!("`{path}`: {error}")))?;
+fn check_forms(yaml: &Yaml, content: &Value) -> Result<(), Vec<PromptFileError>> {
+    let mut mistakes = Mistakes::default();
+    match content.get("params") {
+        None => {}
+        Some(Value::Object(params)) => {
+            for (name, value) in params {
+                let path = format!("params.{name}");
+                let form = serde_json::from_value::<SamplingParams>(json!({name: value}));
+                mistakes
+                    .take(form.map_err(|error| yaml.error(&path, format!("`{path}`: {error}"))));
+            }
+        }
+        Some(_) => {
+            let message = "`params` must have members, such as `seed: 7`";
+            mistakes.take::<()>(Err(yaml.error("params", message)));
         }
     }
-    yaml.items("tools", content.get("tools"))?;
-    for (path, step) in yaml.items("postprocess", content.get("postprocess"))? {
-        serde_json::from_value::<PostProcess>(step.clone())
-            .map_err(|error| yaml.error(&path, format!("`{path}`: {error}")))?;
+    mistakes.take(yaml.items("tools", content.get("tools")));
+    let steps = mistakes.take(yaml.items("postprocess", content.get("postprocess")));
+    for (path, step) in steps.unwrap_or_default() {
+        let form = serde_json::from_value::<PostProcess>(step.clone());
+        mistakes.take(form.map_err(|error| yaml.error(&path, format!("`{path}`: {error}"))));
     }
-    Ok(())
+    mistakes.or(Some(()))
 }
 
 /// Gives a mistake in the content its place in the file.

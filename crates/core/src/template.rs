@@ -12,7 +12,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
-use crate::prompt::{PromptContent, Role, TemplateFormat};
+use crate::prompt::{PromptContent, PromptMessage, Role, TemplateFormat};
 
 /// How many instructions one Jinja template may run: enough for long documents, an end for endless loops.
 const JINJA_FUEL: u64 = 2_000_000;
@@ -119,24 +119,11 @@ impl CompiledPrompt {
     /// # Errors
     /// The first mistake in a template, with its place.
     pub fn compile(content: &PromptContent) -> Result<Self, TemplateError> {
-        let mut jinja = Environment::new();
-        jinja.set_undefined_behavior(UndefinedBehavior::Strict);
-        jinja.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        jinja.set_syntax(syntax());
-        jinja.set_fuel(Some(JINJA_FUEL));
+        let mut jinja = jinja_environment();
         let mut messages = Vec::with_capacity(content.messages.len());
         let mut variables = BTreeSet::new();
         for (message_index, message) in content.messages.iter().enumerate() {
-            let body = if message.literal == Some(true) {
-                CompiledBody::Literal(message.content.clone())
-            } else {
-                match content.template_format {
-                    TemplateFormat::Fstring => compile_fstring(message_index, &message.content)?,
-                    TemplateFormat::Jinja => {
-                        compile_jinja(&mut jinja, message_index, &message.content)?
-                    }
-                }
-            };
+            let body = compile_body(&mut jinja, content.template_format, message_index, message)?;
             match &body {
                 CompiledBody::Literal(_) => {}
                 CompiledBody::Fstring(segments) => {
@@ -168,6 +155,18 @@ impl CompiledPrompt {
             schema,
             variables,
         })
+    }
+
+    /// The first mistake in each message whose template does not compile.
+    #[must_use]
+    pub fn mistakes(content: &PromptContent) -> Vec<TemplateError> {
+        let mut jinja = jinja_environment();
+        let messages = content.messages.iter().enumerate();
+        messages
+            .filter_map(|(index, message)| {
+                compile_body(&mut jinja, content.template_format, index, message).err()
+            })
+            .collect()
     }
 
     /// The names of the variables that the templates use.
@@ -226,6 +225,30 @@ impl CompiledPrompt {
             });
         }
         Ok(())
+    }
+}
+
+fn jinja_environment() -> Environment<'static> {
+    let mut jinja = Environment::new();
+    jinja.set_undefined_behavior(UndefinedBehavior::Strict);
+    jinja.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    jinja.set_syntax(syntax());
+    jinja.set_fuel(Some(JINJA_FUEL));
+    jinja
+}
+
+fn compile_body(
+    jinja: &mut Environment<'static>,
+    format: TemplateFormat,
+    message_index: usize,
+    message: &PromptMessage,
+) -> Result<CompiledBody, TemplateError> {
+    if message.literal == Some(true) {
+        return Ok(CompiledBody::Literal(message.content.clone()));
+    }
+    match format {
+        TemplateFormat::Fstring => compile_fstring(message_index, &message.content),
+        TemplateFormat::Jinja => compile_jinja(jinja, message_index, &message.content),
     }
 }
 

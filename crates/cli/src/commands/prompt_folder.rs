@@ -37,17 +37,17 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Folder> {
     let mut mistakes = Vec::new();
     let mut prompts = Vec::new();
     for path in paths {
-        match prompt_file::parse(&read_text(&path)?) {
+        match prompt_file::parse_all(&read_text(&path)?) {
             Ok(file) => prompts.push((path, file)),
-            Err(error) => mistakes.push(located(&path, &error)),
+            Err(found) => mistakes.extend(found.iter().map(|error| located(&path, error))),
         }
     }
     let models_path = folder.join(MODELS_FILE);
     let mut models = Vec::new();
     if models_path.is_file() {
-        match models::parse_models(&read_text(&models_path)?) {
+        match models::parse_all_models(&read_text(&models_path)?) {
             Ok(declared) => models = declared,
-            Err(error) => mistakes.push(located(&models_path, &error)),
+            Err(found) => mistakes.extend(found.iter().map(|error| located(&models_path, error))),
         }
     }
     if !mistakes.is_empty() {

@@ -1,7 +1,8 @@
 //! `flywheel push`: registers a folder of prompt files, all of them or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::Args;
 use flywheel_core::model::ModelSettings;
@@ -38,11 +39,13 @@ impl PushArgs {
         warn_of_repeated_names(&folder, context);
         if self.dry_run {
             let answer = compare(&folder, context).await?;
-            return context.printer.show(&answer, |answer| {
+            let shown = context.printer.show(&answer, |answer| {
                 show(context, answer)?;
                 context.printer.note("dry run: nothing was registered");
                 Ok(())
             });
+            warn_of_models(&folder, context).await;
+            return shown;
         }
         let body = json!({
             "models": folder.models.iter().map(model_json).collect::<Vec<_>>(),
@@ -55,12 +58,55 @@ impl PushArgs {
         let waiting = format!("registering {} prompts", folder.prompts.len());
         let answer = context.printer.waiting(&waiting, work).await;
         let answer = answer.map_err(|error| explain(error, &self.folder, &folder, context))?;
-        context.printer.show(&answer, |answer| {
-            show(context, answer)?;
-            suggest(context, answer);
-            Ok(())
-        })
+        context
+            .printer
+            .show(&answer, |answer| show(context, answer))?;
+        if context.printer.is_json() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if warn_of_models(&folder, context).await == 0 {
+            suggest(context, Record(&answer));
+        }
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Says which of the models that the folder names cannot serve: a deployment would be refused, which a person learns
+/// better here. Returns how many they are.
+async fn warn_of_models(folder: &Folder, context: &Context<'_>) -> usize {
+    // What was pushed is pushed, whether or not this can be told.
+    let Ok(known) = context.client.all_items(&Target::api("models")).await else {
+        return 0;
+    };
+    let declared = folder.models.iter();
+    let declared: BTreeSet<String> = declared
+        .map(|model| format!("{}:{}", model.model_id, model.model_version))
+        .collect();
+    let used = folder.prompts.iter().map(|(_, file)| {
+        let content = &file.content;
+        format!("{}:{}", content.model_id, content.model_version)
+    });
+    let names: BTreeSet<String> = used.chain(declared.iter().cloned()).collect();
+    let mut warnings = 0;
+    for name in names {
+        let found = known.iter().map(Record).find(|model| {
+            format!("{}:{}", model.text("model_id"), model.text("model_version")) == name
+        });
+        let problem = match found {
+            Some(model) => match model.optional("problem") {
+                Some(problem) => problem.to_owned(),
+                None => continue,
+            },
+            // A dry run registers no models, so those of the folder are not known yet.
+            None if declared.contains(&name) => continue,
+            None => "it is not registered; declare it in models.yaml".to_owned(),
+        };
+        warnings += 1;
+        context
+            .printer
+            .warning(&format!("model `{name}` cannot serve: {problem}"));
+    }
+    warnings
 }
 
 /// Several files may hold versions of one prompt; which one becomes the latest should surprise nobody.

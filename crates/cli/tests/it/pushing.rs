@@ -80,7 +80,7 @@ fn mistakes_in_files_are_all_told_and_nothing_is_sent() {
     let folder = folder(&[
         (
             "a.prompt.md",
-            "---\nprompt: a\nmodel: m:1\n---\n\n# user\nHello {name\n",
+            "---\nprompt: a\nmodel: m:1\nparams: {top_p: 7}\n---\n\n# user\nHello {name\n",
         ),
         ("b.prompt.md", "no front matter\n"),
         ("c.prompt.md", SUMMARY),
@@ -92,13 +92,43 @@ fn mistakes_in_files_are_all_told_and_nothing_is_sent() {
     assert_eq!(refused.stdout, "");
     assert!(server.asked().is_empty());
     let lines: Vec<&str> = refused.stderr.lines().collect();
-    assert_eq!(lines.len(), 4, "{}", refused.stderr);
-    for (line, start) in lines
-        .iter()
-        .zip(["a.prompt.md:7:", "b.prompt.md:1:1: ", "models.yaml:2:"])
-    {
+    assert_eq!(lines.len(), 5, "{}", refused.stderr);
+    for (line, start) in lines.iter().zip([
+        "a.prompt.md:4:",
+        "a.prompt.md:8:",
+        "b.prompt.md:1:1: ",
+        "models.yaml:2:",
+    ]) {
         let path = format!("{}/{start}", folder.path().display());
         assert!(line.starts_with(&path), "{line}");
+    }
+}
+
+#[test]
+fn models_that_cannot_serve_are_told() {
+    let folder = folder(&[
+        ("a.prompt.md", SUMMARY),
+        ("b.prompt.md", &SUMMARY.replace("smollm2:135m", "gpt:1")),
+    ]);
+    let models = json!({"items": [{"model_id": "gpt", "model_version": "1", "provider": "azure",
+        "problem": "provider `azure` is not in the configuration"}], "next": null});
+    let server = FakeServer::start(vec![
+        (
+            "POST /api/v1/push",
+            200,
+            json!({"models": [], "prompts": []}),
+        ),
+        ("GET /api/v1/models?limit=1000", 200, models),
+    ]);
+    for further in [&[][..], &["--dry-run"]] {
+        let pushed = run(&server, &["push"], folder.path(), further);
+        assert_eq!(pushed.code, Some(0), "{}", pushed.transcript());
+        for expected in [
+            "warning: model `gpt:1` cannot serve: provider `azure` is not in the configuration\n",
+            "warning: model `smollm2:135m` cannot serve: it is not registered",
+        ] {
+            assert!(pushed.stderr.contains(expected), "{}", pushed.stderr);
+        }
     }
 }
 

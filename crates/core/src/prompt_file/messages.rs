@@ -15,7 +15,7 @@
 use crate::prompt::{PromptMessage, Role};
 
 use super::PromptFileError;
-use super::yaml::Place;
+use super::yaml::{Mistakes, Place};
 
 const ROLES: [Role; 4] = [Role::System, Role::Developer, Role::User, Role::Assistant];
 
@@ -59,9 +59,14 @@ struct HeadingOptions {
 }
 
 /// Reads the messages from what follows the front matter; `first_line` is its line in the file.
-pub(super) fn parse(body: &str, first_line: usize) -> Result<Vec<LocatedMessage>, PromptFileError> {
+pub(super) fn parse(
+    body: &str,
+    first_line: usize,
+) -> Result<Vec<LocatedMessage>, Vec<PromptFileError>> {
     let lines: Vec<&str> = body.split('\n').collect();
+    let mut mistakes = Mistakes::default();
     let mut messages = Vec::new();
+    let mut is_text_before = false;
     // The heading of the message that is being read, and the index of its line.
     let mut current: Option<(usize, Heading<'_>)> = None;
     for (index, line) in lines.iter().enumerate() {
@@ -70,22 +75,29 @@ pub(super) fn parse(body: &str, first_line: usize) -> Result<Vec<LocatedMessage>
                 if let Some((start, heading)) = current.replace((index, next)) {
                     let mut text = lines[start + 1..index].to_vec();
                     text.push("");
-                    messages.push(message(&heading, &text, first_line + start)?);
+                    messages.extend(mistakes.take(message(&heading, &text, first_line + start)));
                 }
             }
-            None if current.is_none() && !line.trim().is_empty() => {
+            None if current.is_none() && !is_text_before && !line.trim().is_empty() => {
+                is_text_before = true;
                 let message = "text before the first message; begin one with a line `# system`, `# developer`, `# user` or `# assistant`";
-                return Err(Place::new(first_line + index, 1).error(message));
+                mistakes.take::<()>(Err(Place::new(first_line + index, 1).error(message)));
             }
             None => {}
         }
     }
-    let Some((start, heading)) = current else {
-        let message = "no messages; begin one with a line such as `# user`";
-        return Err(Place::new(first_line - 1, 1).error(message));
-    };
-    messages.push(message(&heading, &lines[start + 1..], first_line + start)?);
-    Ok(messages)
+    match current {
+        Some((start, heading)) => {
+            let last = message(&heading, &lines[start + 1..], first_line + start);
+            messages.extend(mistakes.take(last));
+        }
+        None if is_text_before => {}
+        None => {
+            let message = "no messages; begin one with a line such as `# user`";
+            mistakes.take::<()>(Err(Place::new(first_line - 1, 1).error(message)));
+        }
+    }
+    mistakes.or(Some(messages))
 }
 
 /// Writes messages so that [`parse`] reads them back unchanged.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::model::{ModelSettings, Price};
 use crate::name::{ModelName, VersionName};
 
-use super::yaml::{Place, Yaml, join};
+use super::yaml::{Mistakes, Place, Yaml, join};
 use super::{PromptFileError, normalized};
 
 /// One model version that the file declares.
@@ -45,62 +45,85 @@ const OTHER_NAMES: [(&str, &str); 4] = [
 /// # Errors
 /// The first mistake, with its place in the file.
 pub fn parse_models(text: &str) -> Result<Vec<ModelDeclaration>, PromptFileError> {
+    parse_all_models(text).map_err(|mut mistakes| mistakes.swap_remove(0))
+}
+
+/// Reads a model file as [`parse_models`] does.
+///
+/// # Errors
+/// Every mistake that does not follow from another, in the order of the file.
+pub fn parse_all_models(text: &str) -> Result<Vec<ModelDeclaration>, Vec<PromptFileError>> {
     let text = normalized(text);
-    let yaml = Yaml::parse(&text, 1)?;
+    let yaml = Yaml::parse(&text, 1).map_err(|mistake| vec![mistake])?;
     let members = match &yaml.value {
         Value::Null => return Ok(Vec::new()),
         Value::Object(members) => members,
-        _ => return Err(Place::new(1, 1).error("a model file must have the member `models`")),
+        _ => {
+            let message = "a model file must have the member `models`";
+            return Err(vec![Place::new(1, 1).error(message)]);
+        }
     };
-    yaml.check_members("", members, &["models"], &[])?;
+    let mut mistakes = Mistakes::default();
+    mistakes.take_all(yaml.check_members("", members, &["models"], &[]));
+    let items = mistakes.take(yaml.items("models", members.get("models")));
     let mut declarations: Vec<ModelDeclaration> = Vec::new();
-    for (path, item) in yaml.items("models", members.get("models"))? {
-        let declaration = declaration(&yaml, &path, item)?;
-        check_against(&yaml, &path, &declaration, &declarations)?;
-        declarations.push(declaration);
+    for (path, item) in items.unwrap_or_default() {
+        if let Some(declaration) = declaration(&yaml, &path, item, &mut mistakes) {
+            mistakes.take(check_against(&yaml, &path, &declaration, &declarations));
+            declarations.push(declaration);
+        }
     }
-    Ok(declarations)
+    mistakes.or(Some(declarations))
 }
 
-fn declaration(yaml: &Yaml, path: &str, item: &Value) -> Result<ModelDeclaration, PromptFileError> {
+fn declaration(
+    yaml: &Yaml,
+    path: &str,
+    item: &Value,
+    mistakes: &mut Mistakes,
+) -> Option<ModelDeclaration> {
     let Value::Object(members) = item else {
-        return Err(yaml.error(
-            path,
-            "a model must have members, such as `model: name:version`",
-        ));
+        let message = "a model must have members, such as `model: name:version`";
+        return mistakes.take(Err(yaml.error(path, message)));
     };
-    yaml.check_members(path, members, &MEMBERS, &OTHER_NAMES)?;
+    mistakes.take_all(yaml.check_members(path, members, &MEMBERS, &OTHER_NAMES));
     let required = |name: &str| {
         members
             .get(name)
             .ok_or_else(|| yaml.error(path, format!("the model must have the member `{name}`")))
     };
-    let (model_id, model_version) =
-        yaml.model_reference(&join(path, "model"), required("model")?)?;
-    let provider = yaml.parsed_text(&join(path, "provider"), required("provider")?)?;
+    let model =
+        required("model").and_then(|model| yaml.model_reference(&join(path, "model"), model));
+    let model = mistakes.take(model);
+    let provider = required("provider")
+        .and_then(|provider| yaml.parsed_text(&join(path, "provider"), provider));
+    let provider = mistakes.take(provider);
     let provider_model = match members.get("provider_model") {
-        None | Some(Value::Null) => model_id.to_string(),
+        None | Some(Value::Null) => None,
         Some(name) => {
             let path = join(path, "provider_model");
-            match yaml.text(&path, name)? {
-                "" => return Err(yaml.error(&path, "`provider_model` must not be empty")),
-                name => name.to_owned(),
-            }
+            mistakes.take(match yaml.text(&path, name) {
+                Ok("") => Err(yaml.error(&path, "`provider_model` must not be empty")),
+                name => name.map(str::to_owned),
+            })
         }
     };
     let price = match members.get("price") {
         None | Some(Value::Null) => None,
-        Some(price) => Some(read_price(yaml, &join(path, "price"), price)?),
+        Some(price) => mistakes.take_all(read_price(yaml, &join(path, "price"), price)),
     };
     let mut aliases = Vec::new();
-    for (path, alias) in yaml.items(&join(path, "aliases"), members.get("aliases"))? {
-        aliases.push(yaml.parsed_text(&path, alias)?);
+    let items = mistakes.take(yaml.items(&join(path, "aliases"), members.get("aliases")));
+    for (path, alias) in items.unwrap_or_default() {
+        aliases.extend(mistakes.take(yaml.parsed_text(&path, alias)));
     }
-    Ok(ModelDeclaration {
+    let (model_id, model_version) = model?;
+    let provider_model = provider_model.unwrap_or_else(|| model_id.to_string());
+    Some(ModelDeclaration {
         model_id,
         model_version,
         settings: ModelSettings {
-            provider,
+            provider: provider?,
             provider_model,
             price,
         },
@@ -109,17 +132,18 @@ fn declaration(yaml: &Yaml, path: &str, item: &Value) -> Result<ModelDeclaration
     })
 }
 
-fn read_price(yaml: &Yaml, path: &str, value: &Value) -> Result<Price, PromptFileError> {
+fn read_price(yaml: &Yaml, path: &str, value: &Value) -> Result<Price, Vec<PromptFileError>> {
+    let incomplete =
+        || vec![yaml.error(path, "a price must have the members `input` and `output`")];
     let Value::Object(members) = value else {
-        return Err(yaml.error(path, "a price must have the members `input` and `output`"));
+        return Err(incomplete());
     };
     yaml.check_members(path, members, &["input", "output", "cached_input"], &[])?;
-    let input = member_price(yaml, path, members, "input")?;
-    let output = member_price(yaml, path, members, "output")?;
-    let (Some(input), Some(output)) = (input, output) else {
-        return Err(yaml.error(path, "a price must have the members `input` and `output`"));
+    let amount = |name| member_price(yaml, path, members, name).map_err(|mistake| vec![mistake]);
+    let (Some(input), Some(output)) = (amount("input")?, amount("output")?) else {
+        return Err(incomplete());
     };
-    let cached_input = member_price(yaml, path, members, "cached_input")?;
+    let cached_input = amount("cached_input")?;
     Ok(Price {
         input,
         output,
@@ -210,6 +234,14 @@ mod tests {
         for empty in ["", "models:\n", "models: []\n"] {
             assert_eq!(parse_models(empty), Ok(Vec::new()), "{empty}");
         }
+    }
+
+    #[test]
+    fn all_mistakes_are_found() {
+        let text = "models:\n- model: a\n  provider: 'p q'\n  prise: 1\n- x\n- model: b:1\n";
+        let mistakes = parse_all_models(text).unwrap_err();
+        let lines: Vec<usize> = mistakes.iter().map(|mistake| mistake.line).collect();
+        assert_eq!(lines, [2, 3, 4, 5, 6], "{mistakes:?}");
     }
 
     #[test]

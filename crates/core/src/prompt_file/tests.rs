@@ -305,12 +305,59 @@ fn deep_members_are_read_or_refused() {
     check_mistake(&nested(5000), "4:273 recursion limit exceeded");
 }
 
-/// Checks that reading fails with a message that begins as expected after `line:column `.
+/// The mistakes that reading finds, as `line:column message`.
+fn mistakes(text: &str) -> Vec<String> {
+    let shown = |mistake: PromptFileError| {
+        let (line, column) = (mistake.line, mistake.column);
+        format!("{line}:{column} {}", mistake.message)
+    };
+    let mistakes = parse_all(text).unwrap_err();
+    mistakes.into_iter().map(shown).collect()
+}
+
+/// Checks that reading finds a mistake that begins as expected after `line:column `.
 fn check_mistake(text: &str, expected: &str) {
-    let error = parse(text).unwrap_err();
-    let found = format!("{}:{} {}", error.line, error.column, error.message);
-    assert!(found.starts_with(expected), "{text}\n{found}");
-    assert!(!found.contains("at line"), "{found}");
+    let found = mistakes(text);
+    assert!(
+        found.iter().any(|mistake| mistake.starts_with(expected)),
+        "{text}\n{found:?}"
+    );
+    assert!(!found.iter().any(|mistake| mistake.contains("at line")));
+}
+
+#[test]
+fn mistakes_that_do_not_follow_from_others_are_all_found() {
+    let text = "---\nprompt: p q\nmodel: gpt\nparms: {}\nqqqq: 1\nlabels: [a, 'b c']\n\
+        params: {temperature: 7, top_p: 0}\ntools: [{}]\n---\n\
+        # user\nHello {name\n# system (litteral)\n# user\n}\n";
+    let expected = [
+        "2:1 prompt `p q` is not valid",
+        "3:1 `gpt` names no version",
+        "4:1 unknown member `parms`",
+        "5:1 unknown member `qqqq`",
+        "6:13 label `b c` is not valid",
+        "7:10 `params.temperature` must lie",
+        "7:26 `params.top_p` must lie",
+        "8:9 `tools[0].type` must be given",
+        "12:11 unknown option `litteral`",
+    ];
+    let found = mistakes(text);
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
+    assert_eq!(parse(text).unwrap_err().line, 2);
+
+    // With headings that can be read, the templates are looked at as well, each for itself.
+    let found = mistakes(&text.replace("litteral", "literal"));
+    let templates: Vec<&str> = found[8..].iter().map(String::as_str).collect();
+    assert_eq!(
+        templates,
+        [
+            "11:7 `{` is not closed; write `{{` for a brace",
+            "14:1 single `}`; write `}}` for a brace"
+        ]
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Location, UserMessageFormatter};
 
 use super::PromptFileError;
-use crate::name::{InvalidName, ModelName, VersionName};
+use crate::name::{InvalidName, ModelName, VersionName, nearest};
 
 use node::{Document, IntoValue as _};
 
@@ -40,6 +40,33 @@ impl Place {
             line: self.line,
             column: self.column,
             message: message.into(),
+        }
+    }
+}
+
+/// The mistakes found so far. Reading goes on behind one, so that a person can mend all of them at once.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(Vec<PromptFileError>);
+
+impl Mistakes {
+    /// The value, or nothing and one mistake more.
+    pub(super) fn take<T>(&mut self, result: Result<T, PromptFileError>) -> Option<T> {
+        result.map_err(|mistake| self.0.push(mistake)).ok()
+    }
+
+    /// The value, or nothing and some mistakes more.
+    pub(super) fn take_all<T>(&mut self, result: Result<T, Vec<PromptFileError>>) -> Option<T> {
+        result.map_err(|mistakes| self.0.extend(mistakes)).ok()
+    }
+
+    /// What was read if it is whole and nothing was wrong; otherwise the mistakes in the order of the file.
+    pub(super) fn or<T>(mut self, read: Option<T>) -> Result<T, Vec<PromptFileError>> {
+        match read {
+            Some(read) if self.0.is_empty() => Ok(read),
+            _ => {
+                self.0.sort_by_key(|mistake| (mistake.line, mistake.column));
+                Err(self.0)
+            }
         }
     }
 }
@@ -111,30 +138,37 @@ impl Yaml {
         self.place(path).error(message)
     }
 
-    /// Refuses members that are not in `known`, and suggests one that was probably meant.
+    /// Refuses members that are not in `known`, and suggests for each one that was probably meant.
     pub(super) fn check_members(
         &self,
         path: &str,
         members: &Map<String, Value>,
         known: &[&str],
         other_names: &[(&str, &str)],
-    ) -> Result<(), PromptFileError> {
-        let Some(unknown) = members.keys().find(|name| !known.contains(&name.as_str())) else {
-            return Ok(());
-        };
-        let meant = other_names
-            .iter()
-            .find(|(other, _)| other == unknown)
-            .map(|(_, name)| *name)
-            .or_else(|| nearest(unknown, known));
-        let advice = match meant {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => format!("known are {}", quoted(known)),
-        };
-        Err(self.error(
-            &join(path, unknown),
-            format!("unknown member `{unknown}`; {advice}"),
-        ))
+    ) -> Result<(), Vec<PromptFileError>> {
+        let unknown = members
+            .keys()
+            .filter(|name| !known.contains(&name.as_str()));
+        let mistakes: Vec<_> = unknown
+            .map(|unknown| {
+                let meant = other_names
+                    .iter()
+                    .find(|(other, _)| other == unknown)
+                    .map(|(_, name)| *name)
+                    .or_else(|| nearest(unknown, known));
+                let advice = match meant {
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None => format!("known are {}", quoted(known)),
+                };
+                let message = format!("unknown member `{unknown}`; {advice}");
+                self.error(&join(path, unknown), message)
+            })
+            .collect();
+        if mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(mistakes)
+        }
     }
 
     /// The text at `path`.
@@ -188,7 +222,8 @@ impl Yaml {
         value: &Value,
     ) -> Result<(ModelName, VersionName), PromptFileError> {
         if let Value::Object(members) = value {
-            self.check_members(path, members, &["id", "version"], &[])?;
+            self.check_members(path, members, &["id", "version"], &[])
+                .map_err(|mut mistakes| mistakes.swap_remove(0))?;
             let member = |name: &str| {
                 members.get(name).ok_or_else(|| {
                     self.error(path, format!("`{path}` must have the member `{name}`"))
@@ -228,14 +263,6 @@ pub(super) fn write(value: &Value) -> String {
         text.push('\n');
     }
     text
-}
-
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    // A longer word is no slip of the finger, and comparing it would take time.
-    (word.len() <= 40)
-        .then(|| similar::get_close_matches(word, known, 1, 0.6))?
-        .first()
-        .copied()
 }
 
 fn quoted(names: &[&str]) -> String {

@@ -1,6 +1,8 @@
 //! Moving an environment's pointer: deploy and rollback, with the preflight before them.
 
-use flywheel_core::deployment::{App, Deployment, DeploymentKind, RollbackTarget, rollback_target};
+use flywheel_core::deployment::{
+    App, Deployment, DeploymentKind, RollbackTarget, rollback_candidates, rollback_target,
+};
 use flywheel_core::experiment::{Experiment, ExperimentStatus};
 use flywheel_core::name::{EnvironmentName, ExperimentName, VersionName};
 use flywheel_core::preflight::{ManifestFacts, Preflight, preflight};
@@ -16,6 +18,9 @@ use crate::auth::Caller;
 use crate::context::Context;
 use crate::operations::registry;
 use crate::problem::{ApiResult, Problem};
+
+/// How many manifests are proposed where one cannot be found.
+const MOST_CANDIDATES: usize = 5;
 
 /// What both moves share.
 #[derive(Debug, Clone, Deserialize)]
@@ -131,17 +136,9 @@ pub async fn rollback(
     };
     let history = whole_history(&mut *transaction, &app.name, environment).await?;
     let goal = rollback_target(&history, &target).map_err(|reason| {
-        Problem::conflict(
-            "no_rollback_target",
-            format!(
-                "`{}` in `{environment}` cannot be rolled back: {reason}",
-                app.name
-            ),
-        )
-        .hint(format!(
-            "`flywheel history {}` shows what was deployed",
-            app.name
-        ))
+        let app = &app.name;
+        let detail = format!("`{app}` in `{environment}` cannot be rolled back: {reason}");
+        Problem::conflict("no_rollback_target", detail).hint(advice(app, &history))
     })?;
     let manifest = transaction
         .deployments()
@@ -149,6 +146,23 @@ pub async fn rollback(
         .await?
         .ok_or_else(|| Problem::not_found(format!("manifest `{goal}` is not in the store")))?;
     plan.carry_out(transaction, manifest).await
+}
+
+/// What can be gone back to where counting steps leads nowhere.
+fn advice(app: &AppName, history: &[Deployment]) -> String {
+    let shown = format!("`flywheel history {app}` shows what was deployed");
+    let candidates = rollback_candidates(history).into_iter();
+    let names: Vec<String> = candidates
+        .take(MOST_CANDIDATES)
+        .map(|deployment| format!("`{}` (#{})", deployment.manifest.short(), deployment.number))
+        .collect();
+    if names.is_empty() {
+        return format!("no other manifest was ever deployed there; {shown}");
+    }
+    format!(
+        "`--to` (`to` in the API) goes to any that was deployed there: {}; {shown}",
+        names.join(", ")
+    )
 }
 
 /// Every deployment of an environment, newest first.
