@@ -1,5 +1,8 @@
 //! The command line: global options, commands, and the small syntaxes of their arguments.
 
+mod values;
+
+use std::ffi::OsString;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
@@ -11,6 +14,11 @@ use crate::commands::{
 use crate::failure::EXIT_CODES;
 use crate::printer::ColorChoice;
 use crate::serve;
+
+pub(crate) use values::{
+    When, parse_feedback_kind, parse_manifest, parse_manifest_or_none, parse_number, parse_price,
+    parse_status, parse_when,
+};
 
 /// The operations layer for LLM applications: versioned prompts, reversible deployments, feedback
 #[derive(Debug, Parser)]
@@ -77,6 +85,13 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
 }
 
+/// Whether a command line that cannot be read asks for JSON.
+pub(crate) fn is_json_wanted(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments
+        .take_while(|argument| argument != "--")
+        .any(|argument| argument == "--json")
+}
+
 /// Which part of a list is asked for.
 #[derive(Debug, Args)]
 pub(crate) struct PageArgs {
@@ -122,33 +137,10 @@ impl FromStr for VersionReference {
     }
 }
 
-/// `name=value`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Assignment {
-    /// What stands before the first `=`.
-    pub(crate) name: String,
-    /// What stands after it.
-    pub(crate) value: String,
-}
-
-impl FromStr for Assignment {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() && name != ":" => Ok(Self {
-                name: name.to_owned(),
-                value: value.to_owned(),
-            }),
-            _ => Err("expected name=value".to_owned()),
-        }
-    }
-}
-
 /// Refuses text that is empty or blank.
 pub(crate) fn parse_text(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        Err("it must not be empty".to_owned())
+        Err("expected a text that is not empty".to_owned())
     } else {
         Ok(text.to_owned())
     }
@@ -180,20 +172,6 @@ mod tests {
             Ok(("summary".to_owned(), Some("3".to_owned())))
         );
         for wrong in ["", "@3", "summary@"] {
-            assert!(parse(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn assignments_are_split_at_the_first_equals_sign() {
-        let parse = |text: &str| {
-            text.parse::<Assignment>()
-                .map(|parsed| (parsed.name, parsed.value))
-        };
-        assert_eq!(parse("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
-        assert_eq!(parse("a="), Ok(("a".to_owned(), String::new())));
-        assert_eq!(parse("a:=[1]"), Ok(("a:".to_owned(), "[1]".to_owned())));
-        for wrong in ["a", "=b", "", ":=1"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

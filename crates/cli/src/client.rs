@@ -28,10 +28,10 @@ const LARGEST_ANSWER: usize = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// The URL cannot be one of a server.
-    #[error("`{url}` is not the URL of a server: it {problem}")]
+    #[error("--url: you gave `{url}`, which is not the URL of a server: it {problem}")]
     InvalidUrl { url: String, problem: &'static str },
     /// The key has characters that no header can have.
-    #[error("the key has characters that no key has")]
+    #[error("--key: what you gave has characters that no key has")]
     InvalidKey,
     /// The system's certificates, without which no https server can be trusted, cannot be read.
     #[error("cannot read the system's certificates")]

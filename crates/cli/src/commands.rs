@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod audit;
 pub(crate) mod call;
+mod call_id;
 pub(crate) mod calls;
 pub(crate) mod completions;
 pub(crate) mod deploy;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use http::StatusCode;
 use serde_json::json;
 
 use crate::client::{ClientError, local_document};
@@ -9,6 +10,8 @@ use crate::printer::{OutputError, Printer};
 
 /// Refused or failed: the answer is no, or something here went wrong.
 pub(crate) const FAILED: u8 = 1;
+/// The command line is wrong.
+pub(crate) const WRONG_USAGE: u8 = 2;
 /// The server could not be reached, or failed itself.
 pub(crate) const SERVER_FAILED: u8 = 3;
 
@@ -29,6 +32,8 @@ Exit codes:
 pub(crate) struct Refusal {
     message: String,
     hint: Option<String>,
+    further: Vec<String>,
+    is_misuse: bool,
 }
 
 impl Refusal {
@@ -37,15 +42,31 @@ impl Refusal {
         Self {
             message: message.into(),
             hint: None,
+            further: Vec::new(),
+            is_misuse: false,
         }
     }
 
     /// A refusal that says what to do.
     pub(crate) fn with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
-            message: message.into(),
             hint: Some(hint.into()),
+            ..Self::new(message)
         }
+    }
+
+    /// A mistake in the command line that shows only where its parts are seen together.
+    pub(crate) fn misuse(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            is_misuse: true,
+            ..Self::with_hint(message, hint)
+        }
+    }
+
+    /// The same with further lines below the message.
+    pub(crate) fn listing(mut self, further: Vec<String>) -> Self {
+        self.further = further;
+        self
     }
 }
 
@@ -63,6 +84,11 @@ fn count(mistakes: usize) -> String {
     } else {
         format!("{mistakes} mistakes")
     }
+}
+
+/// Whether the server said that this key may not do what was asked.
+pub(crate) fn is_forbidden(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ClientError::Refused(problem)) if problem.status == StatusCode::FORBIDDEN)
 }
 
 /// Tells an error on stderr and chooses the exit code.
@@ -95,21 +121,32 @@ pub(crate) fn report(error: &anyhow::Error, printer: &Printer) -> ExitCode {
             FAILED
         });
     }
+    let refusal = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Refusal>());
     let (code, exit) = match client_error {
+        Some(ClientError::InvalidUrl { .. } | ClientError::InvalidKey) => ("usage", WRONG_USAGE),
         Some(ClientError::Unreachable { .. }) => ("unreachable", SERVER_FAILED),
         Some(ClientError::Interrupted { .. }) => ("interrupted", SERVER_FAILED),
         Some(ClientError::TooLate { .. }) => ("too_late", SERVER_FAILED),
         Some(ClientError::Foreign { .. }) => ("not_flywheel", SERVER_FAILED),
+        _ if refusal.is_some_and(|refusal| refusal.is_misuse) => ("usage", WRONG_USAGE),
         _ => ("failed", FAILED),
     };
     // What lies below "no server answers" is for debugging connections, not for this line.
     let message = client_error.map_or_else(|| format!("{error:#}"), ToString::to_string);
-    let hint = hint(error, client_error);
+    let hint = hint(refusal, client_error);
+    let listed = refusal.map_or(&[][..], |refusal| &refusal.further);
     if printer.is_json() {
-        printer.problem(&local_document(code, &message, hint.as_deref()));
+        let mut document = local_document(code, &message, hint.as_deref());
+        if !listed.is_empty() {
+            document["errors"] = listed.iter().map(|line| json!({"detail": line})).collect();
+        }
+        printer.problem(&document);
     } else {
-        let causes = client_error.map(causes).unwrap_or_default();
-        printer.error(&message, &causes);
+        let mut further = client_error.map(causes).unwrap_or_default();
+        further.extend_from_slice(listed);
+        printer.error(&message, &further);
         if let Some(hint) = hint {
             printer.hint(&hint);
         }
@@ -137,11 +174,8 @@ fn report_findings(message: &str, findings: &[String], printer: &Printer) {
     printer.error(message, &[]);
 }
 
-fn hint(error: &anyhow::Error, client_error: Option<&ClientError>) -> Option<String> {
-    if let Some(refusal) = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<Refusal>())
-    {
+fn hint(refusal: Option<&Refusal>, client_error: Option<&ClientError>) -> Option<String> {
+    if let Some(refusal) = refusal {
         return refusal.hint.clone();
     }
     let hint = match client_error? {
@@ -152,8 +186,11 @@ fn hint(error: &anyhow::Error, client_error: Option<&ClientError>) -> Option<Str
             "it is not known whether the server did it; look before you repeat it"
         }
         ClientError::Foreign { .. } => "check --url and FLYWHEEL_URL",
-        ClientError::InvalidUrl { .. } => "a URL looks like http://127.0.0.1:7700",
-        ClientError::InvalidKey | ClientError::Certificates(_) | ClientError::Refused(_) => {
+        ClientError::InvalidUrl { .. } => {
+            "expected a URL such as http://127.0.0.1:7700 in --url or FLYWHEEL_URL"
+        }
+        ClientError::InvalidKey => "expected a key as `flywheel key create` printed it",
+        ClientError::Certificates(_) | ClientError::Refused(_) => {
             return None;
         }
     };

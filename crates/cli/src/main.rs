@@ -10,6 +10,7 @@ mod printer;
 mod serve;
 mod system;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -23,7 +24,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return Printer::usage(&error),
+        // What was asked for is not known, because it could not be read; this much is.
+        Err(error) => return Printer::usage(&error, arguments::is_json_wanted(env::args_os())),
     };
     let sources = system::sources();
     let printer = Printer::new(cli.global.color, cli.global.json, sources.clock.now());

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::client::local_document;
 use crate::output::amounts;
 use crate::output::record::Record;
 use crate::output::table::{Block, Table};
@@ -224,9 +225,17 @@ impl Printer {
     }
 
     /// What clap has to say: help goes to stdout, mistakes to stderr.
-    pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-        // The reader may have gone, which is no failure.
-        let _ = error.print();
+    pub(crate) fn usage(error: &clap::Error, json: bool) -> ExitCode {
+        if json && error.use_stderr() {
+            let document = usage_document(&error.render().to_string());
+            let json = serde_json::to_string_pretty(&document).unwrap_or_default();
+            let _ = io::stderr()
+                .lock()
+                .write_all(format!("{}\n", text::visible_json(&json)).as_bytes());
+        } else {
+            // The reader may have gone, which is no failure.
+            let _ = error.print();
+        }
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
     }
 
@@ -323,6 +332,18 @@ fn paint(color: bool, style: Style, text: &str) -> String {
         Style::GoodStrong => "1;4;32",
     };
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+/// A problem document for a mistake in the command line. The first paragraph says what it is, the others help.
+fn usage_document(rendered: &str) -> Value {
+    let mut paragraphs = rendered.trim_end().split("\n\n");
+    let first = paragraphs.next().unwrap_or_default();
+    let lines: Vec<&str> = first.lines().map(str::trim).collect();
+    let message = lines.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let further: Vec<&str> = paragraphs.map(str::trim).collect();
+    let hint = (!further.is_empty()).then(|| further.join("; "));
+    local_document("usage", message, hint.as_deref())
 }
 
 fn written(result: io::Result<()>) -> Printed {

@@ -3,13 +3,13 @@
 mod data_folder;
 mod logging;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use flywheel_gateway::recorder::{Recorder, RecorderOptions};
 use flywheel_gateway::routing::SharedTable;
@@ -29,6 +29,7 @@ use crate::config::{self, Config};
 use crate::printer::Printer;
 use crate::system;
 
+const DEFAULT_PORT: u16 = 7700;
 /// How long requests that are under way may take after the first signal.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How long the last group of records may take.
@@ -44,8 +45,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "FLYWHEEL_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Address to listen on [default: 127.0.0.1:7700]
-    #[arg(long, env = "FLYWHEEL_LISTEN", value_name = "ADDR")]
-    listen: Option<String>,
+    #[arg(long, env = "FLYWHEEL_LISTEN", value_name = "ADDR", value_parser = parse_address)]
+    listen: Option<SocketAddr>,
     /// Configuration file [default: flywheel.toml, if there is one]
     #[arg(long, env = "FLYWHEEL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -59,9 +60,12 @@ pub(crate) fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode> {
         .data
         .or_else(|| config.data.clone())
         .unwrap_or_else(|| "flywheel-data".into());
-    let listen = args.listen.or_else(|| config.listen.clone());
-    let listen = listen.unwrap_or_else(|| "127.0.0.1:7700".to_owned());
-    let address = parse_address(&listen)?;
+    let address = match (args.listen, &config.listen) {
+        (Some(address), _) => address,
+        (None, Some(text)) => parse_address(text)
+            .map_err(|expected| anyhow!("`listen` in the configuration is `{text}`: {expected}"))?,
+        (None, None) => SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -70,10 +74,10 @@ pub(crate) fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode> {
     runtime.block_on(serve(&config, &folder, address, printer))
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr> {
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let text = text.replace("localhost", "127.0.0.1");
     text.parse()
-        .with_context(|| format!("`{text}` is not an address to listen on; write `127.0.0.1:7700`"))
+        .map_err(|_| "expected an address and a port, such as `127.0.0.1:7700`".to_owned())
 }
 
 async fn serve(

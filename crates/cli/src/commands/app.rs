@@ -5,6 +5,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{Context, Outcome, id_cell};
+use crate::arguments::parse_manifest_or_none;
 use crate::client::Target;
 use crate::failure::Refusal;
 use crate::output::record::Record;
@@ -42,7 +43,7 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "MEMBER", value_parser = ["retriever_index_version", "guards_version", "none"])]
     require: Vec<String>,
     /// The manifest that answers when the deployed one's provider fails, or none
-    #[arg(long, value_name = "MANIFEST")]
+    #[arg(long, value_name = "MANIFEST|none", value_parser = parse_manifest_or_none)]
     fallback: Option<String>,
 }
 

@@ -10,8 +10,8 @@ use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Context, Outcome, variables};
-use crate::arguments::Assignment;
+use super::variables::{self, Variable};
+use super::{Context, Outcome};
 use crate::client::{ClientError, Problem, Target};
 use crate::output::amounts;
 use crate::output::record::{Record, plain};
@@ -25,7 +25,7 @@ pub(crate) struct CallArgs {
     app: String,
     /// A variable of the prompt: name=value, name=@file, name=@- for stdin, or name:=JSON
     #[arg(short = 'v', long = "variable", value_name = "NAME=VALUE")]
-    variables: Vec<Assignment>,
+    variables: Vec<Variable>,
     /// The user on whose behalf, who decides the arm of experiments
     #[arg(long)]
     user: Option<String>,

@@ -5,10 +5,11 @@ use clap::{Args, Subcommand};
 use flywheel_core::ContentHash;
 use serde_json::Value;
 
-use super::{Context, Outcome, id_cell, prompt};
-use crate::arguments::{PageArgs, VersionReference};
+use super::{Context, Outcome, call_id, id_cell, prompt};
+use crate::arguments::{
+    PageArgs, VersionReference, When, parse_feedback_kind, parse_manifest, parse_status, parse_when,
+};
 use crate::client::Target;
-use crate::failure::Refusal;
 use crate::output::amounts;
 use crate::output::record::{Record, plain};
 use crate::output::table::{Block, Cell, Table};
@@ -22,7 +23,7 @@ pub(crate) enum CallsCommand {
     List(Box<FilterArgs>),
     /// Show a call with its messages, its answer and its feedback
     Show {
-        /// The call's id
+        /// The call's id, or 8 or more characters of its beginning or its end
         id: String,
     },
 }
@@ -37,7 +38,7 @@ pub(crate) struct FilterArgs {
     #[arg(long = "env", alias = "environment", value_name = "ENV")]
     environment: Option<String>,
     /// Served by a manifest
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_manifest)]
     manifest: Option<String>,
     /// Rendered from a prompt version [without REF: the latest]
     #[arg(long, value_name = "NAME[@REF]|HASH")]
@@ -55,19 +56,19 @@ pub(crate) struct FilterArgs {
     #[arg(long)]
     session: Option<String>,
     /// That ended so: ok, provider_error, invalid_output, client_closed or bad_request
-    #[arg(long)]
+    #[arg(long, value_parser = parse_status)]
     status: Option<String>,
     /// Since a time (2026-07-01T12:00:00Z), a date, or for a while (15m, 6h, 7d)
-    #[arg(long, value_name = "WHEN")]
-    since: Option<String>,
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    since: Option<When>,
     /// Until a time
-    #[arg(long, value_name = "WHEN")]
-    until: Option<String>,
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    until: Option<When>,
     /// With a text in the messages or the answer
     #[arg(long)]
     text: Option<String>,
     /// With feedback of a kind: thumbs, rating, comment, correction, outcome, or any
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", value_parser = parse_feedback_kind)]
     feedback: Option<String>,
     #[command(flatten)]
     page: PageArgs,
@@ -86,7 +87,8 @@ impl CallsCommand {
                     .await
             }
             Self::Show { id } => {
-                let answer = context.client.get(&Target::api("calls").at(&id)).await?;
+                let found = call_id::find(context, &id).await?;
+                let answer = found.ok_or_else(|| call_id::unknown(&id))?;
                 context.printer.show(&answer, |call| show(context, call))
             }
         }
@@ -95,8 +97,9 @@ impl CallsCommand {
 
 impl FilterArgs {
     async fn target(&self, context: &Context<'_>) -> Result<Target> {
-        let since = typed_time(context, self.since.as_deref())?;
-        let until = typed_time(context, self.until.as_deref())?;
+        let now = context.sources.clock.now();
+        let since = self.since.map(|when| when.at(now));
+        let until = self.until.map(|when| when.at(now));
         let manifest = match &self.manifest {
             Some(prefix) => {
                 Some(whole_id(context, Target::api("manifests").at(prefix), prefix, "id").await?)
@@ -145,19 +148,6 @@ async fn whole_id(
     }
     let answer = context.client.get(&target).await?;
     Ok(Record(&answer).text(member).to_owned())
-}
-
-/// A time as the server reads it.
-pub(super) fn typed_time(context: &Context<'_>, text: Option<&str>) -> Result<Option<String>> {
-    let Some(text) = text else { return Ok(None) };
-    match amounts::parse_time(text, context.sources.clock.now()) {
-        Some(time) => Ok(Some(time.to_string())),
-        None => Err(Refusal::with_hint(
-            format!("`{text}` is no point in time"),
-            "write 2026-07-01T12:00:00Z, 2026-07-01, or how long ago: 15m, 6h, 7d",
-        )
-        .into()),
-    }
 }
 
 fn summaries(context: &Context<'_>, answer: Record<'_>) -> Table {

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use serde_json::{Map, Value};
 
 use super::{Context, Outcome, member_changes};
-use crate::arguments::{VersionReference, parse_text};
+use crate::arguments::{VersionReference, parse_manifest, parse_manifest_or_none, parse_text};
 use crate::client::Target;
 use crate::failure::FAILED;
 use crate::output::record::Record;
@@ -31,7 +31,7 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "VERSION", requires = "prompt")]
     guards_version: Option<String>,
     /// The manifest to deploy: twelve or more digits of its id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_manifest)]
     manifest: Option<String>,
     /// Why, for those who read the history
     #[arg(long, value_name = "TEXT", value_parser = parse_text)]
@@ -45,7 +45,7 @@ pub(super) struct MoveOptions {
     #[arg(long = "env", alias = "environment", value_name = "ENV")]
     environment: Option<String>,
     /// Refuse unless this manifest, or none, is deployed now
-    #[arg(long, value_name = "MANIFEST|none")]
+    #[arg(long, value_name = "MANIFEST|none", value_parser = parse_manifest_or_none)]
     expect: Option<String>,
     /// Check everything and change nothing
     #[arg(long)]

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Outcome, feedback_import, feedback_summary};
-use crate::arguments::{Assignment, parse_text};
+use super::{Context, Outcome, call_id, feedback_import, feedback_summary};
+use crate::arguments::{parse_number, parse_text};
 use crate::client::Target;
-use crate::failure::Refusal;
+use crate::failure;
 use crate::output::record::Record;
 use crate::printer::Style;
 
@@ -32,13 +32,13 @@ pub(crate) enum FeedbackCommand {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["thumbs", "rating", "comment", "correction", "outcome"]))]
 pub(crate) struct SendArgs {
-    /// The call's id, which its answer had
+    /// The call's id, which its answer had, or 8 or more characters of its beginning or its end
     call_id: String,
     /// Good or bad
     #[arg(long, value_enum)]
     thumbs: Option<Thumbs>,
     /// A grade
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_number)]
     rating: Option<f64>,
     /// The grade's scale [default: 1..5]
     #[arg(
@@ -56,7 +56,7 @@ pub(crate) struct SendArgs {
     correction: Option<String>,
     /// What came of it: a number, true or false
     #[arg(long, value_name = "NAME=VALUE")]
-    outcome: Option<Assignment>,
+    outcome: Option<OutcomeValue>,
     /// Who says it
     #[arg(long)]
     author: Option<String>,
@@ -81,12 +81,39 @@ impl FromStr for Scale {
     fn from_str(text: &str) -> Result<Self, String> {
         let ends = text.split_once("..").and_then(|(min, max)| {
             Some(Self {
-                min: min.parse().ok()?,
-                max: max.parse().ok()?,
+                min: parse_number(min).ok()?,
+                max: parse_number(max).ok()?,
             })
         });
         ends.filter(|scale| scale.min < scale.max)
             .ok_or_else(|| "expected MIN..MAX, such as `0..10`".to_owned())
+    }
+}
+
+/// What came of a call, by name.
+#[derive(Debug, Clone, PartialEq)]
+struct OutcomeValue {
+    name: String,
+    value: Value,
+}
+
+impl FromStr for OutcomeValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = text.split_once('=').and_then(|(name, value)| {
+            let value = match value {
+                "true" | "yes" => true.into(),
+                "false" | "no" => false.into(),
+                number => parse_number(number).ok()?.into(),
+            };
+            let name = name.to_owned();
+            (!name.is_empty()).then_some(Self { name, value })
+        });
+        read.ok_or_else(|| {
+            "expected NAME=VALUE, the value a number, true or false, such as `handle_time=12.5`"
+                .to_owned()
+        })
     }
 }
 
@@ -100,10 +127,20 @@ impl FeedbackCommand {
     }
 }
 
-async fn send(args: SendArgs, context: &Context<'_>) -> Outcome {
+async fn send(mut args: SendArgs, context: &Context<'_>) -> Outcome {
+    let is_unknown = match call_id::find(context, &args.call_id).await {
+        Ok(Some(call)) => {
+            args.call_id = Record(&call).text("id").to_owned();
+            false
+        }
+        Ok(None) => true,
+        // A key that may send feedback need not be one that may read calls.
+        Err(error) if failure::is_forbidden(&error) => false,
+        Err(error) => return Err(error),
+    };
     let answer = context
         .client
-        .post(&Target::api("feedback"), &body(&args)?.into())
+        .post(&Target::api("feedback"), &body(&args).into())
         .await?;
     context.printer.show(&answer, |answer| {
         let stored = answer.items("items").next();
@@ -111,6 +148,12 @@ async fn send(args: SendArgs, context: &Context<'_>) -> Outcome {
         context
             .printer
             .line(Style::Plain, &format!("stored as {id}"))?;
+        if is_unknown {
+            context.printer.warning(&format!(
+                "no call `{}` is known yet; the feedback counts once one of exactly that id is recorded",
+                args.call_id
+            ));
+        }
         context
             .printer
             .hint("`flywheel feedback summary` shows what all of it comes to");
@@ -118,7 +161,7 @@ async fn send(args: SendArgs, context: &Context<'_>) -> Outcome {
     })
 }
 
-fn body(args: &SendArgs) -> anyhow::Result<Map<String, Value>> {
+fn body(args: &SendArgs) -> Map<String, Value> {
     let mut body = Map::from_iter([("call_id".to_owned(), json!(args.call_id))]);
     let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
     if let Some(thumbs) = args.thumbs {
@@ -139,23 +182,12 @@ fn body(args: &SendArgs) -> anyhow::Result<Map<String, Value>> {
     } else if let Some(outcome) = &args.outcome {
         set("kind", "outcome".into());
         set("name", outcome.name.clone().into());
-        set("value", outcome_value(&outcome.value)?);
+        set("value", outcome.value.clone());
     }
     if let Some(author) = &args.author {
         set("author", author.clone().into());
     }
-    Ok(body)
-}
-
-fn outcome_value(text: &str) -> anyhow::Result<Value> {
-    match text {
-        "true" | "yes" => Ok(true.into()),
-        "false" | "no" => Ok(false.into()),
-        other => match other.parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(number.into()),
-            _ => Err(Refusal::new(format!("outcome `{text}` is no number, true or false")).into()),
-        },
-    }
+    body
 }
 
 /// What the server says of one stored item.
@@ -183,7 +215,7 @@ mod tests {
                 max: 1.5
             })
         );
-        for wrong in ["", "5", "5..1", "1..1", "a..b"] {
+        for wrong in ["", "5", "5..1", "1..1", "a..b", "0..inf"] {
             assert!(wrong.parse::<Scale>().is_err(), "{wrong}");
         }
     }
@@ -191,15 +223,17 @@ mod tests {
     #[test]
     fn outcomes_are_numbers_or_answers() {
         for (text, expected) in [
-            ("true", json!(true)),
-            ("no", json!(false)),
-            ("12.5", json!(12.5)),
-            ("-3", json!(-3.0)),
+            ("a=true", json!(true)),
+            ("a=no", json!(false)),
+            ("a=12.5", json!(12.5)),
+            ("a=-3", json!(-3.0)),
         ] {
-            assert_eq!(outcome_value(text).unwrap(), expected);
+            let name = "a".to_owned();
+            let value = expected;
+            assert_eq!(text.parse(), Ok(OutcomeValue { name, value }));
         }
-        for wrong in ["", "often", "NaN", "inf"] {
-            assert!(outcome_value(wrong).is_err(), "{wrong}");
+        for wrong in ["", "a", "=1", "a=", "a=often", "a=NaN", "a=-inf"] {
+            assert!(wrong.parse::<OutcomeValue>().is_err(), "{wrong}");
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use super::calls::typed_time;
 use super::{Context, Outcome, id_cell};
+use crate::arguments::{When, parse_when};
 use crate::client::Target;
 use crate::output::amounts;
 use crate::output::record::Record;
@@ -25,11 +25,11 @@ pub(crate) struct SummaryArgs {
     #[arg(long, value_name = "NAME")]
     experiment: Option<String>,
     /// Since a time (2026-07-01T12:00:00Z), a date, or for a while (15m, 6h, 7d)
-    #[arg(long, value_name = "WHEN")]
-    since: Option<String>,
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    since: Option<When>,
     /// Until a time
-    #[arg(long, value_name = "WHEN")]
-    until: Option<String>,
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    until: Option<When>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -56,19 +56,15 @@ impl Division {
 
 impl SummaryArgs {
     pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
+        let now = context.sources.clock.now();
+        let at = |when: Option<When>| when.map(|when| when.at(now));
         let target = Target::api("feedback/summary")
             .with("by", self.by.as_str())
             .with_some("app", self.app.as_deref())
             .with_some("environment", self.environment.as_deref())
             .with_some("experiment", self.experiment.as_deref())
-            .with_some(
-                "since",
-                typed_time(context, self.since.as_deref())?.as_deref(),
-            )
-            .with_some(
-                "until",
-                typed_time(context, self.until.as_deref())?.as_deref(),
-            );
+            .with_some("since", at(self.since).as_deref())
+            .with_some("until", at(self.until).as_deref());
         let work = context.client.get(&target);
         let answer = context.printer.waiting("adding it up", work).await?;
         context.printer.show(&answer, |answer| {

@@ -18,8 +18,9 @@ pub(crate) enum KeyCommand {
     List,
     /// Revoke a key
     Revoke {
-        /// The key's id, as `flywheel key list` shows it
-        id: String,
+        /// The key's name or its id, as `flywheel key list` shows them
+        #[arg(value_name = "NAME|ID")]
+        key: String,
     },
 }
 
@@ -64,11 +65,11 @@ impl KeyCommand {
         match self {
             Self::Create(args) => create(args, context).await,
             Self::List => list(context).await,
-            Self::Revoke { id } => {
-                let answer = context.client.delete(&Target::api("keys").at(&id)).await?;
+            Self::Revoke { key } => {
+                let answer = context.client.delete(&Target::api("keys").at(&key)).await?;
                 context.printer.show(&answer, |_| {
                     context.printer.note(&format!(
-                        "revoked key {id}: requests with it are refused from now on"
+                        "revoked key {key}: requests with it are refused from now on"
                     ));
                     Ok(())
                 })

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{Context, Outcome, member_changes};
+use crate::arguments::parse_manifest;
 use crate::client::Target;
 use crate::output::difference;
 
@@ -10,10 +11,10 @@ use crate::output::difference;
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
     /// The older manifest: twelve or more digits of its id
-    #[arg(value_name = "MANIFEST")]
+    #[arg(value_name = "MANIFEST", value_parser = parse_manifest)]
     from: String,
     /// The newer manifest
-    #[arg(value_name = "MANIFEST")]
+    #[arg(value_name = "MANIFEST", value_parser = parse_manifest)]
     to: String,
 }
 

@@ -5,6 +5,7 @@ use http::Method;
 use serde_json::json;
 
 use super::{Context, Outcome, id_cell};
+use crate::arguments::parse_price;
 use crate::client::Target;
 use crate::output::record::Record;
 use crate::output::table::{Cell, Table};
@@ -42,13 +43,13 @@ pub(crate) struct RegisterArgs {
     #[arg(long, value_name = "NAME")]
     provider_model: Option<String>,
     /// US dollars for a million tokens sent
-    #[arg(long, value_name = "USD", requires = "output_price")]
+    #[arg(long, value_name = "USD", requires = "output_price", value_parser = parse_price)]
     input_price: Option<f64>,
     /// US dollars for a million tokens received
-    #[arg(long, value_name = "USD", requires = "input_price")]
+    #[arg(long, value_name = "USD", requires = "input_price", value_parser = parse_price)]
     output_price: Option<f64>,
     /// US dollars for a million tokens sent that the provider had cached
-    #[arg(long, value_name = "USD", requires = "input_price")]
+    #[arg(long, value_name = "USD", requires = "input_price", value_parser = parse_price)]
     cached_input_price: Option<f64>,
 }
 

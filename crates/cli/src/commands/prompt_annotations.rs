@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::prompt::version;
 use super::{Context, Outcome};
+use crate::arguments::parse_number;
 use crate::client::Target;
 use crate::output::amounts;
 
@@ -35,7 +36,7 @@ pub(crate) struct ScoreArgs {
     /// What was measured, such as `exact_match`
     metric: String,
     /// The value
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_number)]
     value: f64,
     /// Over how many examples
     #[arg(long, value_name = "N")]

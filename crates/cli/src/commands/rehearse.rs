@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{Context, Outcome, id_cell, variables};
-use crate::arguments::Assignment;
+use super::variables::{self, Variable};
+use super::{Context, Outcome, id_cell};
 use crate::client::Target;
 use crate::failure::FAILED;
 use crate::output::amounts;
@@ -30,7 +30,7 @@ pub(crate) struct RehearseArgs {
     probe: bool,
     /// A variable for the probes: name=value, name=@file, or name:=JSON
     #[arg(short = 'v', long = "variable", value_name = "NAME=VALUE")]
-    variables: Vec<Assignment>,
+    variables: Vec<Variable>,
 }
 
 impl RehearseArgs {

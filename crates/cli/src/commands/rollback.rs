@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::deploy::{MoveOptions, show_move};
 use super::{Context, Outcome};
-use crate::arguments::parse_text;
+use crate::arguments::{parse_manifest, parse_text};
 use crate::client::Target;
 
 /// Go back to the manifest that was deployed before, or to an earlier one
@@ -15,7 +15,7 @@ pub(crate) struct RollbackArgs {
     #[command(flatten)]
     move_options: MoveOptions,
     /// The manifest to go back to: twelve or more digits of its id
-    #[arg(long, value_name = "MANIFEST", conflicts_with = "steps")]
+    #[arg(long, value_name = "MANIFEST", conflicts_with = "steps", value_parser = parse_manifest)]
     to: Option<String>,
     /// How many manifests to go back [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -2,27 +2,68 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::str::FromStr;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value};
 
-use crate::arguments::Assignment;
 use crate::failure::Refusal;
 
-/// Reads variables, and the files they come from.
-pub(super) fn read(assignments: &[Assignment]) -> anyhow::Result<Map<String, Value>> {
-    let mut variables = Map::new();
-    for Assignment { name, value } in assignments {
-        let (name, value) = match (name.strip_suffix(':'), value.strip_prefix('@')) {
-            (Some(name), _) => (name, parse_json(name, value)?),
-            (None, Some(path)) => (name.as_str(), read_text(path)?.into()),
-            (None, None) => (name.as_str(), value.as_str().into()),
+/// A variable and where its value comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Variable {
+    name: String,
+    source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Source {
+    Given(Value),
+    /// A file, or stdin if it is `-`.
+    File(String),
+}
+
+impl FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "expected NAME=VALUE, NAME=@FILE, NAME=@- for stdin, or NAME:=JSON";
+        let (name, value) = text.split_once('=').ok_or(expected)?;
+        let (name, source) = match (name.strip_suffix(':'), value.strip_prefix('@')) {
+            (Some(name), _) => (name, Source::Given(parse_json(name, value)?)),
+            (None, Some(path)) => (name, Source::File(path.to_owned())),
+            (None, None) => (name, Source::Given(value.into())),
         };
-        if variables.insert(name.to_owned(), value).is_some() {
-            return Err(Refusal::new(format!("variable `{name}` is given twice")).into());
+        if name.is_empty() {
+            return Err(expected.to_owned());
+        }
+        let name = name.to_owned();
+        Ok(Self { name, source })
+    }
+}
+
+fn parse_json(name: &str, value: &str) -> Result<Value, String> {
+    serde_json::from_str(value).map_err(|error| {
+        format!(
+            "expected JSON after `:=`, and `{value}` is none: {error}; `{name}={value}` gives it as text"
+        )
+    })
+}
+
+/// Reads variables, and the files they come from.
+pub(super) fn read(variables: &[Variable]) -> anyhow::Result<Map<String, Value>> {
+    let mut values = Map::new();
+    for Variable { name, source } in variables {
+        let value = match source {
+            Source::Given(value) => value.clone(),
+            Source::File(path) => read_text(path)?.into(),
+        };
+        if values.insert(name.clone(), value).is_some() {
+            let message = format!("--variable: you gave `{name}` twice");
+            return Err(Refusal::misuse(message, "expected each variable once").into());
         }
     }
-    Ok(variables)
+    Ok(values)
 }
 
 /// The text of a file, or of stdin if the path is `-`.
@@ -37,20 +78,13 @@ pub(super) fn read_text(path: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn parse_json(name: &str, value: &str) -> anyhow::Result<Value> {
-    serde_json::from_str(value).map_err(|error| {
-        let hint = format!("`{name}={value}` gives it as text");
-        Refusal::with_hint(format!("variable `{name}` is not JSON: {error}"), hint).into()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(texts: &[&str]) -> anyhow::Result<Value> {
-        let assignments: Vec<Assignment> = texts.iter().map(|text| text.parse().unwrap()).collect();
-        read(&assignments).map(Value::Object)
+        let variables: Vec<Variable> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        read(&variables).map(Value::Object)
     }
 
     #[test]
@@ -60,15 +94,29 @@ mod tests {
         fs::write(&path, "It is broken.\n").unwrap();
         let file = format!("ticket=@{}", path.display());
         assert_eq!(
-            parse(&["name=Ann", "empty=", &file, "tags:=[1, true]"]).unwrap(),
-            serde_json::json!({"name": "Ann", "empty": "", "ticket": "It is broken.\n", "tags": [1, true]})
+            parse(&["name=Ann", "empty=", "a=b=c", &file, "tags:=[1, true]"]).unwrap(),
+            serde_json::json!({"name": "Ann", "empty": "", "a": "b=c", "ticket": "It is broken.\n",
+                               "tags": [1, true]})
         );
         for (wrong, expected) in [
-            (&["a=1", "a=2"][..], "variable `a` is given twice"),
-            (&["a:=[1"], "variable `a` is not JSON"),
+            (&["a=1", "a=2"][..], "--variable: you gave `a` twice"),
             (&["a=@/does/not/exist"], "cannot read `/does/not/exist`"),
         ] {
             let error = parse(wrong).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_variable_is_refused() {
+        for (wrong, expected) in [
+            ("a", "expected NAME=VALUE"),
+            ("=b", "expected NAME=VALUE"),
+            ("", "expected NAME=VALUE"),
+            (":=1", "expected NAME=VALUE"),
+            ("a:=[1", "expected JSON after `:=`"),
+        ] {
+            let error = wrong.parse::<Variable>().unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
     }

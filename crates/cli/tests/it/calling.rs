@@ -195,6 +195,85 @@ fn calls_are_shown_whole_and_harmless() {
     crate::snapshot::assert_snapshot("calls", &transcript);
 }
 
+const CALL_ID: &str = "0197f2a0-0000-7000-8000-1a2b3c4d5e6f";
+
+/// A server that knows calls with one end of their ids.
+fn server_with_calls(ids: &[&str]) -> FakeServer {
+    let item = |id: &&str| json!({"id": id, "app": "support", "status": "ok", "started_at": "2020-01-02T03:04:05Z"});
+    let items: Vec<Value> = ids.iter().map(item).collect();
+    let stored = json!({"items": [{"id": "f-1", "stored": "stored"}]});
+    let call = json!({"id": CALL_ID, "status": "ok"});
+    FakeServer::start(vec![
+        (
+            "GET /api/v1/calls?id=1a2b3c4d5e6f&limit=6",
+            200,
+            json!({"items": items, "next": null}),
+        ),
+        (
+            "GET /api/v1/calls/0197f2a0-0000-7000-8000-1a2b3c4d5e6f",
+            200,
+            call,
+        ),
+        ("POST /api/v1/feedback", 201, stored),
+    ])
+}
+
+#[test]
+fn a_part_of_an_id_stands_for_its_call() {
+    let server = server_with_calls(&[CALL_ID]);
+    let shown = run(&server, &["calls", "show", "1a2b3c4d5e6f"]);
+    assert!(shown.stdout.contains(CALL_ID), "{}", shown.transcript());
+    let send = ["feedback", "send", "1a2b3c4d5e6f", "--thumbs", "up"];
+    let sent = run(&server, &send);
+    assert_eq!(sent.code, Some(0), "{}", sent.transcript());
+    assert!(!sent.stderr.contains("warning"), "{}", sent.stderr);
+    assert_eq!(server.asked().last().unwrap().body["call_id"], CALL_ID);
+}
+
+#[test]
+fn a_part_that_fits_several_calls_lists_them() {
+    let other = CALL_ID.replace("f2a0", "f2a1");
+    let server = server_with_calls(&[CALL_ID, &other]);
+    for arguments in [
+        &["calls", "show", "1a2b3c4d5e6f"][..],
+        &["feedback", "send", "1a2b3c4d5e6f", "--thumbs", "up"],
+    ] {
+        let refused = run(&server, arguments);
+        assert_eq!(refused.code, Some(1));
+        for expected in ["`1a2b3c4d5e6f` fits several calls", CALL_ID, &other] {
+            assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+        }
+    }
+    assert!(server.lines().iter().all(|line| line.starts_with("GET ")));
+}
+
+#[test]
+fn feedback_on_a_call_that_is_not_known_yet_is_sent_and_said() {
+    let server = server_with_calls(&[]);
+    for id in ["1a2b3c4d5e6f", "c"] {
+        let sent = run(&server, &["feedback", "send", id, "--thumbs", "up"]);
+        assert_eq!(
+            (sent.code, sent.stdout.as_str()),
+            (Some(0), "stored as f-1\n")
+        );
+        let expected = format!("warning: no call `{id}` is known yet");
+        assert!(sent.stderr.contains(&expected), "{}", sent.stderr);
+        let missing = run(&server, &["calls", "show", id]);
+        let expected = format!("error: there is no call `{id}`\nhint: ");
+        assert!(missing.stderr.starts_with(&expected), "{}", missing.stderr);
+    }
+    let forbidden =
+        json!({"title": "Forbidden", "status": 403, "code": "forbidden", "detail": "no"});
+    let stored = json!({"items": [{"id": "f-1", "stored": "stored"}]});
+    let server = FakeServer::start(vec![
+        ("GET /api/v1/calls/c", 403, forbidden),
+        ("POST /api/v1/feedback", 201, stored),
+    ]);
+    let sent = run(&server, &["feedback", "send", "c", "--thumbs", "up"]);
+    assert_eq!(sent.code, Some(0), "{}", sent.transcript());
+    assert!(!sent.stderr.contains("warning"), "{}", sent.stderr);
+}
+
 #[test]
 fn each_kind_of_feedback_is_sent() {
     let stored = json!({"items": [{"id": "f-1", "stored": "stored"}]});

@@ -108,7 +108,9 @@ fn a_new_key_stands_alone_on_stdout() {
     assert!(!created.stderr.contains("fw_abc"), "{}", created.stderr);
     let sent = json!({"name": "web", "role": "app", "apps": ["support"]});
     assert_eq!(server.asked()[0].body, sent);
-    assert_eq!(run(&server, &["key", "revoke", "k-1"]).code, Some(0));
+    let revoked = run(&server, &["key", "revoke", "k-1"]);
+    assert_eq!(revoked.code, Some(0));
+    assert!(revoked.stderr.contains("revoked key k-1"));
 }
 
 #[test]

@@ -31,13 +31,19 @@ fn wrong_usage_ends_with_2() {
             "--prompt",
             "p",
             "--manifest",
-            "m",
+            "abababababab",
             "--reason",
             "x",
         ],
         &["deploy", "app", "--prompt", "p", "--reason", " "],
         &["rollback", "app", "--steps", "0"],
+        &["rollback", "app", "--to", "3"],
         &["feedback", "send", "c"],
+        &["feedback", "send", "c", "--rating", "NaN"],
+        &["feedback", "send", "c", "--outcome", "handle_time=often"],
+        &["feedback", "send", "c", "--outcome", "handle_time=inf"],
+        &["calls", "list", "--since", "yesterday"],
+        &["calls", "list", "--status", "fine"],
         &["feedback", "send", "c", "--rating", "3", "--scale", "5"],
         &[
             "experiment",
@@ -60,6 +66,10 @@ fn wrong_usage_ends_with_2() {
             "1",
         ],
         &["call", "app", "-v", "ticket"],
+        &["call", "app", "-v", "tags:=[1"],
+        &["call", "app", "-v", "a=1", "-v", "a=2"],
+        &["app", "list", "--url", "127.0.0.1:7700"],
+        &["serve", "--listen", "7700"],
         &["prompt", "list", "--limit", "0"],
         &["frobnicate"],
     ] {
@@ -69,6 +79,45 @@ fn wrong_usage_ends_with_2() {
         transcript.push('\n');
     }
     assert_snapshot("errors-usage", &transcript);
+}
+
+#[test]
+fn wrong_usage_is_told_as_json_too() {
+    for (arguments, title) in [
+        (
+            &["--json", "calls", "list", "--since", "yesterday"][..],
+            "invalid value 'yesterday' for '--since <WHEN>'",
+        ),
+        (
+            &["deploy", "app", "--prompt", "p", "--json"],
+            "the following required arguments were not provided: --reason <TEXT>",
+        ),
+        (
+            &["app", "list", "--json", "--url", "nonsense"],
+            "--url: you gave `nonsense`",
+        ),
+        (
+            &["call", "app", "--json", "-v", "a=1", "-v", "a=2"],
+            "--variable: you gave `a` twice",
+        ),
+    ] {
+        let run = flywheel(arguments);
+        assert_eq!(
+            (run.code, run.stdout.as_str()),
+            (Some(2), ""),
+            "{}",
+            run.transcript()
+        );
+        let document: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+        assert_eq!(document["code"], "usage");
+        let found = document["title"].as_str().unwrap();
+        assert!(found.starts_with(title), "{found}");
+        assert!(document["hint"].is_string());
+    }
+    let after_the_end = flywheel(&["feedback", "send", "--", "--json"]);
+    assert!(after_the_end.stderr.starts_with("error: "));
+    let help = flywheel(&["--json", "deploy", "--help"]);
+    assert!(help.stdout.contains("Usage: flywheel deploy"));
 }
 
 #[test]
@@ -91,7 +140,7 @@ fn wrong_urls_are_refused_without_their_credentials() {
         ("http://me:secret@host", "it holds credentials"),
     ] {
         let run = flywheel(&["--url", url, "app", "list"]);
-        assert_eq!(run.code, Some(1));
+        assert_eq!(run.code, Some(2));
         assert!(run.stderr.contains(expected), "{}", run.stderr);
         assert!(!run.stderr.contains("secret"), "{}", run.stderr);
     }
