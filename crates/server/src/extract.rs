@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::auth::Caller;
+use crate::context::Context;
 use crate::problem::Problem;
 
 /// How many items one request may bring: more would hold up the records of live calls.
@@ -36,12 +37,12 @@ pub struct PathParams<T>(pub T);
 /// The raw body, if it is not too large.
 pub struct RawBody(pub Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for RawBody {
+impl FromRequest<Context> for RawBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, context: &Context) -> Result<Self, Problem> {
         let admit = |_| Ok::<(), Infallible>(());
-        match read_body(request, admit).await {
+        match read_body(context, request, admit).await {
             Ok(bytes) => Ok(Self(bytes)),
             Err(Unread::Problem(problem)) => Err(problem),
             Err(Unread::Refused(never)) => match never {},
@@ -59,6 +60,7 @@ pub(crate) enum Unread<E> {
 
 /// Reads a body, asking `admit` for each piece that arrives.
 pub(crate) async fn read_body<E>(
+    context: &Context,
     request: Request,
     mut admit: impl FnMut(usize) -> Result<(), E>,
 ) -> Result<Bytes, Unread<E>> {
@@ -66,7 +68,7 @@ pub(crate) async fn read_body<E>(
     let mut body = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|error| Unread::Problem(unreadable(&error)))?;
+        let piece = piece.map_err(|error| Unread::Problem(unreadable(context, &error)))?;
         admit(piece.len()).map_err(Unread::Refused)?;
         // Most bodies come in one piece, which then is passed on without a copy.
         if body.is_empty() && joined.is_empty() {
@@ -83,14 +85,17 @@ pub(crate) async fn read_body<E>(
     })
 }
 
-fn unreadable(error: &axum::Error) -> Problem {
+fn unreadable(context: &Context, error: &axum::Error) -> Problem {
     let mut cause: Option<&dyn Error> = Some(error);
     while let Some(error) = cause {
         if error.is::<LengthLimitError>() {
+            let limit = context.options.largest_body;
             return Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
-                "the body is larger than this server accepts",
+                format!(
+                    "the body is larger than {limit} bytes, which `limits.body_bytes` in the server's configuration allows"
+                ),
             )
             .hint("send less at a time, or raise `limits.body_bytes` in the configuration");
         }
@@ -103,11 +108,11 @@ fn unreadable(error: &axum::Error) -> Problem {
     )
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<Context> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+    async fn from_request(request: Request, context: &Context) -> Result<Self, Problem> {
+        let RawBody(bytes) = RawBody::from_request(request, context).await?;
         // A request that needs nothing may come without a body.
         let text = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
         serde_json::from_slice(text)
@@ -116,11 +121,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonItems<T> {
+impl<T: DeserializeOwned> FromRequest<Context> for JsonItems<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+    async fn from_request(request: Request, context: &Context) -> Result<Self, Problem> {
+        let RawBody(bytes) = RawBody::from_request(request, context).await?;
         let items = read_items(&bytes)?;
         if items.len() > MOST_ITEMS {
             let detail = format!("one request may bring {MOST_ITEMS} items at most");

@@ -77,7 +77,7 @@ pub async fn create_chat_completion(
 async fn read_body(context: &Context, request: Request) -> Result<(Bytes, Share), Box<Response>> {
     let mut share = Share::default();
     let room = &context.gateway.room;
-    let read = extract::read_body(request, |bytes| room.add(&mut share, bytes));
+    let read = extract::read_body(context, request, |bytes| room.add(&mut share, bytes));
     match read.await {
         Ok(bytes) => Ok((bytes, share)),
         Err(Unread::Refused(Overloaded)) => Err(Box::new(fail(&Failure::NoRoom.unrecorded()))),

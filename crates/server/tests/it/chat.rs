@@ -137,10 +137,12 @@ async fn errors_have_the_form_of_openai() {
         answer.openai_error(400, "invalid_request");
     }
     let large = ask(json!({"x": "x".repeat(70 << 10)}));
-    app.caller()
-        .post(CHAT, &large)
-        .await
-        .openai_error(413, "body_too_large");
+    let refused = app.caller().post(CHAT, &large).await;
+    let error = refused.openai_error(413, "body_too_large");
+    let message = error["message"].as_str().unwrap();
+    for part in ["65536 bytes", "`limits.body_bytes`"] {
+        assert!(message.contains(part), "{message}");
+    }
     let calls = app.viewer().get("/api/v1/calls").await.ok();
     assert_eq!(
         each(&calls, "status"),
