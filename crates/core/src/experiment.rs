@@ -91,13 +91,13 @@ pub enum InvalidExperiment {
     #[error("an experiment needs at least two arms, {0} given")]
     TooFewArms(usize),
     /// The weights do not cover the traffic.
-    #[error("the arms' weights must add up to 10000 basis points, they add up to {0}")]
+    #[error("the arms' weights must add up to 10000 basis points (100%), they add up to {0}")]
     Weights(u64),
     /// Two arms have one name.
     #[error("two arms are named `{0}`")]
     DuplicateArm(ArmName),
     /// None, or more than all, of the traffic.
-    #[error("{member} must lie between 1 and 10000 basis points, not `{value}`")]
+    #[error("{member} must lie between 1 and 10000 basis points (0.01% to 100%), not `{value}`")]
     Share {
         /// `exposure` or `layer_share`.
         member: &'static str,
@@ -106,7 +106,7 @@ pub enum InvalidExperiment {
     },
     /// The layer has not that much left.
     #[error(
-        "layer `{layer}` has {free} basis points in one piece left beside {others}, {asked} are asked for"
+        "layer `{layer}` has {}% in one piece left beside {others}, {}% is asked for", percent(*.free), percent(*.asked)
     )]
     LayerFull {
         /// The layer.
@@ -118,6 +118,11 @@ pub enum InvalidExperiment {
         /// Who holds the rest.
         others: String,
     },
+}
+
+/// Basis points as people read them.
+fn percent(basis_points: u32) -> f64 {
+    f64::from(basis_points) / 100.0
 }
 
 impl Experiment {
@@ -211,7 +216,7 @@ pub fn place_in_layer(
     }
     let others: Vec<_> = running
         .iter()
-        .map(|other| format!("`{}` ({})", other.name, other.layer_share))
+        .map(|other| format!("`{}` ({}%)", other.name, percent(other.layer_share)))
         .collect();
     Err(InvalidExperiment::LayerFull {
         layer: layer.to_owned(),
@@ -274,7 +279,7 @@ mod tests {
         assert_eq!(place_in_layer("l", 2000, &running), Ok(8000));
         let error = place_in_layer("l", 2001, &running).unwrap_err().to_string();
         assert!(
-            error.contains("2000 basis points in one piece left beside `one` (4000), `two` (3000)"),
+            error.contains("20% in one piece left beside `one` (40%), `two` (30%)"),
             "{error}"
         );
         assert_eq!(place_in_layer("l", 10_000, &[]), Ok(0));

@@ -1,17 +1,17 @@
 //! Making, starting, changing and stopping experiments.
 
-use flywheel_core::AppName;
 use flywheel_core::experiment::{
     Arm, Experiment, ExperimentStatus, InvalidExperiment, UnitKind, default_layer, place_in_layer,
 };
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
+use flywheel_core::{AppName, PromptName};
 use flywheel_storage::StateSession;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::operations::deploy::{self, find_app, find_environment, find_manifest};
+use crate::operations::deploy::{self, Selection, find_app, find_environment, select};
 use crate::problem::{ApiResult, Problem};
 
 /// An experiment as it is asked for.
@@ -51,7 +51,14 @@ pub struct NewArm {
     /// Its name.
     pub name: ArmName,
     /// What it serves, as a prefix of the manifest's id.
-    pub manifest: String,
+    #[serde(default)]
+    pub manifest: Option<String>,
+    /// Or a prompt, which is served with the index and the guards of what the environment serves.
+    #[serde(default)]
+    pub prompt: Option<PromptName>,
+    /// The prompt's version; the latest if absent.
+    #[serde(default)]
+    pub version: Option<String>,
     /// Its weight, in basis points.
     pub weight: u32,
 }
@@ -88,9 +95,17 @@ pub async fn create(
         let detail = format!("an experiment named `{}` exists", new.name);
         return Err(Problem::conflict("name_taken", detail).hint("choose another name"));
     }
+    let now = context.sources.clock.now();
+    let served = served_now(&mut *transaction, &app.name, &environment).await?;
     let mut arms = Vec::with_capacity(new.arms.len());
     for arm in new.arms {
-        let manifest = find_manifest(&mut *transaction, &arm.manifest).await?;
+        let selection = Selection {
+            prompt: arm.prompt,
+            version: arm.version,
+            manifest: arm.manifest,
+            ..served.clone()
+        };
+        let manifest = select(&mut *transaction, &selection).await?;
         let preflight = deploy::check(context, &mut *transaction, &app, &manifest).await?;
         if !preflight.passed() {
             let detail = format!(
@@ -100,6 +115,10 @@ pub async fn create(
             );
             return Err(Problem::invalid(detail));
         }
+        transaction
+            .deployments()
+            .put_manifest(&manifest, now)
+            .await?;
         arms.push(Arm {
             name: arm.name,
             manifest: manifest.id(),
@@ -123,7 +142,7 @@ pub async fn create(
         arms,
         exposure: new.exposure,
         status: ExperimentStatus::Draft,
-        created_at: context.sources.clock.now(),
+        created_at: now,
         started_at: None,
         stopped_at: None,
     };
@@ -140,6 +159,23 @@ pub async fn create(
         )
         .await?;
     Ok(experiment)
+}
+
+/// What an arm shares with what the environment serves, so that it differs in its prompt alone.
+async fn served_now(
+    session: &mut dyn StateSession,
+    app: &AppName,
+    environment: &EnvironmentName,
+) -> ApiResult<Selection> {
+    let Some(current) = session.deployments().current(app, environment).await? else {
+        return Ok(Selection::default());
+    };
+    let manifest = deploy::get_manifest(session, &current.manifest).await?;
+    Ok(Selection {
+        retriever_index_version: manifest.retriever_index_version,
+        guards_version: manifest.guards_version,
+        ..Selection::default()
+    })
 }
 
 /// Starts an experiment.

@@ -228,7 +228,7 @@ async fn layers_keep_experiments_apart() {
     assert_eq!(start(&app, "two").await.ok()["layer_offset"], 6000);
     let full = start(&app, "three")
         .await
-        .problem_saying(409, "layer_full", "`one` (6000)");
+        .problem_saying(409, "layer_full", "`one` (60%)");
     assert!(full["hint"].is_string());
     let used = start(&app, "four").await.problem(409, "environment_in_use");
     assert!(used["hint"].as_str().unwrap().contains("layer `"), "{used}");
@@ -343,4 +343,85 @@ async fn a_rollback_reaches_the_units_of_a_running_experiment() {
         .await
         .with_status(200);
     assert_eq!(stopped["status"], "stopped");
+}
+
+#[tokio::test]
+async fn an_arm_may_be_a_prompt_version() {
+    let app = TestApp::furnished().await;
+    let index = json!({"index": "docs", "state": "available"});
+    app.editor()
+        .put("/api/v1/indexes/docs-7", &index)
+        .await
+        .ok();
+    let deployed = json!({"prompt": "greeting", "version": "1", "retriever_index_version": "docs-7",
+        "guards_version": "g", "reason": "r"});
+    let deployed = app
+        .editor()
+        .post("/api/v1/apps/support/deploy", &deployed)
+        .await
+        .ok();
+    let body = json!({"name": "exp", "app": "support", "arms": [
+        {"name": "a", "prompt": "greeting", "version": "1", "weight": 5000},
+        {"name": "b", "prompt": "greeting", "weight": 5000},
+    ]});
+    let made = app.editor().post(EXPERIMENTS, &body).await.with_status(201);
+    assert_eq!(
+        made["arms"][0]["manifest"], deployed["manifest"]["id"],
+        "what is deployed is that version already"
+    );
+    let latest = made["arms"][1]["manifest"].as_str().unwrap();
+    let latest = app
+        .viewer()
+        .get(&format!("/api/v1/manifests/{latest}"))
+        .await
+        .ok();
+    assert_eq!(latest["retriever_index_version"], "docs-7");
+    assert_eq!(latest["guards_version"], "g");
+    start(&app, "exp").await.ok();
+    let mut answers: Vec<String> = Vec::new();
+    for user in 0..20 {
+        let answer = app.chat(&format!("u{user}")).await;
+        let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+        answers.push(text.to_owned());
+    }
+    answers.sort();
+    answers.dedup();
+    assert_eq!(
+        answers,
+        ["[simulated] Hello Ada", "[simulated] Welcome Ada"]
+    );
+
+    for (arm, part) in [
+        (
+            json!({"prompt": "greeting", "version": "9"}),
+            "has no version 9",
+        ),
+        (
+            json!({"prompt": "nothing"}),
+            "prompt `nothing` does not exist",
+        ),
+        (json!({}), "a `prompt`, or a `manifest`"),
+        (
+            json!({"prompt": "greeting", "manifest": deployed["manifest"]["id"]}),
+            "cannot both be given",
+        ),
+    ] {
+        let mut body = body.clone();
+        body["name"] = "other".into();
+        body["arms"][1] = arm;
+        body["arms"][1]["name"] = "b".into();
+        body["arms"][1]["weight"] = 5000.into();
+        let refused = app.editor().post(EXPERIMENTS, &body).await;
+        let status = if part.contains("cannot") || part.contains("`manifest`") {
+            422
+        } else {
+            404
+        };
+        let code = if status == 422 {
+            "invalid"
+        } else {
+            "not_found"
+        };
+        refused.problem_saying(status, code, part);
+    }
 }
