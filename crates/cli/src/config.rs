@@ -10,6 +10,7 @@ mod retention;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use flywheel_gateway::chat::OnStoreFailure;
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) durability: DurabilitySetting,
     /// What happens to a call that cannot be recorded: `serve` or `refuse`.
     pub(crate) on_store_failure: StoreFailureSetting,
+    /// How long requests under way may take when the server is told to stop.
+    pub(crate) drain: Option<ConfigDuration>,
     /// The providers, by name.
     pub(crate) providers: BTreeMap<String, Provider>,
     /// Limits on bodies, concurrency and rate.
@@ -86,6 +89,8 @@ impl From<StoreFailureSetting> for OnStoreFailure {
     }
 }
 
+/// As long as most supervisors wait before they kill.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 /// The file that is read when none is named, if it is there.
 const DEFAULT_FILE: &str = "flywheel.toml";
 
@@ -102,6 +107,11 @@ impl Config {
         Self::parse(&text)
             .and_then(Self::checked)
             .with_context(|| format!("the configuration `{}` is not valid", path.display()))
+    }
+
+    /// How long requests under way may take when the server is told to stop.
+    pub(crate) fn drain(&self) -> Duration {
+        self.drain.map_or(DEFAULT_DRAIN, |drain| drain.0)
     }
 
     fn checked(self) -> Result<Self> {
@@ -136,6 +146,7 @@ mod tests {
             listen = "127.0.0.1:7701"
             durability = "disk"
             on_store_failure = "refuse"
+            drain = "2m"
 
             [providers.local]
             kind = "openai"
@@ -167,6 +178,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.providers.len(), 2);
+        assert_eq!(config.drain(), std::time::Duration::from_secs(120));
+        assert_eq!(Config::default().drain(), DEFAULT_DRAIN);
         let day = std::time::Duration::from_secs(24 * 60 * 60);
         assert_eq!(config.retention.age.map(|age| age.0), Some(90 * day));
     }

@@ -30,8 +30,6 @@ use crate::printer::Printer;
 use crate::system;
 
 const DEFAULT_PORT: u16 = 7700;
-/// How long requests that are under way may take after the first signal.
-const DRAIN: Duration = Duration::from_secs(30);
 /// How long the last group of records may take.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 
@@ -143,7 +141,7 @@ async fn serve(
     let mut patience = LAST_RECORDS;
     tokio::select! {
         () = drained => {}
-        () = tokio::time::sleep(DRAIN) => {
+        () = tokio::time::sleep(config.drain()) => {
             tracing::warn!(connections.open = connections.len(), "some requests did not end in time and are cut off");
         }
         name = signals.next() => {
