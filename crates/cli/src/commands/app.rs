@@ -70,8 +70,9 @@ async fn list(context: &Context<'_>) -> Outcome {
             "manifest",
             "prompt",
             "deployed",
-            "description",
-        ]);
+            "~description",
+        ])
+        .giving_up(&["description", "manifest"]);
         for app in answer.items("items") {
             let environments = app
                 .items("environments")
@@ -134,8 +135,9 @@ fn show(context: &Context<'_>, app: Record<'_>) -> Printed {
         "model",
         "deployed",
         "by",
-        "reason",
-    ]);
+        "~reason",
+    ])
+    .giving_up(&["model", "by", "#"]);
     for deployment in app.items("current") {
         table.row([
             deployment.text("environment").into(),

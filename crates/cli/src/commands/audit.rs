@@ -37,7 +37,8 @@ impl AuditCommand {
 }
 
 fn entries(context: &Context<'_>, answer: Record<'_>) -> Table {
-    let mut table = Table::new(&[">#", "when", "actor", "action", "subject", "detail"]);
+    let mut table = Table::new(&[">#", "when", "actor", "action", "~subject", "~detail"])
+        .giving_up(&["detail", "actor"]);
     for entry in answer.items("items") {
         table.row([
             entry.shown("number").into(),

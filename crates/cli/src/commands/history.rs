@@ -46,9 +46,10 @@ fn deployments(context: &Context<'_>, answer: Record<'_>) -> Table {
         "prompt",
         "model",
         "by",
-        "reason",
-        "forced over",
-    ]);
+        "~reason",
+        "~forced over",
+    ])
+    .giving_up(&["model", "by", "environment", "prompt"]);
     for deployment in answer.items("items") {
         let kind = deployment.text("kind");
         let style = if kind == "deploy" || kind == "promote" {

@@ -83,8 +83,9 @@ async fn list(context: &Context<'_>) -> Outcome {
             ">input",
             ">output",
             "registered",
-            "problem",
-        ]);
+            "~problem",
+        ])
+        .giving_up(&["registered", "provider model", "aliases", "output", "input"]);
         for model in answer.items("items") {
             table.row([
                 id_cell(full_name(model)),
