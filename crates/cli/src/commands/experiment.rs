@@ -8,6 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, feedback_summary, id_cell};
+use crate::arguments::{VersionReference, parse_manifest};
 use crate::client::Target;
 use crate::failure::Refusal;
 use crate::output::amounts;
@@ -47,7 +48,7 @@ pub(crate) enum ExperimentCommand {
         /// The experiment
         name: String,
         /// The share of the traffic that takes part
-        #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_basis_points)]
+        #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_share)]
         exposure: u32,
     },
 }
@@ -63,14 +64,19 @@ pub(crate) struct CreateArgs {
     /// The environment [default: the app's last, usually production]
     #[arg(long = "env", alias = "environment", value_name = "ENV")]
     environment: Option<String>,
-    /// An arm with its manifest and its weight in basis points [without any weight: equal shares]
-    #[arg(long = "arm", value_name = "NAME=MANIFEST[:WEIGHT]", required = true)]
+    /// An arm: a prompt version (`b=summary@2`) or a manifest, and its share of those who take part in percent
+    /// (`b=summary@2:10`) [without any share: equal ones]
+    #[arg(
+        long = "arm",
+        value_name = "NAME=PROMPT@REF[:PERCENT]",
+        required = true
+    )]
     arms: Vec<Arm>,
     /// What is randomised: user, session or request
     #[arg(long, value_parser = ["user", "session", "request"])]
     unit: Option<String>,
     /// The share of the traffic that takes part [default: 100]
-    #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_basis_points)]
+    #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_share)]
     exposure: Option<u32>,
     /// What is expected to come of it
     #[arg(long, value_name = "TEXT")]
@@ -79,35 +85,55 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     layer: Option<String>,
     /// The share of the layer that it takes
-    #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_basis_points)]
+    #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_share)]
     layer_share: Option<u32>,
 }
 
-/// `name=manifest` or `name=manifest:weight`.
+/// `name=prompt@version` or `name=manifest`, each with `:percent` behind it or without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Arm {
     name: String,
-    manifest: String,
+    serves: Serves,
+    /// In basis points.
     weight: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Serves {
+    Manifest(String),
+    Prompt(VersionReference),
 }
 
 impl FromStr for Arm {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected =
-            || "expected NAME=MANIFEST:WEIGHT, such as `control=1a2b3c4d5e6f:5000`".to_owned();
-        let (name, served) = text.split_once('=').ok_or_else(expected)?;
-        let (manifest, weight) = match served.split_once(':') {
-            None => (served, None),
-            Some((manifest, weight)) => (manifest, Some(weight.parse().map_err(|_| expected())?)),
+        let expected = || {
+            "expected NAME=PROMPT@REF or NAME=MANIFEST, perhaps with :PERCENT, such as `short=summary@2:10`"
+                .to_owned()
         };
-        if name.is_empty() || manifest.is_empty() {
+        let (name, rest) = text.split_once('=').ok_or_else(expected)?;
+        // Names of prompts may have colons, which stand before the sign.
+        let (before, after) = rest.split_at(rest.find('@').unwrap_or(0));
+        let (served, weight) = match after.rsplit_once(':') {
+            None => (rest, None),
+            Some((reference, percent)) => {
+                let weight = amounts::parse_basis_points(percent)?;
+                (&rest[..before.len() + reference.len()], Some(weight))
+            }
+        };
+        let serves = if before.is_empty() {
+            Serves::Manifest(parse_manifest(served).map_err(|_| expected())?)
+        } else {
+            Serves::Prompt(served.parse().map_err(|_| expected())?)
+        };
+        if name.is_empty() {
             return Err(expected());
         }
+        let name = name.to_owned();
         Ok(Self {
-            name: name.to_owned(),
-            manifest: manifest.to_owned(),
+            name,
+            serves,
             weight,
         })
     }
@@ -181,11 +207,20 @@ async fn create(args: CreateArgs, context: &Context<'_>) -> Outcome {
 
 /// The arms as the server wants them. Without weights, the last takes what equal shares leave over.
 fn arms(arms: Vec<Arm>) -> anyhow::Result<Value> {
-    let given = arms.iter().filter(|arm| arm.weight.is_some()).count();
-    if given != 0 && given != arms.len() {
-        return Err(Refusal::with_hint(
-            "some arms have a weight and some have none",
-            "give all of them one, adding up to 10000, or none of them",
+    let weights: Vec<u32> = arms.iter().filter_map(|arm| arm.weight).collect();
+    let given: u32 = weights.iter().sum();
+    if !weights.is_empty() && weights.len() != arms.len() {
+        return Err(Refusal::misuse(
+            "--arm: you gave some arms a share and some none",
+            "expected a share for each, adding up to 100%, or for none of them",
+        )
+        .into());
+    }
+    if !weights.is_empty() && given != ALL_BASIS_POINTS {
+        let given = amounts::basis_points(f64::from(given));
+        return Err(Refusal::misuse(
+            format!("--arm: the shares you gave add up to {given}"),
+            "expected 100%, or no shares at all, which divides equally",
         )
         .into());
     }
@@ -195,7 +230,15 @@ fn arms(arms: Vec<Arm>) -> anyhow::Result<Value> {
     let last = arms.len() - 1;
     let arm = |(index, arm): (usize, Arm)| {
         let equal = if index == last { last_share } else { share };
-        json!({"name": arm.name, "manifest": arm.manifest, "weight": arm.weight.unwrap_or(equal)})
+        let mut body = json!({"name": arm.name, "weight": arm.weight.unwrap_or(equal)});
+        match arm.serves {
+            Serves::Manifest(id) => body["manifest"] = id.into(),
+            Serves::Prompt(version) => {
+                body["version"] = version.reference_or_latest().into();
+                body["prompt"] = version.name.into();
+            }
+        }
+        body
     };
     Ok(arms.into_iter().enumerate().map(arm).collect())
 }
@@ -226,7 +269,8 @@ async fn list(context: &Context<'_>) -> Outcome {
             ">exposure",
             "started",
             "stopped",
-        ]);
+        ])
+        .giving_up(&["stopped", "started", "environment"]);
         for experiment in answer.items("items") {
             let names: Vec<&str> = experiment
                 .items("arms")
@@ -314,20 +358,48 @@ mod tests {
 
     #[test]
     fn arms_are_read() {
-        let arm: Arm = "control=1a2b3c4d5e6f:5000".parse().unwrap();
-        assert_eq!(
-            (arm.name.as_str(), arm.manifest.as_str()),
-            ("control", "1a2b3c4d5e6f")
-        );
-        for wrong in ["control", "=x:1", "a=:1", "a=x:many", "a=x:-1"] {
+        let manifest = || Serves::Manifest("1a2b3c4d5e6f".to_owned());
+        let prompt = |text: &str| Serves::Prompt(text.parse().unwrap());
+        for (text, serves, weight) in [
+            ("a=1a2b3c4d5e6f", manifest(), None),
+            ("a=1a2b3c4d5e6f:50", manifest(), Some(5000)),
+            ("a=summary@2", prompt("summary@2"), None),
+            (
+                "a=team/summary:v2@stable:12.5%",
+                prompt("team/summary:v2@stable"),
+                Some(1250),
+            ),
+        ] {
+            let name = "a".to_owned();
+            let expected = Arm {
+                name,
+                serves,
+                weight,
+            };
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for wrong in [
+            "control",
+            "=1a2b3c4d5e6f",
+            "a=",
+            "a=x",
+            "a=@2",
+            "a=p@",
+            "a=p@2:many",
+            "a=p@2:101",
+            "a=1a2b3c4d5e6f:5000",
+        ] {
             assert!(wrong.parse::<Arm>().is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn arms_without_weights_share_equally() {
-        assert_eq!(weights(&["a=x", "b=y", "c=z"]).unwrap(), [3333, 3333, 3334]);
-        assert_eq!(weights(&["a=x:1000", "b=y:9000"]).unwrap(), [1000, 9000]);
-        assert!(weights(&["a=x:1000", "b=y"]).is_err());
+    fn arms_without_shares_get_equal_ones() {
+        let equal = weights(&["a=p@1", "b=p@2", "c=p@3"]).unwrap();
+        assert_eq!(equal, [3333, 3333, 3334]);
+        let given = weights(&["a=p@1:10", "b=p@2:90"]).unwrap();
+        assert_eq!(given, [1000, 9000]);
+        assert!(weights(&["a=p@1:10", "b=p@2"]).is_err());
+        assert!(weights(&["a=p@1:10", "b=p@2:80"]).is_err());
     }
 }

@@ -90,6 +90,25 @@ pub(crate) fn parse_basis_points(text: &str) -> Result<u32, String> {
     Ok(points.round() as u32)
 }
 
+/// A percentage above nothing, as basis points.
+pub(crate) fn parse_share(text: &str) -> Result<u32, String> {
+    match parse_basis_points(text)? {
+        0 => Err("expected a percentage above 0, up to 100".to_owned()),
+        points => Ok(points),
+    }
+}
+
+/// The end of an id of a call, which tells it from others that were made at about the same time; ids that are not ours
+/// as they are.
+pub(crate) fn short_call_id(id: &str) -> &str {
+    let groups: Vec<usize> = id.split('-').map(str::len).collect();
+    if groups == [8, 4, 4, 4, 12] {
+        &id[24..]
+    } else {
+        id
+    }
+}
+
 /// Hashes by their first twelve digits; everything else as it is.
 pub(crate) fn short_id(id: &str) -> &str {
     let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -157,6 +176,7 @@ mod tests {
         ] {
             assert_eq!(parse_basis_points(text).ok(), expected, "{text}");
         }
+        assert!(parse_share("0").is_err());
         for text in ["101", "-1", "0.001", "ten", "", "NaN"] {
             assert!(parse_basis_points(text).is_err(), "{text}");
         }
@@ -167,5 +187,8 @@ mod tests {
         assert_eq!(short_id(&"ab".repeat(32)), "abababababab");
         assert_eq!(short_id("0197f2a0-0000-7000-8000-000000000000").len(), 36);
         assert_eq!(short_id("latest"), "latest");
+        let id = "0197f2a0-0000-7000-8000-1a2b3c4d5e6f";
+        assert_eq!(short_call_id(id), "1a2b3c4d5e6f");
+        assert_eq!(short_call_id("their-own"), "their-own");
     }
 }

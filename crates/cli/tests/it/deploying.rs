@@ -167,6 +167,32 @@ fn deploying_what_is_deployed_says_so() {
 }
 
 #[test]
+fn arms_are_sent_as_prompt_versions_or_manifests() {
+    let made = json!({"name": "e", "arms": []});
+    let server = FakeServer::start(vec![("POST /api/v1/experiments", 201, made)]);
+    let arguments = [
+        "experiment",
+        "create",
+        "e",
+        "--app",
+        "support",
+        "--arm",
+        "control=abababababab:90",
+        "--arm",
+        "short=support/summary@2:10",
+    ];
+    let created = run(&server, &arguments);
+    assert_eq!(created.code, Some(0), "{}", created.transcript());
+    assert_eq!(
+        server.asked()[0].body["arms"],
+        json!([
+            {"name": "control", "manifest": "abababababab", "weight": 9000},
+            {"name": "short", "prompt": "support/summary", "version": "2", "weight": 1000},
+        ])
+    );
+}
+
+#[test]
 fn history_is_a_table_that_goes_on() {
     let server = FakeServer::start(vec![(
         "GET /api/v1/apps/support/deployments?environment=production&limit=2",
