@@ -1,5 +1,6 @@
 //! A folder of prompt files: finding, reading and writing them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
@@ -93,6 +94,24 @@ fn find(folder: &Path, paths: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Which file holds which prompt: people call files as they like. Of several for one prompt, it is the one whose version
+/// a push makes the latest.
+pub(super) fn places(folder: &Path) -> anyhow::Result<BTreeMap<PromptName, PathBuf>> {
+    let mut paths = Vec::new();
+    if folder.is_dir() {
+        find(folder, &mut paths)?;
+    }
+    paths.sort();
+    let name_in = |path: &Path| {
+        let text = fs::read_to_string(path).ok()?;
+        Some(prompt_file::parse(&text).ok()?.name)
+    };
+    let held = paths
+        .into_iter()
+        .filter_map(|path| Some((name_in(&path)?, path)));
+    Ok(held.collect())
 }
 
 /// Where a prompt's file belongs: slashes in its name are folders. A name that would lead out of the folder is refused.

@@ -67,9 +67,15 @@ impl PullArgs {
         };
         let is_whole = names.len() != 1;
         let mut progress = context.printer.progress(names.len() as u64);
+        let places = prompt_folder::places(&self.folder)?;
         let mut plans = Vec::new();
         for name in &names {
-            plans.push(plan_prompt(&self.folder, name, context).await?);
+            let name: PromptName = name.parse()?;
+            let path = match places.get(&name) {
+                Some(path) => path.clone(),
+                None => prompt_folder::path_of(&self.folder, &name)?,
+            };
+            plans.push(plan_prompt(path, &name, context).await?);
             progress.advance(1);
         }
         drop(progress);
@@ -96,9 +102,11 @@ impl PullArgs {
     }
 }
 
-async fn plan_prompt(folder: &Path, name: &str, context: &Context<'_>) -> anyhow::Result<Plan> {
-    let name: PromptName = name.parse()?;
-    let path = prompt_folder::path_of(folder, &name)?;
+async fn plan_prompt(
+    path: PathBuf,
+    name: &PromptName,
+    context: &Context<'_>,
+) -> anyhow::Result<Plan> {
     let answer = context
         .client
         .get(&prompt::version(name.as_str(), "latest"))
@@ -126,7 +134,7 @@ async fn plan_prompt(folder: &Path, name: &str, context: &Context<'_>) -> anyhow
     let state = match read_existing(&path)? {
         None => State::New,
         Some(existing) => match prompt_file::parse(&existing) {
-            Ok(local) if local.name == name && local.content.id() == id => State::Unchanged,
+            Ok(local) if local.name == *name && local.content.id() == id => State::Unchanged,
             Ok(local) if is_registered(&local.name, &local.content.id(), context).await? => {
                 State::Older
             }

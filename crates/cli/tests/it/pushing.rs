@@ -220,6 +220,28 @@ fn what_was_pulled_says_what_the_server_says() {
 }
 
 #[test]
+fn a_file_that_says_the_same_is_left_as_it_is() {
+    let ours = format!("{}\n\n", SUMMARY.replace("params:", "# how warm\nparams:"));
+    let folder = folder(&[("our-own-name.prompt.md", &ours)]);
+    let server = server_with(0.5);
+    let pulled = run(&server, &["pull"], folder.path(), &["--force", "--json"]);
+    assert_eq!(
+        pulled.json()["written"],
+        json!([]),
+        "{}",
+        pulled.transcript()
+    );
+    let path = folder.path().join("our-own-name.prompt.md");
+    assert_eq!(fs::read_to_string(&path).unwrap(), ours);
+    // What is new of the prompt goes into the file that has it.
+    let newer = server_with(0.9);
+    let pulled = run(&newer, &["pull"], folder.path(), &["--force"]);
+    assert_eq!(pulled.code, Some(0), "{}", pulled.transcript());
+    assert!(fs::read_to_string(&path).unwrap().contains("0.9"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn changes_that_are_nowhere_else_are_not_overwritten() {
     let folder = folder(&[("support/summary.prompt.md", SUMMARY)]);
     let path = folder.path().join("support/summary.prompt.md");
