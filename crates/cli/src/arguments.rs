@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    app, audit, call, calls, completions, deploy, experiment, feedback, history, index, key,
+    app, audit, call, calls, completions, deploy, experiment, feedback, help, history, index, key,
     manifest_diff, model, prompt, pull, push, rehearse, rollback,
 };
 use crate::failure::EXIT_CODES;
@@ -83,6 +83,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     Completions(completions::CompletionsArgs),
+    Help(help::HelpArgs),
 }
 
 /// Whether a command line that cannot be read asks for JSON.

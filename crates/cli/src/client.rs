@@ -155,15 +155,15 @@ impl Client {
             .await
     }
 
-    /// Posts a document and returns the answer's body as it arrives, however long that takes.
+    /// Posts a document and returns the answer whose body is still to arrive, however long that takes.
     pub(crate) async fn open_stream(
         &self,
         target: &Target,
         body: &Value,
-    ) -> Result<Incoming, ClientError> {
+    ) -> Result<Response<Incoming>, ClientError> {
         let answer = self.request(Method::POST, target, Some(body)).await?;
         if answer.status().is_success() {
-            return Ok(answer.into_body());
+            return Ok(answer);
         }
         Err(match self.read(answer).await {
             Ok(_) => self.interrupted(),
@@ -256,6 +256,7 @@ impl Client {
 
     async fn read(&self, answer: Response<Incoming>) -> Result<Value, ClientError> {
         let status = answer.status();
+        let call_id = call_id(&answer);
         let body = Limited::new(answer.into_body(), LARGEST_ANSWER);
         let bytes = body
             .collect()
@@ -275,8 +276,16 @@ impl Client {
         let problem = serde_json::from_slice(&bytes).ok();
         Err(problem
             .and_then(|body| Problem::read(status, body))
-            .map_or_else(foreign, |problem| ClientError::Refused(Box::new(problem))))
+            .map_or_else(foreign, |problem| {
+                ClientError::Refused(Box::new(problem.of_call(call_id)))
+            }))
     }
+}
+
+/// The id of the call that an answer of the OpenAI door is about.
+pub(crate) fn call_id(answer: &Response<Incoming>) -> Option<String> {
+    let id = answer.headers().get("x-request-id")?.to_str().ok()?;
+    Some(id.to_owned())
 }
 
 /// A URL as it may be shown.

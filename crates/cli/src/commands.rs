@@ -11,6 +11,7 @@ pub(crate) mod experiment;
 pub(crate) mod feedback;
 mod feedback_import;
 mod feedback_summary;
+pub(crate) mod help;
 pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod key;
@@ -23,6 +24,7 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rehearse;
 pub(crate) mod rollback;
+mod suggestion;
 mod variables;
 
 use std::process::ExitCode;
@@ -52,6 +54,7 @@ pub(crate) struct Context<'a> {
 pub(crate) fn run(cli: Cli, printer: &Printer, sources: Sources) -> Outcome {
     let command = match cli.command {
         Command::Completions(args) => return args.run(printer),
+        Command::Help(args) => return Ok(args.run(printer)),
         Command::Serve(args) => return serve::run(args, printer),
         client_command => client_command,
     };
@@ -66,7 +69,12 @@ pub(crate) fn run(cli: Cli, printer: &Printer, sources: Sources) -> Outcome {
         .build();
     runtime
         .context("cannot start the runtime")?
-        .block_on(context.run(command))
+        .block_on(async {
+            match context.run(command).await {
+                Err(error) => Err(context.with_suggestion(error).await),
+                done => done,
+            }
+        })
 }
 
 impl Context<'_> {
@@ -89,8 +97,8 @@ impl Context<'_> {
             Command::Experiment(command) => command.run(self).await,
             Command::Key(command) => command.run(self).await,
             Command::Audit(command) => command.run(self).await,
-            // These two need no client and have been run by now.
-            Command::Completions(_) | Command::Serve(_) => Ok(ExitCode::SUCCESS),
+            // These need no client and have been run by now.
+            Command::Completions(_) | Command::Help(_) | Command::Serve(_) => Ok(ExitCode::SUCCESS),
         }
     }
 

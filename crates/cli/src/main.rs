@@ -9,6 +9,7 @@ mod output;
 mod printer;
 mod serve;
 mod system;
+mod tips;
 
 use std::env;
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ use crate::output::amounts;
 use crate::output::record::Record;
 use crate::output::table::{Block, Table};
 use crate::output::text;
+use crate::tips;
 
 /// Shorter waits are not worth a word.
 const QUIET_WAIT: Duration = Duration::from_secs(1);
@@ -192,6 +193,13 @@ impl Printer {
         if !self.json {
             let name = paint(self.color_err, Style::Good, "hint:");
             self.write_err(&format!("{name} {}\n", text::visible_line(hint)));
+        }
+    }
+
+    /// Says on stderr what to do next, the first time that there is an occasion.
+    pub(crate) fn tip(&self, name: &str, hint: &str) {
+        if !self.json && tips::is_first(name) {
+            self.hint(hint);
         }
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Problem {
     pub(crate) hint: Option<String>,
     /// What is wrong with single items of what was sent.
     pub(crate) errors: Vec<ItemError>,
+    /// The call that failed, if it was recorded.
+    pub(crate) call_id: Option<String>,
     /// The whole document.
     pub(crate) body: Value,
 }
@@ -52,6 +54,7 @@ impl Problem {
                 detail: error.text("message").to_owned(),
                 hint: error.optional("hint").map(str::to_owned),
                 errors: Vec::new(),
+                call_id: None,
                 body,
             });
         }
@@ -70,8 +73,18 @@ impl Problem {
             detail: record.text("detail").to_owned(),
             hint: record.optional("hint").map(str::to_owned),
             errors: record.items("errors").map(item).collect(),
+            call_id: None,
             body,
         })
+    }
+
+    /// The same about a call.
+    pub(crate) fn of_call(mut self, id: Option<String>) -> Self {
+        if let (Some(id), Some(document)) = (&id, self.body.as_object_mut()) {
+            document.insert("call_id".to_owned(), id.as_str().into());
+        }
+        self.call_id = id;
+        self
     }
 
     /// What happened, in a sentence.
@@ -95,7 +108,10 @@ impl Problem {
                 "this key may not do that; an admin makes others with `flywheel key create`"
                     .to_owned(),
             ),
-            _ => None,
+            _ => {
+                let id = self.call_id.as_ref()?;
+                Some(format!("`flywheel calls show {id}` shows what was asked"))
+            }
         };
         self.hint.clone().or_else(usual)
     }
@@ -123,6 +139,9 @@ impl Problem {
                 lines.push(format!("{}: {problem}", check.text("name")));
                 lines.extend(check.optional("hint").map(|hint| format!("  hint: {hint}")));
             }
+        }
+        if let Some(id) = &self.call_id {
+            lines.push(format!("recorded as call {id}"));
         }
         if let Some(current) = record.record("current") {
             lines.push(format!(

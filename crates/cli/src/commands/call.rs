@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use flywheel_gateway::sse::{EventTooLarge, SseDecoder};
-use http::StatusCode;
+use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::variables::{self, Variable};
 use super::{Context, Outcome};
-use crate::client::{ClientError, Problem, Target};
+use crate::client::{self, ClientError, Problem, Target};
 use crate::output::amounts;
 use crate::output::record::{Record, plain};
 use crate::printer::OutputError;
@@ -46,11 +46,11 @@ impl CallArgs {
         let start = Instant::now();
         let answer = if self.stream {
             let body = context.client.open_stream(&target, &body);
-            let body = context
+            let answer = context
                 .printer
                 .waiting("waiting for the answer", body)
                 .await?;
-            Answer::read_stream(context, body).await?
+            Answer::read_stream(context, answer).await?
         } else {
             let answer = context.client.post_to_model(&target, &body);
             let answer = context
@@ -134,7 +134,12 @@ impl Answer {
         Ok(this)
     }
 
-    async fn read_stream(context: &Context<'_>, mut body: Incoming) -> anyhow::Result<Self> {
+    async fn read_stream(
+        context: &Context<'_>,
+        answer: Response<Incoming>,
+    ) -> anyhow::Result<Self> {
+        let call_id = client::call_id(&answer);
+        let mut body = answer.into_body();
         let mut this = Self::default();
         let mut decoder = SseDecoder::new();
         while let Some(frame) = body.frame().await {
@@ -149,7 +154,9 @@ impl Answer {
             if let Err(error) = taken {
                 this.end_line(context)?;
                 return Err(match error {
-                    StreamError::Refused(problem) => ClientError::Refused(problem).into(),
+                    StreamError::Refused(problem) => {
+                        ClientError::Refused(Box::new(problem.of_call(call_id))).into()
+                    }
                     other => other.into(),
                 });
             }
@@ -247,6 +254,6 @@ impl Answer {
             "say what you think of it with `flywheel feedback send {} --thumbs up`",
             self.id
         );
-        context.printer.hint(&hint);
+        context.printer.tip("feedback-send", &hint);
     }
 }

@@ -80,11 +80,18 @@ impl CallsCommand {
             Self::List(filter) => {
                 let target = filter.target(context).await?;
                 let nothing = "no calls match";
-                context
+                let mut is_empty = false;
+                let shown = context
                     .list(target, &filter.page, nothing, |answer| {
-                        summaries(context, Record(answer))
+                        let table = summaries(context, Record(answer));
+                        is_empty = table.is_empty();
+                        table
                     })
-                    .await
+                    .await?;
+                if is_empty {
+                    context.explain_nothing(filter.app.as_deref()).await?;
+                }
+                Ok(shown)
             }
             Self::Show { id } => {
                 let found = call_id::find(context, &id).await?;
@@ -162,11 +169,21 @@ fn summaries(context: &Context<'_>, answer: Record<'_>) -> Table {
         "status",
         ">latency",
         ">cost",
-        "output",
+        "~output",
+    ])
+    .giving_up(&[
+        "manifest",
+        "unit",
+        "cost",
+        "environment",
+        "arm",
+        "latency",
+        "app",
     ]);
     for call in answer.items("items") {
+        let id = call.text("id");
         table.row([
-            id_cell(call.text("id")),
+            id_cell(id).or_short(amounts::short_call_id(id)),
             context.ago(call, "started_at"),
             call.text("app").into(),
             call.text("environment").into(),

@@ -20,7 +20,7 @@ pub(crate) enum FeedbackCommand {
     Send(SendArgs),
     /// Import feedback from a file with one JSON object a line; importing it again changes nothing
     Import {
-        /// The file
+        /// The file, or - for stdin
         #[arg(value_name = "FILE.ndjson")]
         file: PathBuf,
     },
@@ -154,9 +154,10 @@ async fn send(mut args: SendArgs, context: &Context<'_>) -> Outcome {
                 args.call_id
             ));
         }
-        context
-            .printer
-            .hint("`flywheel feedback summary` shows what all of it comes to");
+        context.printer.tip(
+            "feedback-summary",
+            "`flywheel feedback summary` shows what all of it comes to",
+        );
         Ok(())
     })
 }

@@ -4,8 +4,8 @@
 //! an interruption, stores every line once.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -25,12 +25,54 @@ struct Line {
     feedback: Value,
 }
 
-/// Imports a file.
+/// Where the feedback comes from. It is read twice: once to check all of it, once to send it.
+struct Source {
+    path: PathBuf,
+    /// What it is called where a place in it is told.
+    name: String,
+    /// What came from stdin, which can be read once only.
+    held: Option<Vec<u8>>,
+}
+
+impl Source {
+    fn new(path: &Path) -> anyhow::Result<Self> {
+        if path != Path::new("-") {
+            return Ok(Self {
+                path: path.to_owned(),
+                name: path.display().to_string(),
+                held: None,
+            });
+        }
+        let mut held = Vec::new();
+        io::stdin()
+            .read_to_end(&mut held)
+            .context("cannot read stdin")?;
+        Ok(Self {
+            path: path.to_owned(),
+            name: "stdin".to_owned(),
+            held: Some(held),
+        })
+    }
+
+    fn open(&self) -> anyhow::Result<Box<dyn BufRead + '_>> {
+        Ok(match &self.held {
+            Some(held) => Box::new(held.as_slice()),
+            None => {
+                let file = File::open(&self.path);
+                let file = file.with_context(|| format!("cannot read `{}`", self.name))?;
+                Box::new(BufReader::new(file))
+            }
+        })
+    }
+}
+
+/// Imports a file, or stdin if the path is `-`.
 pub(super) async fn run(path: &Path, context: &Context<'_>) -> Outcome {
-    let total = check(path)?;
+    let source = Source::new(path)?;
+    let total = check(&source)?;
     let mut progress = context.printer.progress(total);
     let (mut stored, mut duplicates) = (0_u64, 0_u64);
-    let mut lines = lines(path)?;
+    let mut lines = lines(&source)?;
     loop {
         let batch: Vec<Line> = lines.by_ref().take(BATCH).collect::<anyhow::Result<_>>()?;
         if batch.is_empty() {
@@ -41,7 +83,13 @@ pub(super) async fn run(path: &Path, context: &Context<'_>) -> Outcome {
             Ok(answer) => answer,
             Err(error) => {
                 drop(progress);
-                return Err(explain(error, path, &batch, stored + duplicates, context));
+                return Err(explain(
+                    error,
+                    &source.name,
+                    &batch,
+                    stored + duplicates,
+                    context,
+                ));
             }
         };
         let repeated = Record(&answer)
@@ -70,16 +118,17 @@ pub(super) async fn run(path: &Path, context: &Context<'_>) -> Outcome {
 }
 
 /// Reads the whole file before anything of it is sent. Returns the number of its entries.
-fn check(path: &Path) -> anyhow::Result<u64> {
+fn check(source: &Source) -> anyhow::Result<u64> {
+    let name = &source.name;
     let mut entries = 0;
     let mut mistakes = Vec::new();
-    let mut reader = open(path)?;
+    let mut reader = source.open()?;
     let mut text = String::new();
     for number in 1.. {
         text.clear();
         if reader
             .read_line(&mut text)
-            .with_context(|| format!("cannot read `{}`", path.display()))?
+            .with_context(|| format!("cannot read `{name}`"))?
             == 0
         {
             break;
@@ -89,7 +138,7 @@ fn check(path: &Path) -> anyhow::Result<u64> {
         }
         entries += 1;
         if let Err(mistake) = check_line(&text) {
-            mistakes.push(format!("{}:{number}:{mistake}", path.display()));
+            mistakes.push(format!("{name}:{number}:{mistake}"));
         }
     }
     if mistakes.is_empty() {
@@ -122,15 +171,10 @@ fn check_line(text: &str) -> Result<(), String> {
     }
 }
 
-fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
-    let file = File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(BufReader::new(file))
-}
-
 /// The file's entries, each with an id.
-fn lines(path: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Line>>> {
-    let name = path.display().to_string();
-    let lines = open(path)?.lines().enumerate();
+fn lines(source: &Source) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Line>>> {
+    let name = &source.name;
+    let lines = source.open()?.lines().enumerate();
     Ok(lines.filter_map(move |(index, text)| {
         let text = match text {
             Ok(text) if text.trim().is_empty() => return None,
@@ -159,7 +203,7 @@ fn with_id(mut feedback: Value) -> Value {
 /// Says which lines of the file the server refuses, and how far the import came.
 fn explain(
     error: ClientError,
-    path: &Path,
+    name: &str,
     batch: &[Line],
     done: u64,
     context: &Context<'_>,
@@ -167,12 +211,9 @@ fn explain(
     if let ClientError::Refused(problem) = &error {
         for item in problem.errors.iter().filter(|_| !context.printer.is_json()) {
             if let Some(line) = item.index.and_then(|index| batch.get(index)) {
-                context.printer.finding(&format!(
-                    "{}:{}: {}",
-                    path.display(),
-                    line.number,
-                    item.detail
-                ));
+                context
+                    .printer
+                    .finding(&format!("{name}:{}: {}", line.number, item.detail));
             }
         }
     }

@@ -67,14 +67,18 @@ impl SummaryArgs {
             .with_some("until", at(self.until).as_deref());
         let work = context.client.get(&target);
         let answer = context.printer.waiting("adding it up", work).await?;
-        context.printer.show(&answer, |answer| {
+        let shown = context.printer.show(&answer, |answer| {
             context.show_table(&table(answer, self.by.as_str()), "no calls match")?;
             let mut series = answer.items("items").flat_map(|item| item.items("series"));
             if series.any(|series| series.member("low").is_some()) {
                 context.printer.hint("ranges hold the true value in 95 of 100 cases; more feedback makes them narrower");
             }
             Ok(())
-        })
+        })?;
+        if Record(&answer).items("items").next().is_none() {
+            context.explain_nothing(self.app.as_deref()).await?;
+        }
+        Ok(shown)
     }
 }
 

@@ -79,6 +79,10 @@ impl KeyCommand {
 }
 
 async fn create(args: CreateArgs, context: &Context<'_>) -> Outcome {
+    // It may be meant to create the app.
+    for app in &args.apps {
+        context.explain_nothing(Some(app)).await?;
+    }
     let mut body = json!({"name": args.name, "role": args.role.as_str()});
     if !args.apps.is_empty() {
         body["apps"] = args.apps.into();
@@ -109,7 +113,8 @@ async fn list(context: &Context<'_>) -> Outcome {
             "created",
             "last used",
             "revoked",
-        ]);
+        ])
+        .giving_up(&["id", "created", "last used"]);
         for key in answer.items("items") {
             table.row([
                 key.shown("id").into(),

@@ -64,9 +64,14 @@ impl PromptCommand {
         match self {
             Self::List { text, page } => {
                 let target = Target::api("prompts").with_some("text", text.as_deref());
-                let nothing = "no prompts; push some with `flywheel push DIR`";
+                let nothing = match &text {
+                    Some(text) => {
+                        format!("no prompt has `{text}` in its name or its newest version")
+                    }
+                    None => "no prompts; push some with `flywheel push DIR`".to_owned(),
+                };
                 context
-                    .list(target, &page, nothing, |answer| {
+                    .list(target, &page, &nothing, |answer| {
                         prompts(context, Record(answer))
                     })
                     .await
@@ -135,8 +140,9 @@ fn versions(context: &Context<'_>, answer: Record<'_>) -> Table {
         "labels",
         "author",
         "registered",
-        "description",
-    ]);
+        "~description",
+    ])
+    .giving_up(&["author", "labels", "registered"]);
     for version in answer.items("items") {
         table.row([
             version.shown("ordinal").into(),

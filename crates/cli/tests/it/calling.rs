@@ -133,6 +133,81 @@ fn a_stream_that_breaks_off_is_a_failure() {
 }
 
 #[test]
+fn a_failed_call_is_named_with_its_cause() {
+    let refused = json!({"error": {"message": "provider `local` cannot be reached: connection refused",
+        "type": "provider_error", "code": "connect"}});
+    let server = FakeServer::start(vec![(CHAT, 502, refused)]);
+    for further in [&[][..], &["--stream"]] {
+        let called = run(&server, &[&["call", "support"], further].concat());
+        assert_eq!(called.code, Some(3));
+        assert_eq!(
+            called.stderr,
+            "error: provider `local` cannot be reached: connection refused\n  recorded as call c-1\n\
+             hint: `flywheel calls show c-1` shows what was asked\n"
+        );
+    }
+    let json = run(&server, &["call", "support", "--json"]);
+    let document: Value = serde_json::from_str(&json.stderr).unwrap();
+    assert_eq!(document["call_id"], "c-1");
+}
+
+#[test]
+fn a_name_that_is_not_there_brings_those_that_are() {
+    let message = "app `suport` does not exist";
+    let openai = json!({"error": {"message": message, "type": "invalid_request_error"}});
+    let problem =
+        json!({"title": "Not Found", "status": 404, "detail": message, "hint": "make it"});
+    let apps = json!({"items": [{"name": "support"}, {"name": "other"}], "next": null});
+    let nothing = json!({"items": [], "next": null});
+    let server = FakeServer::start(vec![
+        (CHAT, 404, openai),
+        ("GET /api/v1/apps/suport", 404, problem),
+        ("GET /api/v1/apps?limit=1000", 200, apps),
+        (
+            "GET /api/v1/calls?app=suport&limit=50",
+            200,
+            nothing.clone(),
+        ),
+        (
+            "GET /api/v1/feedback/summary?by=prompt_version&app=suport",
+            200,
+            nothing,
+        ),
+        ("POST /api/v1/keys", 201, json!({"key": "fw_x"})),
+    ]);
+    for (arguments, code) in [
+        (&["call", "suport"][..], 1),
+        (&["app", "show", "suport"], 1),
+        (&["calls", "list", "--app", "suport"], 0),
+        (&["feedback", "summary", "--app", "suport"], 0),
+        (
+            &["key", "create", "k", "--role", "app", "--app", "suport"],
+            0,
+        ),
+    ] {
+        let named = run(&server, arguments);
+        assert_eq!(named.code, Some(code), "{}", named.transcript());
+        for expected in [message, "hint: did you mean `support`?"] {
+            assert!(named.stderr.contains(expected), "{}", named.transcript());
+        }
+    }
+}
+
+#[test]
+fn a_tip_is_shown_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().display().to_string();
+    let server = FakeServer::start(vec![(CHAT, 200, answer("Yes."))]);
+    let tips = [0, 1].map(|_| {
+        let arguments = ["--url", &server.url, "call", "support"];
+        let called = flywheel_with(&arguments, &[("XDG_STATE_HOME", &state)], "");
+        assert_eq!(called.code, Some(0), "{}", called.transcript());
+        called.stderr.contains("hint: ")
+    });
+    assert_eq!(tips, [true, false]);
+}
+
+#[test]
 fn errors_in_the_openai_shape_are_understood() {
     let body = json!({"error": {"message": "app `support` does not exist", "type": "invalid_request_error"}});
     let server = FakeServer::start(vec![(CHAT, 404, body)]);

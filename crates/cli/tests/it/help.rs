@@ -34,6 +34,18 @@ fn every_command_explains_itself() {
 }
 
 #[test]
+fn help_is_a_command_too() {
+    for path in [&[][..], &["prompt"], &["prompt", "diff"]] {
+        let asked = flywheel(&[&["help"], path].concat());
+        let option = flywheel(&[path, &["--help"]].concat());
+        assert_eq!((asked.code, asked.stdout), (Some(0), option.stdout));
+    }
+    let unknown = flywheel(&["help", "prompts"]);
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("'prompts'"), "{}", unknown.stderr);
+}
+
+#[test]
 fn completions_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let run = flywheel(&["completions", shell]);

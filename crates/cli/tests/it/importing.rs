@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::fake_server::FakeServer;
-use crate::run::{Run, flywheel};
+use crate::run::{Run, flywheel, flywheel_with};
 use crate::snapshot::assert_snapshot;
 
 fn run(server: &FakeServer, arguments: &[&str]) -> Run {
@@ -42,6 +42,23 @@ fn a_file_is_imported_with_stable_ids() {
     );
     assert_eq!(asked[0].body[0]["id"].as_str().map(str::len), Some(64));
     assert_eq!(asked[0].body[1]["id"], "mine");
+}
+
+#[test]
+fn stdin_is_imported_like_a_file() {
+    let stored = json!({"items": [{"id": "x", "stored": "stored"}]});
+    let server = FakeServer::start(vec![("POST /api/v1/feedback", 201, stored)]);
+    let import = |text: &str| {
+        let arguments = ["--url", &server.url, "feedback", "import", "-"];
+        flywheel_with(&arguments, &[], text)
+    };
+    let imported = import("{\"call_id\": \"c\", \"kind\": \"thumbs\", \"value\": true}\n");
+    assert_eq!(imported.stdout, "1 stored, 0 known already\n");
+    assert_eq!(server.asked()[0].body[0]["call_id"], "c");
+    let refused = import("{\n");
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.starts_with("stdin:1:"), "{}", refused.stderr);
+    assert_eq!(server.asked().len(), 1);
 }
 
 #[test]
@@ -107,7 +124,7 @@ fn a_new_key_stands_alone_on_stdout() {
     assert_eq!(created.stdout, "fw_abc\n");
     assert!(!created.stderr.contains("fw_abc"), "{}", created.stderr);
     let sent = json!({"name": "web", "role": "app", "apps": ["support"]});
-    assert_eq!(server.asked()[0].body, sent);
+    assert_eq!(server.asked().last().unwrap().body, sent);
     let revoked = run(&server, &["key", "revoke", "k-1"]);
     assert_eq!(revoked.code, Some(0));
     assert!(revoked.stderr.contains("revoked key k-1"));

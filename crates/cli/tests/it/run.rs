@@ -28,6 +28,8 @@ pub(crate) fn flywheel_with(arguments: &[&str], variables: &[(&str, &str)], stdi
     let mut child = command
         .args(arguments)
         .env("COLUMNS", "100")
+        // Where nothing can be kept, every tip is shown for the first time.
+        .env("XDG_STATE_HOME", "/dev/null")
         .env_remove("NO_COLOR")
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())
