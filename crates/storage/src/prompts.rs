@@ -5,6 +5,7 @@ use flywheel_core::name::Label;
 use flywheel_core::prompt::{EvaluationScore, PromptContent, PromptVersion};
 use flywheel_core::{PromptName, PromptVersionId};
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::StorageResult;
 
@@ -43,6 +44,32 @@ pub struct PromptSummary {
     pub latest: PromptVersionId,
     /// When that was.
     pub updated_at: Timestamp,
+    /// The newest version in which the text was found, when one was sought and not in the name only.
+    pub matched: Option<PromptMatch>,
+}
+
+/// Where a text was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PromptMatch {
+    /// The version.
+    pub version: PromptVersionId,
+    /// Its number.
+    pub ordinal: u64,
+    /// The part of it.
+    #[serde(rename = "in")]
+    pub part: MatchedPart,
+}
+
+/// The parts of a version that are searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MatchedPart {
+    /// One of its labels.
+    Label,
+    /// What was said of it when it was registered.
+    Description,
+    /// Its content.
+    Content,
 }
 
 /// Registers and reads prompt versions.
@@ -75,7 +102,8 @@ pub trait PromptRepository: Send {
     /// The version registered last.
     async fn latest(&mut self, prompt: &PromptName) -> StorageResult<Option<PromptVersion>>;
 
-    /// Prompts whose name or newest content contains `text` (all when empty), by name, after the given name.
+    /// Prompts with `text` (all when empty) in their name, or in the content, the description or a label of any version,
+    /// letter case of ASCII ignored; by name, after the given name.
     async fn list(
         &mut self,
         text: &str,

@@ -20,7 +20,7 @@ use crate::printer::{Printed, Style};
 pub(crate) enum PromptCommand {
     /// List prompts
     List {
-        /// Only those with this text in their names
+        /// Only those with this text in their names, or in a version's content, description or label
         text: Option<String>,
         #[command(flatten)]
         page: PageArgs,
@@ -116,18 +116,29 @@ pub(super) fn version(name: &str, reference: &str) -> Target {
 }
 
 fn prompts(context: &Context<'_>, answer: Record<'_>) -> Table {
-    let mut table = Table::new(&["prompt", ">versions", "latest", "updated"]);
+    let is_search = answer
+        .items("items")
+        .any(|prompt| prompt.record("matched").is_some());
+    let columns = ["prompt", ">versions", "latest", "updated", "found in"];
+    let columns = &columns[..if is_search { 5 } else { 4 }];
+    let mut table = Table::new(columns);
     for prompt in answer.items("items") {
         let latest = match prompt.record("latest") {
             Some(latest) => latest.short("version"),
             None => amounts::short_id(&prompt.shown("latest")).to_owned(),
         };
-        table.row([
-            id_cell(prompt.text("name")),
-            prompt.shown("versions").into(),
-            latest.into(),
-            context.ago(prompt, "updated_at"),
-        ]);
+        let name = id_cell(prompt.text("name"));
+        let versions = prompt.shown("versions").into();
+        let updated = context.ago(prompt, "updated_at");
+        if !is_search {
+            table.row([name, versions, latest.into(), updated]);
+            continue;
+        }
+        let found = match prompt.record("matched") {
+            Some(matched) => format!("{} of #{}", matched.text("in"), matched.shown("ordinal")),
+            None => "name".to_owned(),
+        };
+        table.row([name, versions, latest.into(), updated, found.into()]);
     }
     table
 }

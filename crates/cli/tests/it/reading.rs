@@ -90,7 +90,8 @@ fn commands() -> Vec<(&'static [&'static str], Route)> {
                 "GET /api/v1/prompts?text=sum&limit=50",
                 200,
                 list(
-                    json!([{"name": "support/summary", "versions": 3, "latest": "ab".repeat(32), "updated_at": TIME}]),
+                    json!([{"name": "support/summary", "versions": 3, "latest": "ab".repeat(32), "updated_at": TIME,
+                        "matched": {"version": "cd".repeat(32), "ordinal": 2, "in": "description"}}]),
                 ),
             ),
         ),

@@ -84,12 +84,16 @@ pub async fn list_prompts(
     let items = prompts
         .into_iter()
         .map(|prompt| {
-            json!({
+            let mut item = json!({
                 "name": prompt.name,
                 "versions": prompt.versions,
                 "latest": prompt.latest,
                 "updated_at": prompt.updated_at,
-            })
+            });
+            if let Some(matched) = prompt.matched {
+                item["matched"] = to_json(&matched);
+            }
+            item
         })
         .collect();
     Ok(list(items, next))

@@ -357,4 +357,16 @@ async fn prompts_are_listed_in_pages_and_searched() {
     let found = app.viewer().get("/api/v1/prompts?text=gam").await.ok();
     assert_eq!(items(&found).len(), 2);
     assert_eq!(items(&found)[0]["versions"], 1);
+    assert_eq!(items(&found)[0].get("matched"), None, "it is in the name");
+    for text in ["an older text", "y"] {
+        let push = json!({"prompts": [{"prompt": "beta", "content": content(text)}]});
+        app.editor().post("/api/v1/push", &push).await.ok();
+    }
+    let found = app.viewer().get("/api/v1/prompts?text=OLDER").await.ok();
+    let found = &items(&found)[0];
+    let expected = json!({"version": found["matched"]["version"], "ordinal": 2, "in": "content"});
+    assert_eq!(
+        (&found["name"], &found["matched"]),
+        (&json!("beta"), &expected)
+    );
 }

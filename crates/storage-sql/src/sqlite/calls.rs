@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite, SqlitePool, query};
 
 use super::error::failed;
-use super::fields::Fields;
+use super::fields::{Fields, as_in_json};
 
 /// How many characters of the output a list shows.
 const PREVIEW_CHARACTERS: usize = 200;
@@ -223,9 +223,6 @@ fn push_part_of_id(sql: &mut QueryBuilder<Sqlite>, part: &str) {
 /// out; only what it finds is taken apart, so that names of members do not count as text.
 fn push_text(sql: &mut QueryBuilder<Sqlite>, text: &str) {
     let sought = text.to_ascii_lowercase();
-    let quoted = serde_json::Value::String(sought.clone()).to_string();
-    let escaped = quoted.trim_start_matches('"');
-    let escaped = escaped.strip_suffix('"').unwrap_or(escaped);
     sql.push(
         " AND EXISTS (
              SELECT 1 FROM call_contents
@@ -234,7 +231,7 @@ fn push_text(sql: &mut QueryBuilder<Sqlite>, text: &str) {
     );
     sql.push_bind(sought.as_str());
     sql.push(") > 0 OR (instr(lower(messages), ")
-        .push_bind(escaped);
+        .push_bind(as_in_json(&sought));
     sql.push(
         ") > 0 AND EXISTS (
              SELECT 1 FROM json_tree(messages) AS member

@@ -195,6 +195,12 @@ pub(super) fn document<T: Serialize>(value: &T) -> StorageResult<String> {
     serde_json::to_string(value).map_err(unwritable)
 }
 
+/// A text as it stands within JSON.
+pub(super) fn as_in_json(text: &str) -> String {
+    let quoted = Value::String(text.to_owned()).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
 /// A value of an enumeration as records spell it.
 pub(super) fn spelling<T: Serialize>(value: &T) -> StorageResult<String> {
     match serde_json::to_value(value).map_err(unwritable)? {

@@ -6,13 +6,59 @@ use async_trait::async_trait;
 use flywheel_core::name::Label;
 use flywheel_core::prompt::{EvaluationScore, PromptVersion};
 use flywheel_core::{PromptName, PromptVersionId};
-use flywheel_storage::prompts::{NewPromptVersion, PromptRepository, PromptSummary, Registered};
+use flywheel_storage::prompts::{
+    MatchedPart, NewPromptVersion, PromptMatch, PromptRepository, PromptSummary, Registered,
+};
 use flywheel_storage::{StorageError, StorageResult};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, query};
 
 use super::error::failed;
-use super::fields::{Fields, signed};
+use super::fields::{Fields, as_in_json, signed};
+
+/// A page of prompts: $1 is the name before it, $2 the text that is sought in lower case, $3 the number of prompts, $4 the
+/// text as JSON spells it. With every prompt comes the newest version that has the text in it. Looking for the text in
+/// the JSON as a whole is quick and rules most versions out; only the others are taken apart.
+const LISTING: &str = "
+    SELECT latest.prompt, latest.version, latest.ordinal, latest.created_at,
+           matched.version AS matched_version,
+           matched.ordinal AS matched_ordinal,
+           CASE
+               WHEN EXISTS (
+                   SELECT 1 FROM prompt_labels AS labels
+                   WHERE labels.prompt = matched.prompt
+                     AND labels.version = matched.version
+                     AND instr(lower(labels.label), $2) > 0) THEN 'label'
+               WHEN instr(lower(matched.description), $2) > 0 THEN 'description'
+               ELSE 'content'
+           END AS matched_part
+    FROM prompts
+    JOIN prompt_versions AS latest
+      ON latest.prompt = prompts.name
+     AND latest.ordinal = (SELECT max(ordinal) FROM prompt_versions WHERE prompt = prompts.name)
+    LEFT JOIN prompt_versions AS matched
+      ON $2 <> ''
+     AND matched.number = (
+         SELECT number FROM prompt_versions AS versions
+         WHERE versions.prompt = prompts.name
+           AND (instr(lower(versions.description), $2) > 0
+                OR EXISTS (
+                    SELECT 1 FROM prompt_labels AS labels
+                    WHERE labels.prompt = versions.prompt
+                      AND labels.version = versions.version
+                      AND instr(lower(labels.label), $2) > 0)
+                OR (instr(lower(versions.content), $4) > 0
+                    AND EXISTS (
+                        SELECT 1 FROM json_tree(versions.content) AS member
+                        WHERE member.type = 'text'
+                          AND member.key NOT IN ('role', 'type')
+                          AND instr(lower(member.atom), $2) > 0)))
+         ORDER BY versions.ordinal DESC
+         LIMIT 1)
+    WHERE prompts.name > $1
+      AND ($2 = '' OR instr(lower(prompts.name), $2) > 0 OR matched.number IS NOT NULL)
+    ORDER BY prompts.name
+    LIMIT $3";
 
 /// The prompts, over one connection.
 pub(super) struct Prompts<'c>(pub(super) &'c mut SqliteConnection);
@@ -38,7 +84,23 @@ fn summary_from(row: &SqliteRow) -> StorageResult<PromptSummary> {
         versions: fields.count("ordinal")?,
         latest: fields.parsed("version")?,
         updated_at: fields.time("created_at")?,
+        matched: match_from(&fields)?,
     })
+}
+
+fn match_from(fields: &Fields<'_>) -> StorageResult<Option<PromptMatch>> {
+    let Some(ordinal) = fields.optional_count("matched_ordinal")? else {
+        return Ok(None);
+    };
+    Ok(Some(PromptMatch {
+        version: fields.parsed("matched_version")?,
+        ordinal,
+        part: match fields.text("matched_part")?.as_str() {
+            "label" => MatchedPart::Label,
+            "description" => MatchedPart::Description,
+            _ => MatchedPart::Content,
+        },
+    }))
 }
 
 fn score_from(row: &SqliteRow) -> StorageResult<EvaluationScore> {
@@ -222,30 +284,15 @@ impl PromptRepository for Prompts<'_> {
         after: Option<&PromptName>,
         limit: u32,
     ) -> StorageResult<Vec<PromptSummary>> {
-        let rows = query(
-            "SELECT versions.prompt, versions.version, versions.ordinal, versions.created_at
-             FROM prompts
-             JOIN prompt_versions AS versions
-               ON versions.prompt = prompts.name
-              AND versions.ordinal =
-                  (SELECT max(ordinal) FROM prompt_versions WHERE prompt = prompts.name)
-             WHERE prompts.name > $1
-               AND ($2 = ''
-                    OR instr(lower(prompts.name), $2) > 0
-                    OR EXISTS (
-                        SELECT 1 FROM json_tree(versions.content) AS member
-                        WHERE member.type = 'text'
-                          AND member.key NOT IN ('role', 'type')
-                          AND instr(lower(member.atom), $2) > 0))
-             ORDER BY prompts.name
-             LIMIT $3",
-        )
-        .bind(after.map_or("", PromptName::as_str))
-        .bind(text.to_ascii_lowercase())
-        .bind(i64::from(limit))
-        .fetch_all(&mut *self.0)
-        .await
-        .map_err(failed("listing prompts"))?;
+        let sought = text.to_ascii_lowercase();
+        let rows = query(LISTING)
+            .bind(after.map_or("", PromptName::as_str))
+            .bind(&sought)
+            .bind(i64::from(limit))
+            .bind(as_in_json(&sought))
+            .fetch_all(&mut *self.0)
+            .await
+            .map_err(failed("listing prompts"))?;
         rows.iter().map(summary_from).collect()
     }
 

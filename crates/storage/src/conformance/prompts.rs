@@ -5,7 +5,7 @@ use flywheel_core::prompt::EvaluationScore;
 
 use super::samples::{AWKWARD, at, content, name, new_version, registered};
 use crate::StateStore;
-use crate::prompts::NewPromptVersion;
+use crate::prompts::{MatchedPart, NewPromptVersion, PromptMatch};
 
 pub async fn registering_twice_is_one_version(store: &dyn StateStore) {
     let first = registered(store, "summary", "one").await;
@@ -146,13 +146,46 @@ pub async fn prompts_are_listed_and_searched(store: &dyn StateStore) {
     ] {
         registered(store, prompt, text).await;
     }
+    let older = registered(store, "beta", "x").await;
+    let newer = NewPromptVersion {
+        description: "Made it Übersichtlich".to_owned(),
+        ..new_version("beta", "y")
+    };
+    let mut transaction = store.begin().await.unwrap();
+    transaction.prompts().register(newer).await.unwrap();
+    let label = name("reviewed-by-ada");
+    transaction
+        .prompts()
+        .set_label(&older.prompt, &older.version, &label)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
     let mut session = store.read().await.unwrap();
     let mut prompts = session.prompts();
+    for (text, expected) in [
+        ("", None),
+        ("beta", None),
+        ("\"HELLO\"", Some((1, MatchedPart::Description))),
+        ("gpt-4O", Some((3, MatchedPart::Content))),
+        ("made it Über", Some((3, MatchedPart::Description))),
+        ("by-ADA", Some((2, MatchedPart::Label))),
+        ("says ", Some((2, MatchedPart::Description))),
+    ] {
+        let found = prompts.list(text, None, 10).await.unwrap();
+        let beta = found.iter().find(|prompt| prompt.name.as_str() == "beta");
+        let matched = beta.unwrap().matched.as_ref();
+        let place = matched.map(|matched| (matched.ordinal, matched.part));
+        assert_eq!(place, expected, "{text}");
+        if let Some(PromptMatch { version, .. }) = matched.filter(|matched| matched.ordinal == 2) {
+            assert_eq!(version, &older.version);
+        }
+    }
     for (text, expected) in [
         ("", vec!["alpha", "beta", "team/gamma:v1"]),
         ("ALPHA", vec!["alpha"]),
         ("newest TEXT", vec!["alpha"]),
-        ("old text", vec![]),
+        ("old text", vec!["alpha"]),
+        ("you ARE", vec!["alpha", "beta", "team/gamma:v1"]),
         ("\"hello\"", vec!["beta"]),
         ("%_", vec!["team/gamma:v1"]),
         ("用户", vec!["team/gamma:v1"]),
