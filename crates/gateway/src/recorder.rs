@@ -112,19 +112,23 @@ impl Recorder {
         mut events: Vec<NewEvent>,
         held: Option<Held>,
     ) -> Result<Vec<Appended>, NotRecorded> {
-        if !self.redactor.is_empty() {
-            for event in &mut events {
-                match event {
-                    NewEvent::Call(call) => self.redactor.redact_call(call),
-                    NewEvent::Feedback(feedback) => self.redactor.redact_feedback(feedback),
-                }
-            }
-        }
+        events.iter_mut().for_each(|event| self.redact(event));
         match tokio::time::timeout(self.options.patience, self.enqueue(events, held)).await {
             Ok(Ok(Ok(appended))) => Ok(appended),
             Ok(Ok(Err(error))) => Err(NotRecorded::Failed(error.chain())),
             Ok(Err(stopped)) => Err(stopped),
             Err(_) => Err(NotRecorded::Late(self.options.patience)),
+        }
+    }
+
+    /// Takes personal data out of an event, as is done with every one before it is stored.
+    pub fn redact(&self, event: &mut NewEvent) {
+        if self.redactor.is_empty() {
+            return;
+        }
+        match event {
+            NewEvent::Call(call) => self.redactor.redact_call(call),
+            NewEvent::Feedback(feedback) => self.redactor.redact_feedback(feedback),
         }
     }
 

@@ -70,9 +70,9 @@ impl Caller {
         }
     }
 
-    /// What names the caller for the rate limit.
+    /// What tells the caller from others, whatever their keys are called.
     #[must_use]
-    pub fn rate_key(&self) -> &str {
+    pub fn identity(&self) -> &str {
         self.key.as_ref().map_or("local", |key| &key.id)
     }
 
@@ -120,7 +120,7 @@ pub async fn authorise(
         Ok(caller) => caller,
         Err(problem) => return refuse(&request, problem),
     };
-    if let Err(wait) = context.rate_limiter.check(caller.rate_key()) {
+    if let Err(wait) = context.rate_limiter.check(caller.identity()) {
         let problem = Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limited",

@@ -1,9 +1,11 @@
 //! The operations behind the API: the rules, without HTTP's forms. Each changes state in one transaction, with its
 //! entry in the audit log, or not at all.
 
+pub mod call_ids;
 pub mod deploy;
 pub mod experiments;
 pub mod logged_calls;
 pub mod registry;
 pub mod rehearse;
+pub mod sent_events;
 pub mod summary;

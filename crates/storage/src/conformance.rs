@@ -67,6 +67,7 @@ macro_rules! event_conformance {
             calls {
                 calls_read_back_as_written
                 append_is_idempotent
+                apps_of_calls_are_found
                 concurrent_appends_are_all_kept
                 calls_are_found_by_a_part_of_their_id
                 repeated_key_finds_the_first_call
@@ -78,6 +79,7 @@ macro_rules! event_conformance {
             feedback {
                 feedback_reads_back_as_written
                 repeated_feedback_changes_nothing
+                an_id_means_something_on_its_call_only
                 calls_are_found_by_their_feedback
             }
             summary {

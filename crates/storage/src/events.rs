@@ -1,5 +1,7 @@
 //! The event store: calls and feedback, appended in groups.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use flywheel_core::call::{Call, CallFacts, CallStatus};
 use flywheel_core::feedback::Feedback;
@@ -25,7 +27,7 @@ pub enum NewEvent {
 pub enum Appended {
     /// It is new.
     Stored,
-    /// An event with its id was there; nothing changed.
+    /// A call with its id, or feedback with its id on the same call, was there; nothing changed.
     Duplicate,
 }
 
@@ -171,6 +173,9 @@ pub trait EventStore: Send + Sync {
     /// One call.
     async fn get_call(&self, id: &str) -> StorageResult<Option<Call>>;
 
+    /// Those of these calls that are known, and the app of each; a call of a registered model has none. No text is read.
+    async fn apps_of_calls(&self, ids: &[&str]) -> StorageResult<HashMap<String, Option<AppName>>>;
+
     /// The call that was recorded with this idempotency key for this app in this environment: the first that succeeded,
     /// or else the first.
     async fn find_idempotent(
@@ -189,6 +194,9 @@ pub trait EventStore: Send + Sync {
 
     /// All feedback on a call, oldest first.
     async fn feedback_on(&self, call_id: &str) -> StorageResult<Vec<Feedback>>;
+
+    /// One piece of feedback. Its id means something on its call only.
+    async fn get_feedback(&self, call_id: &str, id: &str) -> StorageResult<Option<Feedback>>;
 
     /// Calls and feedback summed up by a key.
     async fn summarize(

@@ -1,5 +1,6 @@
 //! An event store in memory that tests can make fail or wait.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -124,6 +125,10 @@ impl EventStore for FakeStore {
         Ok(self.calls().into_iter().find(|call| call.id == id))
     }
 
+    async fn apps_of_calls(&self, _: &[&str]) -> StorageResult<HashMap<String, Option<AppName>>> {
+        Err(unavailable())
+    }
+
     async fn find_idempotent(
         &self,
         app: &AppName,
@@ -150,6 +155,10 @@ impl EventStore for FakeStore {
     }
 
     async fn feedback_on(&self, _: &str) -> StorageResult<Vec<Feedback>> {
+        Err(unavailable())
+    }
+
+    async fn get_feedback(&self, _: &str, _: &str) -> StorageResult<Option<Feedback>> {
         Err(unavailable())
     }
 

@@ -16,6 +16,7 @@ use super::{list, to_json};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonItems, PageQuery, PathParams, QueryParams};
+use crate::operations::call_ids;
 use crate::operations::logged_calls::{self, LoggedCall};
 use crate::problem::{ApiResult, Problem};
 
@@ -122,7 +123,12 @@ pub async fn get_call(
     caller: Caller,
     PathParams(id): PathParams<String>,
 ) -> ApiResult<Response> {
-    let call = context.events.get_call(&id).await?;
+    let mut call = context.events.get_call(&id).await?;
+    if call.is_none()
+        && let Some(whole) = call_ids::find(&context, &caller, &id).await?
+    {
+        call = context.events.get_call(&whole).await?;
+    }
     let visible = call.filter(|call| match &call.facts.app {
         Some(app) => caller.must_cover(app).is_ok(),
         None => caller.apps().is_empty(),
@@ -132,7 +138,7 @@ pub async fn get_call(
             .hint("`flywheel calls list` shows the newest calls")
     })?;
     let mut body = to_json(&call);
-    body["feedback"] = to_json(&context.events.feedback_on(&id).await?);
+    body["feedback"] = to_json(&context.events.feedback_on(&call.id).await?);
     Ok(Json(body).into_response())
 }
 

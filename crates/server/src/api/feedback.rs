@@ -1,7 +1,5 @@
 //! Feedback and its summary.
 
-use std::collections::BTreeSet;
-
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -19,18 +17,22 @@ use super::calls::{covered_apps, stored};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonItems, QueryParams};
-use crate::operations::logged_calls;
+use crate::operations::call_ids::{self, NamedCall};
+use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
 use crate::operations::summary::Summary;
 use crate::problem::{ApiResult, Problem};
 
 /// Feedback as it is sent.
 #[derive(Debug, Deserialize)]
 pub struct NewFeedback {
-    /// The same id again changes nothing; drawn here if absent.
+    /// The same id on the same call again changes nothing; drawn here if absent.
     #[serde(default)]
     id: Option<String>,
-    /// The call it is about: the `id` of the answer.
+    /// The call it is about: the `id` of the answer, or the id under which an app logged it.
     call_id: String,
+    /// The app that logged it under that id.
+    #[serde(default)]
+    app: Option<AppName>,
     #[serde(flatten)]
     body: FeedbackBody,
     #[serde(default)]
@@ -46,68 +48,81 @@ pub async fn send_feedback(
     headers: HeaderMap,
     JsonItems(mut items): JsonItems<NewFeedback>,
 ) -> ApiResult<Response> {
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|value| value.to_str().ok());
-    match (key, items.as_mut_slice()) {
-        (Some(key), [item]) if item.id.is_none() => item.id = Some(key.to_owned()),
-        (Some(_), [_]) | (None, _) => {}
-        (Some(_), _) => {
-            let detail =
-                "`Idempotency-Key` names one piece of feedback; give each of several an `id`";
-            return Err(Problem::invalid(detail));
-        }
-    }
-    must_cover_calls(&context, &caller, &items).await?;
+    name_by_header(&caller, &headers, &mut items)?;
     let now = context.sources.clock.now();
-    let feedback: Vec<_> = items
-        .into_iter()
-        .map(|item| Feedback {
+    let mut sent = Vec::with_capacity(items.len());
+    let mut apps = Vec::with_capacity(items.len());
+    let mut errors = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let (has_own_id, has_time) = (item.id.is_some(), item.created_at.is_some());
+        let feedback = Feedback {
             id: item.id.unwrap_or_else(|| context.sources.id_at(now)),
             call_id: item.call_id,
             body: item.body,
             author: item.author,
-            created_at: item.created_at.unwrap_or(now),
-        })
-        .collect();
-    let errors: Vec<_> = feedback
-        .iter()
-        .enumerate()
-        .filter_map(|(index, item)| {
-            let error = item.check().err()?;
-            Some(json!({"index": index, "detail": error.to_string()}))
-        })
-        .collect();
+            created_at: item.created_at.map_or(now, to_the_microsecond),
+        };
+        if let Err(error) = feedback.check() {
+            errors.push(json!({"index": index, "detail": error.to_string()}));
+        }
+        apps.push(item.app);
+        sent.push((feedback, has_own_id, has_time));
+    }
     if let Some(first) = errors.first() {
         let detail = first["detail"].as_str().unwrap_or_default().to_owned();
         return Err(Problem::invalid(detail).with("errors", errors.into()));
     }
-    let ids: Vec<_> = feedback.iter().map(|item| item.id.clone()).collect();
-    let events = feedback
-        .into_iter()
-        .map(|item| NewEvent::Feedback(Box::new(item)))
+    let named: Vec<_> = sent
+        .iter()
+        .zip(&apps)
+        .map(|((feedback, ..), app)| NamedCall {
+            id: &feedback.call_id,
+            app: app.as_ref(),
+        })
         .collect();
-    let appended = logged_calls::store(&context, events).await?;
-    Ok(stored(ids.into_iter().zip(appended).collect()))
+    let calls = call_ids::resolve(&context, &caller, &named).await?;
+    let sent = sent
+        .into_iter()
+        .zip(calls)
+        .map(|((feedback, has_own_id, has_time), call_id)| SentEvent {
+            event: NewEvent::Feedback(Box::new(Feedback {
+                call_id,
+                ..feedback
+            })),
+            has_own_id,
+            left_open: if has_time { vec![] } else { vec!["created_at"] },
+        })
+        .collect();
+    Ok(stored(sent_events::store(&context, &caller, sent).await?))
 }
 
-/// A key that is limited to apps may not speak of the calls of others. A call that is not known yet is nobody's.
-async fn must_cover_calls(
-    context: &Context,
+/// The longest `Idempotency-Key`, in bytes.
+const LONGEST_KEY: usize = 150;
+
+/// Makes the header the id of a single piece of feedback, together with who sends it: others may choose the same.
+fn name_by_header(
     caller: &Caller,
-    items: &[NewFeedback],
+    headers: &HeaderMap,
+    items: &mut [NewFeedback],
 ) -> ApiResult<()> {
-    if caller.apps().is_empty() {
+    let Some(key) = headers.get("idempotency-key") else {
         return Ok(());
-    }
-    let ids: BTreeSet<&str> = items.iter().map(|item| item.call_id.as_str()).collect();
-    for id in ids {
-        if let Some(call) = context.events.get_call(id).await? {
-            match &call.facts.app {
-                Some(app) => caller.must_cover(app)?,
-                None => caller.must_cover_all()?,
-            }
-        }
+    };
+    let [item] = items else {
+        let detail = "`Idempotency-Key` names one piece of feedback; give each of several an `id`";
+        return Err(Problem::invalid(detail));
+    };
+    let key = key
+        .to_str()
+        .ok()
+        .filter(|key| (1..=LONGEST_KEY).contains(&key.len()))
+        .ok_or_else(|| {
+            let detail =
+                format!("`Idempotency-Key` must have 1 to {LONGEST_KEY} visible ASCII characters");
+            Problem::invalid(detail)
+        })?;
+    if item.id.is_none() {
+        item.id = Some(format!("{}:{key}", caller.identity()));
     }
     Ok(())
 }

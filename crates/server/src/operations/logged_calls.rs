@@ -14,13 +14,15 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::Caller;
 use crate::context::Context;
+use crate::operations::call_ids;
+use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
 use crate::problem::{ApiResult, Problem};
 
 /// A call as it is logged.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoggedCall {
-    /// Its id, to which feedback will refer; drawn here if absent. The same id again changes nothing.
+    /// Its id, to which feedback will refer; drawn here if absent. Other apps may choose the same one.
     #[serde(default)]
     pub id: Option<String>,
     /// The app.
@@ -108,40 +110,24 @@ pub async fn log(
         let detail = first["detail"].as_str().unwrap_or_default().to_owned();
         return Err(Problem::invalid(detail).with("errors", errors.into()));
     }
-    let calls: Vec<_> = calls
+    let sent = calls
         .into_iter()
         .map(|call| {
             let manifest = call.manifest.and_then(|id| manifests.get(&id));
-            complete(context, call, manifest)
+            let has_own_id = call.id.is_some();
+            // What a call costs is what its model's price was when it came first.
+            let mut left_open = vec!["cost_nano_usd"];
+            left_open.extend(call.started_at.is_none().then_some("started_at"));
+            left_open.extend(call.environment.is_none().then_some("environment"));
+            let call = complete(context, call, manifest);
+            SentEvent {
+                event: NewEvent::Call(Box::new(call)),
+                has_own_id,
+                left_open,
+            }
         })
         .collect();
-    let ids: Vec<_> = calls.iter().map(|call| call.id.clone()).collect();
-    let events = calls
-        .into_iter()
-        .map(|call| NewEvent::Call(Box::new(call)))
-        .collect();
-    let appended = store(context, events).await?;
-    Ok(ids.into_iter().zip(appended).collect())
-}
-
-/// Stores events that must not be acknowledged unless they are durable.
-///
-/// # Errors
-/// When they are not.
-pub async fn store(context: &Context, events: Vec<NewEvent>) -> ApiResult<Vec<Appended>> {
-    context
-        .gateway
-        .recorder
-        .record(events)
-        .await
-        .map_err(|error| {
-            Problem::new(
-                http::StatusCode::SERVICE_UNAVAILABLE,
-                "store_unavailable",
-                format!("the events could not be stored: {error}"),
-            )
-            .hint("send them again shortly; ids make that safe")
-        })
+    sent_events::store(context, caller, sent).await
 }
 
 fn check(call: &LoggedCall) -> Result<(), String> {
@@ -194,7 +180,7 @@ async fn find_manifests(
 fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) -> Call {
     let started_at = call
         .started_at
-        .unwrap_or_else(|| context.sources.clock.now());
+        .map_or_else(|| context.sources.clock.now(), to_the_microsecond);
     let model_id = manifest
         .map(|manifest| manifest.model_id.clone())
         .or(call.model_id);
@@ -218,7 +204,10 @@ fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) ->
         CallStatus::Ok
     });
     Call {
-        id: call.id.unwrap_or_else(|| context.sources.id_at(started_at)),
+        id: match call.id {
+            Some(id) => call_ids::logged(&call.app, &id),
+            None => context.sources.id_at(started_at),
+        },
         started_at,
         facts: CallFacts {
             app: Some(call.app),

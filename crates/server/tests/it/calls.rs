@@ -1,5 +1,6 @@
 //! Logging calls, and finding them again.
 
+use flywheel_core::key::Role;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
@@ -30,27 +31,30 @@ async fn each_filter_finds_what_it_names() {
     let found = app.viewer().get("/api/v1/calls/c1").await.ok();
     let version = found["prompt_version"].as_str().unwrap().to_owned();
     for (query, expected) in [
-        (String::new(), vec!["c3", "c2", "c1"]),
-        ("app=support".into(), vec!["c2", "c1"]),
-        ("id=c".into(), vec!["c3", "c2", "c1"]),
-        ("id=2".into(), vec!["c2"]),
-        ("environment=staging".into(), vec!["c2"]),
-        ("app=support&environment=production".into(), vec!["c1"]),
-        (format!("manifest={manifest}"), vec!["c1"]),
-        (format!("prompt_version={version}"), vec!["c1"]),
-        ("experiment=exp".into(), vec!["c2"]),
+        (String::new(), vec!["other:c3", "support:c2", "support:c1"]),
+        ("app=support".into(), vec!["support:c2", "support:c1"]),
+        ("id=support:c".into(), vec!["support:c2", "support:c1"]),
+        ("id=2".into(), vec!["support:c2"]),
+        ("environment=staging".into(), vec!["support:c2"]),
+        (
+            "app=support&environment=production".into(),
+            vec!["support:c1"],
+        ),
+        (format!("manifest={manifest}"), vec!["support:c1"]),
+        (format!("prompt_version={version}"), vec!["support:c1"]),
+        ("experiment=exp".into(), vec!["support:c2"]),
         ("experiment=exp&arm=b".into(), vec![]),
-        ("unit=u1".into(), vec!["c2", "c1"]),
-        ("session=s1".into(), vec!["c1"]),
-        ("status=provider_error".into(), vec!["c3"]),
-        ("status=ok".into(), vec!["c2", "c1"]),
-        (format!("since={}", at(2)), vec!["c3", "c2"]),
-        (format!("until={}", at(2)), vec!["c1"]),
-        ("text=blue%20sky".into(), vec!["c1"]),
-        ("text=50%25".into(), vec!["c2"]),
-        ("text=".into(), vec!["c3", "c2", "c1"]),
-        ("feedback=thumbs".into(), vec!["c1"]),
-        ("feedback=any".into(), vec!["c1"]),
+        ("unit=u1".into(), vec!["support:c2", "support:c1"]),
+        ("session=s1".into(), vec!["support:c1"]),
+        ("status=provider_error".into(), vec!["other:c3"]),
+        ("status=ok".into(), vec!["support:c2", "support:c1"]),
+        (format!("since={}", at(2)), vec!["other:c3", "support:c2"]),
+        (format!("until={}", at(2)), vec!["support:c1"]),
+        ("text=blue%20sky".into(), vec!["support:c1"]),
+        ("text=50%25".into(), vec!["support:c2"]),
+        ("text=".into(), vec!["other:c3", "support:c2", "support:c1"]),
+        ("feedback=thumbs".into(), vec!["support:c1"]),
+        ("feedback=any".into(), vec!["support:c1"]),
         ("feedback=rating".into(), vec![]),
     ] {
         let list = app.viewer().get(&format!("{CALLS}?{query}")).await.ok();
@@ -103,12 +107,12 @@ async fn calls_are_logged_one_by_one_in_arrays_and_in_lines() {
     let app = TestApp::furnished().await;
     let lines = "{\"id\": \"l1\", \"app\": \"support\"}\n{\"id\": \"l2\", \"app\": \"support\"}\n";
     for (body, expected) in [
-        ("{\"id\": \"o1\", \"app\": \"support\"}", vec!["o1"]),
+        ("{\"id\": \"o1\", \"app\": \"support\"}", vec!["support:o1"]),
         (
             "  [{\"id\": \"a1\", \"app\": \"support\"}, {\"id\": \"a2\", \"app\": \"support\"}]",
-            vec!["a1", "a2"],
+            vec!["support:a1", "support:a2"],
         ),
-        (lines, vec!["l1", "l2"]),
+        (lines, vec!["support:l1", "support:l2"]),
     ] {
         for outcome in ["stored", "duplicate"] {
             let stored = app
@@ -124,6 +128,46 @@ async fn calls_are_logged_one_by_one_in_arrays_and_in_lines() {
         }
     }
     assert_eq!(items(&app.viewer().get(CALLS).await.ok()).len(), 5);
+}
+
+/// Apps choose ids without knowing of each other; within one app, an id means one call.
+#[tokio::test]
+async fn ids_of_other_apps_do_not_collide() {
+    let app = TestApp::furnished().await;
+    let call = |of: &str, output: &str| json!({"id": "1", "app": of, "output": output});
+    for of in ["support", "other"] {
+        for outcome in ["stored", "duplicate"] {
+            let stored = app
+                .limited(Role::App, of)
+                .post(CALLS, &call(of, of))
+                .await
+                .ok();
+            let expected = json!([{"id": format!("{of}:1"), "stored": outcome}]);
+            assert_eq!(stored["items"], expected);
+            app.clock.advance_seconds(1);
+        }
+        let found = app.viewer().get(&format!("{CALLS}/{of}:1")).await.ok();
+        assert_eq!(found["output"], of);
+        let own = app
+            .limited(Role::Viewer, of)
+            .get(&format!("{CALLS}/1"))
+            .await;
+        assert_eq!(own.ok()["output"], of);
+        let mut changed = call(of, "changed");
+        changed["latency_ms"] = json!(5);
+        let refused = app.limited(Role::App, of).post(CALLS, &changed).await;
+        refused.problem_saying(409, "id_taken", "`latency_us`, `output` differs");
+    }
+    // A UUID is an id by itself. That another app has it already is all that is told.
+    let id = "01980000-0000-7abc-9def-000000000001";
+    let with_id = |of: &str| json!({"id": id, "app": of, "output": "secret"});
+    app.caller().post(CALLS, &with_id("support")).await.ok();
+    let refused = app
+        .limited(Role::App, "other")
+        .post(CALLS, &with_id("other"))
+        .await
+        .problem_saying(409, "id_taken", id);
+    assert!(!refused.to_string().contains("support"), "{refused}");
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ async fn every_kind_is_stored_as_it_was_said() {
         }
         assert_eq!(
             (&found["author"], &found["call_id"]),
-            (&json!("ada"), &json!("c1"))
+            (&json!("ada"), &json!("support:c1"))
         );
     }
     assert_eq!(found[0]["created_at"], "2026-01-01T00:00:01Z");
@@ -65,14 +65,11 @@ async fn every_kind_is_stored_as_it_was_said() {
 #[tokio::test]
 async fn it_may_come_twice_and_before_its_call() {
     let app = TestApp::furnished().await;
-    let body = json!({"id": "f1", "call_id": "later", "kind": "thumbs", "value": true});
+    let body = json!({"id": "f1", "call_id": "support:later", "kind": "thumbs", "value": true});
     for outcome in ["stored", "duplicate"] {
         let stored = app.caller().post(FEEDBACK, &body).await.with_status(201);
         assert_eq!(stored["items"], json!([{"id": "f1", "stored": outcome}]));
     }
-    // The same id with other words changes nothing.
-    let other = json!({"id": "f1", "call_id": "later", "kind": "thumbs", "value": false});
-    app.caller().post(FEEDBACK, &other).await.ok();
     logged(&app, &["later"]).await;
     let found = feedback_on(&app, "later").await;
     assert_eq!((found.len(), &found[0]["value"]), (1, &json!(true)));
@@ -90,7 +87,7 @@ async fn the_idempotency_key_is_the_id_of_a_single_one() {
             .send(Method::POST, FEEDBACK, body.clone(), &header)
             .await
             .ok();
-        assert_eq!(stored["items"], json!([{"id": "k1", "stored": outcome}]));
+        assert_eq!(stored["items"][0]["stored"], outcome);
     }
     let several = format!("[{body}, {body}]");
     let refused = app
@@ -106,6 +103,119 @@ async fn the_idempotency_key_is_the_id_of_a_single_one() {
             .ok();
     }
     assert_eq!(feedback_on(&app, "c1").await.len(), 3);
+}
+
+#[tokio::test]
+async fn one_id_with_two_meanings_is_refused() {
+    let app = TestApp::furnished().await;
+    logged(&app, &["c1"]).await;
+    let piece = |id: &str, value: bool| json!({"id": id, "call_id": "c1", "kind": "thumbs", "value": value});
+    app.caller().post(FEEDBACK, &piece("f1", true)).await.ok();
+    let mut other = piece("f1", false);
+    other["author"] = json!("ada");
+    let refused = app
+        .caller()
+        .post(
+            FEEDBACK,
+            &json!([piece("f2", true), other, piece("f1", true)]),
+        )
+        .await
+        .problem_saying(409, "id_taken", "`author`, `value` differs");
+    assert_eq!(each(&json!({"items": refused["errors"]}), "index"), ["1"]);
+    let found = feedback_on(&app, "c1").await;
+    assert_eq!(found.len(), 2, "the rest of the batch is stored");
+    assert_eq!(found[0]["value"], json!(true), "what was there stays");
+    // Two with one id in a batch: the first is stored.
+    let batch = json!([piece("f3", true), piece("f3", false)]);
+    app.caller()
+        .post(FEEDBACK, &batch)
+        .await
+        .problem_saying(409, "id_taken", "`f3`");
+    // A time that is given belongs to what is said; one that is not is drawn anew.
+    app.clock.advance_seconds(1);
+    app.caller().post(FEEDBACK, &piece("f1", true)).await.ok();
+    let mut later = piece("f1", true);
+    later["created_at"] = json!("2026-01-02T00:00:00.123456789Z");
+    app.caller()
+        .post(FEEDBACK, &later)
+        .await
+        .problem_saying(409, "id_taken", "`created_at`");
+    later["id"] = json!("f4");
+    for _ in 0..2 {
+        app.caller().post(FEEDBACK, &later).await.ok();
+    }
+}
+
+/// Senders that know nothing of each other choose the same ids.
+#[tokio::test]
+async fn ids_of_other_calls_and_other_senders_do_not_collide() {
+    let app = TestApp::furnished().await;
+    logged(&app, &["c1", "c2"]).await;
+    let thumbs = |call: &str, value: bool| json!({"id": "1", "call_id": call, "kind": "thumbs", "value": value});
+    for (call, value) in [("c1", true), ("c2", false)] {
+        let stored = app.caller().post(FEEDBACK, &thumbs(call, value)).await.ok();
+        assert_eq!(stored["items"][0]["stored"], "stored");
+    }
+    let body = json!({"call_id": "c1", "kind": "thumbs", "value": true}).to_string();
+    for user in [app.caller(), app.admin(), app.limited(Role::App, "support")] {
+        let header = [("idempotency-key", "1")];
+        let send = user.send(Method::POST, FEEDBACK, body.clone(), &header);
+        assert_eq!(send.await.ok()["items"][0]["stored"], "stored");
+    }
+    for key in ["", &"k".repeat(151)] {
+        let header = [("idempotency-key", key)];
+        app.caller()
+            .send(Method::POST, FEEDBACK, body.clone(), &header)
+            .await
+            .problem_saying(422, "invalid", "`Idempotency-Key`");
+    }
+    assert_eq!(feedback_on(&app, "c1").await.len(), 4);
+}
+
+#[tokio::test]
+async fn feedback_finds_the_call_that_an_app_named() {
+    let app = TestApp::furnished().await;
+    let named = |id: &str, of: &str| json!({"id": id, "app": of});
+    let calls = json!([
+        named("c1", "support"),
+        named("c2", "support"),
+        named("c2", "other")
+    ]);
+    app.caller().post("/api/v1/calls", &calls).await.ok();
+    let about = |call: &str| json!({"call_id": call, "kind": "thumbs", "value": true});
+    let about_app = |call: &str, of: &str| {
+        let mut body = about(call);
+        body["app"] = json!(of);
+        body
+    };
+    for (user, body) in [
+        (app.caller(), about("c1")),
+        (app.caller(), about("support:c2")),
+        (app.caller(), about_app("c2", "other")),
+        (app.caller(), about_app("support:c2", "support")),
+        (app.limited(Role::App, "other"), about("c2")),
+        // Before its call.
+        (app.limited(Role::App, "other"), about("c3")),
+        (app.caller(), about_app("c3", "other")),
+    ] {
+        user.post(FEEDBACK, &body).await.ok();
+    }
+    app.caller()
+        .post("/api/v1/calls", &named("c3", "other"))
+        .await
+        .ok();
+    for (call, expected) in [("c1", 1), ("support:c2", 2), ("other:c2", 2), ("c3", 2)] {
+        assert_eq!(feedback_on(&app, call).await.len(), expected, "{call}");
+    }
+    for (call, part) in [
+        ("c2", "`other:c2` or `support:c2`"),
+        ("c9", "no call that is known"),
+    ] {
+        app.caller()
+            .post(FEEDBACK, &about(call))
+            .await
+            .problem_saying(422, "invalid", part);
+    }
 }
 
 #[tokio::test]
@@ -315,10 +425,16 @@ async fn a_limited_key_cannot_speak_of_another_apps_call() {
     let app = TestApp::furnished().await;
     app.deploy_greeting(1).await;
     let call = app.chat("u1").await["id"].as_str().unwrap().to_owned();
-    let feedback = json!({"call_id": call, "kind": "thumbs", "value": false});
-    for (covered, status) in [("other", 403), ("support", 201)] {
+    let about = |call: &str| json!({"call_id": call, "kind": "thumbs", "value": false});
+    for (covered, call, status) in [
+        ("other", call.as_str(), 403),
+        ("support", call.as_str(), 201),
+        // Whether there is such a call is not told.
+        ("other", "support:c1", 403),
+        ("support", "support:c1", 201),
+    ] {
         app.limited(Role::App, covered)
-            .post("/api/v1/feedback", &feedback)
+            .post("/api/v1/feedback", &about(call))
             .await
             .with_status(status);
     }

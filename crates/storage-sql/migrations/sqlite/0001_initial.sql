@@ -229,10 +229,11 @@ CREATE TABLE call_contents (
     messages TEXT
 );
 
--- `call_id` refers to no table: feedback may arrive before its call.
+-- `call_id` refers to no table: feedback may arrive before its call. Senders choose ids without knowing of each other,
+-- so an id means something on its call only.
 CREATE TABLE feedback (
     number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     call_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     name TEXT,
@@ -241,7 +242,7 @@ CREATE TABLE feedback (
     scale_max REAL,
     author TEXT,
     created_at INTEGER NOT NULL,
-    text TEXT
+    text TEXT,
+    UNIQUE (call_id, id)
 );
-CREATE INDEX feedback_by_call ON feedback (call_id);
 CREATE INDEX feedback_by_time ON feedback (created_at);

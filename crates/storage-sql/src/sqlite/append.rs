@@ -26,8 +26,13 @@ static CALLS: LazyLock<String> =
 static CONTENTS: LazyLock<String> =
     LazyLock::new(|| insertion("call_contents", &CONTENT_COLUMNS, ""));
 
-static FEEDBACK: LazyLock<String> =
-    LazyLock::new(|| insertion("feedback", &FEEDBACK_COLUMNS, "ON CONFLICT (id) DO NOTHING"));
+static FEEDBACK: LazyLock<String> = LazyLock::new(|| {
+    insertion(
+        "feedback",
+        &FEEDBACK_COLUMNS,
+        "ON CONFLICT (call_id, id) DO NOTHING",
+    )
+});
 
 /// Appends events in one transaction. The answers are in the order of the events.
 pub(super) fn append(connection: &Connection, events: &[NewEvent]) -> StorageResult<Vec<Appended>> {

@@ -1,5 +1,7 @@
 //! Reading calls: one, or pages of those that a filter lets through.
 
+use std::collections::HashMap;
+
 use flywheel_core::AppName;
 use flywheel_core::call::{Call, CallContent, CallFacts};
 use flywheel_core::model::Usage;
@@ -19,6 +21,9 @@ const PREVIEW_CHARACTERS: usize = 200;
 /// More apps than this are searched by time instead of one by one.
 const MOST_BRANCHES: usize = 50;
 
+/// How many ids are looked up with one statement; SQLite takes 32,766 values.
+const IDS_AT_ONCE: usize = 10_000;
+
 /// One call.
 pub(super) async fn get(readers: &SqlitePool, id: &str) -> StorageResult<Option<Call>> {
     let row = query(
@@ -32,6 +37,33 @@ pub(super) async fn get(readers: &SqlitePool, id: &str) -> StorageResult<Option<
     .await
     .map_err(failed("reading a call"))?;
     row.as_ref().map(call_from).transpose()
+}
+
+/// The apps of those calls that are known.
+pub(super) async fn apps(
+    readers: &SqlitePool,
+    ids: &[&str],
+) -> StorageResult<HashMap<String, Option<AppName>>> {
+    let mut apps = HashMap::new();
+    for ids in ids.chunks(IDS_AT_ONCE) {
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT id, app FROM calls WHERE id IN (");
+        let mut places = sql.separated(", ");
+        for id in ids {
+            places.push_bind(*id);
+        }
+        sql.push(")");
+        let rows = sql
+            .build()
+            .persistent(false)
+            .fetch_all(readers)
+            .await
+            .map_err(failed("finding the apps of calls"))?;
+        for row in &rows {
+            let fields = fields(row);
+            apps.insert(fields.text("id")?, fields.optional_parsed("app")?);
+        }
+    }
+    Ok(apps)
 }
 
 /// The call with an idempotency key: the one that succeeded, or else the first.

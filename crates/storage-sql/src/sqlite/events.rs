@@ -1,5 +1,7 @@
 //! The event store: each method takes a connection and leaves the rest to the file of its concern.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use flywheel_core::AppName;
 use flywheel_core::call::Call;
@@ -39,6 +41,11 @@ impl EventStore for SqliteStore {
         calls::get(&self.readers, id).await
     }
 
+    #[tracing::instrument(name = "db.calls.apps", skip_all, fields(calls = ids.len()))]
+    async fn apps_of_calls(&self, ids: &[&str]) -> StorageResult<HashMap<String, Option<AppName>>> {
+        calls::apps(&self.state_readers, ids).await
+    }
+
     #[tracing::instrument(name = "db.calls.find_idempotent", skip_all)]
     async fn find_idempotent(
         &self,
@@ -61,6 +68,11 @@ impl EventStore for SqliteStore {
     #[tracing::instrument(name = "db.feedback.on_call", skip_all)]
     async fn feedback_on(&self, call_id: &str) -> StorageResult<Vec<Feedback>> {
         feedback::on_call(&self.readers, call_id).await
+    }
+
+    #[tracing::instrument(name = "db.feedback.get", skip_all)]
+    async fn get_feedback(&self, call_id: &str, id: &str) -> StorageResult<Option<Feedback>> {
+        feedback::get(&self.readers, call_id, id).await
     }
 
     #[tracing::instrument(name = "db.calls.summarize", skip_all)]

@@ -18,8 +18,23 @@ pub(super) async fn on_call(readers: &SqlitePool, call_id: &str) -> StorageResul
     rows.iter().map(feedback_from).collect()
 }
 
+/// One piece of feedback on a call.
+pub(super) async fn get(
+    readers: &SqlitePool,
+    call_id: &str,
+    id: &str,
+) -> StorageResult<Option<Feedback>> {
+    let row = query("SELECT * FROM feedback WHERE call_id = $1 AND id = $2")
+        .bind(call_id)
+        .bind(id)
+        .fetch_optional(readers)
+        .await
+        .map_err(failed("reading feedback"))?;
+    row.as_ref().map(feedback_from).transpose()
+}
+
 fn feedback_from(row: &SqliteRow) -> StorageResult<Feedback> {
-    let fields = Fields::new(row, "feedback", &["id"]);
+    let fields = Fields::new(row, "feedback", &["call_id", "id"]);
     Ok(Feedback {
         id: fields.text("id")?,
         call_id: fields.text("call_id")?,

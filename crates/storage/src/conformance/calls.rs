@@ -42,6 +42,23 @@ pub async fn calls_read_back_as_written(store: &dyn EventStore) {
     assert_eq!(store.append(vec![]).await.unwrap(), vec![]);
 }
 
+pub async fn apps_of_calls_are_found(store: &dyn EventStore) {
+    let calls = ["a\0é", "b"].map(|id| call(id, "support", at(0)));
+    store
+        .append(call_events(
+            calls.into_iter().chain([bare_call("c", at(0))]),
+        ))
+        .await
+        .unwrap();
+    let ids: Vec<String> = (0..40_000).map(|number| number.to_string()).collect();
+    let mut asked: Vec<&str> = ids.iter().map(String::as_str).collect();
+    asked.extend(["c", "a\0é", "a"]);
+    let found = store.apps_of_calls(&asked).await.unwrap();
+    let expected = [("a\0é", Some(name("support"))), ("c", None)];
+    assert_eq!(found, expected.map(|(id, app)| (id.to_owned(), app)).into());
+    assert!(store.apps_of_calls(&[]).await.unwrap().is_empty());
+}
+
 pub async fn append_is_idempotent(store: &dyn EventStore) {
     let calls: Vec<Call> = (0..150)
         .map(|number| call(&format!("c{number}"), "support", at(number)))

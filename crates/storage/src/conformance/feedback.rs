@@ -98,6 +98,35 @@ pub async fn repeated_feedback_changes_nothing(store: &dyn EventStore) {
     assert_eq!(read, (0..150).map(piece).collect::<Vec<_>>());
 }
 
+pub async fn an_id_means_something_on_its_call_only(store: &dyn EventStore) {
+    let on = |call: &str, value| feedback("1", call, thumbs(value), at(0));
+    let both = [on("a", true), on("b", false)];
+    assert_eq!(
+        store.append(feedback_events(both.clone())).await.unwrap(),
+        [Appended::Stored; 2]
+    );
+    // Among repeated ones too, each is told from the one on another call.
+    let mixed = [on("a", false), on("c", true), on("b", true), on("d", false)];
+    assert_eq!(
+        store.append(feedback_events(mixed)).await.unwrap(),
+        [
+            Appended::Duplicate,
+            Appended::Stored,
+            Appended::Duplicate,
+            Appended::Stored
+        ]
+    );
+    for piece in both {
+        let call_id = &piece.call_id;
+        assert_eq!(
+            store.get_feedback(call_id, "1").await.unwrap().as_ref(),
+            Some(&piece)
+        );
+        assert_eq!(store.feedback_on(call_id).await.unwrap(), [piece]);
+    }
+    assert_eq!(store.get_feedback("a", "2").await.unwrap(), None);
+}
+
 pub async fn calls_are_found_by_their_feedback(store: &dyn EventStore) {
     let calls = ["a", "b", "c"].map(|id| call(id, "support", at(0)));
     store.append(call_events(calls)).await.unwrap();

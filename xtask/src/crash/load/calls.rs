@@ -123,27 +123,30 @@ impl Worker {
 
     /// Calls that an app made by itself: some new, some sent before, one of them perhaps twice.
     pub(super) async fn log_calls(&mut self) -> Result<(), Gone> {
+        let mut random = self.random.branch();
+        let earlier = self.ledger().some_call(&mut random);
+        let earlier = earlier.and_then(|(token, id)| {
+            let call = self.ledger().calls.get(&token)?.clone();
+            (logged_id(&token, &call) == id).then_some((token, id, call))
+        });
+        if let Some((token, _, call)) = &earlier
+            && self.random.one_in(4)
+        {
+            return self.log_changed(token, call).await;
+        }
         let mut sent = Vec::new();
         let mut records = Vec::new();
         for _ in 0..self.random.within(1..6) {
             let token = self.token();
             let call = self.new_call();
             records.push(record(&token, &call, &answer_to(&token)));
+            let id = logged_id(&token, &call);
             self.ledger().send_call(&token, call);
-            sent.push((token, false));
+            sent.push((token, id, false));
         }
-        let mut random = self.random.branch();
-        let earlier = self.ledger().some_call(&mut random);
-        if let Some((token, id)) = earlier
-            && token == id
-        {
-            // The same id with another output must change nothing.
-            let call = SentCall {
-                app: DEPLOYED,
-                ..SentCall::default()
-            };
-            records.push(record(&token, &call, "changed"));
-            sent.push((token, true));
+        if let Some((token, id, call)) = earlier {
+            records.push(record(&token, &call, &answer_to(&token)));
+            sent.push((token, id, true));
         }
         if self.random.one_in(4) {
             records.push(records[0].clone());
@@ -154,15 +157,32 @@ impl Worker {
             .client()
             .send(Method::POST, "/api/v1/calls", None, body.into())
             .await?;
-        if self.check_stored(&answer, &sent, "logging calls") {
+        let ids: Vec<_> = sent
+            .iter()
+            .map(|(_, id, is_there)| (id.clone(), *is_there))
+            .collect();
+        if self.check_stored(&answer, &ids, "logging calls") {
             let mut ledger = self.ledger();
-            for (token, is_there) in sent {
-                if ledger.settle_call(&token, &token) {
+            for (token, id, is_there) in sent {
+                if ledger.settle_call(&token, &id) {
                     ledger.tally.logged += 1;
                 } else if is_there {
                     ledger.tally.repeats += 1;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The id of a call that is there, with another output: it is refused and must change nothing.
+    async fn log_changed(&mut self, token: &str, call: &SentCall) -> Result<(), Gone> {
+        let body = record(token, call, "changed").to_string();
+        let answer = self
+            .client()
+            .send(Method::POST, "/api/v1/calls", None, body.into())
+            .await?;
+        if answer.status != 409 {
+            self.unexpected("a call that says something else", &answer);
         }
         Ok(())
     }
@@ -191,6 +211,11 @@ fn chat(token: &str, call: &SentCall) -> Value {
         "user": token,
         "flywheel": {"variables": {"token": token}, "session": token},
     })
+}
+
+/// The id under which a call is kept that was logged with its token as id.
+fn logged_id(token: &str, call: &SentCall) -> String {
+    format!("{}:{token}", call.app)
 }
 
 fn record(token: &str, call: &SentCall, output: &str) -> Value {

@@ -9,6 +9,9 @@ use super::Worker;
 
 const DOOR: &str = "/api/v1/feedback";
 
+/// What the server puts before an idempotency key of those who need no key.
+const BY_HEADER: &str = "local:";
+
 /// One piece of feedback on its way.
 struct Piece {
     id: String,
@@ -18,26 +21,33 @@ struct Piece {
 }
 
 impl Worker {
-    /// One piece; its id is in the body or in the header.
+    /// One piece; its id is in the body or, under the sender's name, in the header. One that was sent before may come with
+    /// other words, which are refused.
     pub(super) async fn send_feedback(&mut self) -> Result<(), Gone> {
         let Some(piece) = self.piece() else {
             return Ok(());
         };
         self.note(&piece);
-        let in_header = self.random.one_in(2);
-        let mut body = piece.body.clone();
-        body["call_id"] = piece.call_id.as_str().into();
-        let key = match in_header {
-            true => Some(piece.id.as_str()),
-            false => {
-                body["id"] = piece.id.as_str().into();
-                None
-            }
+        let changed = piece.is_there && self.random.one_in(2);
+        let mut body = match changed {
+            true => json!({"kind": "comment", "text": "this must not be kept"}),
+            false => piece.body.clone(),
         };
+        body["call_id"] = piece.call_id.as_str().into();
+        let key = piece.id.strip_prefix(BY_HEADER);
+        if key.is_none() {
+            body["id"] = piece.id.as_str().into();
+        }
         let answer = self
             .client()
             .send(Method::POST, DOOR, key, body.to_string().into())
             .await?;
+        if changed {
+            if answer.status != 409 {
+                self.unexpected("feedback that says something else", &answer);
+            }
+            return Ok(());
+        }
         let sent = [(piece.id.clone(), piece.is_there)];
         if self.check_stored(&answer, &sent, "feedback") {
             self.settle(&sent);
@@ -80,7 +90,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A new piece about a call that is there, or once in five an earlier one that now says something else.
+    /// A new piece about a call that is there, or once in five an earlier one.
     fn piece(&mut self) -> Option<Piece> {
         let mut random = self.random.branch();
         if self.random.one_in(5) {
@@ -89,13 +99,16 @@ impl Worker {
                 return Some(Piece {
                     id,
                     call_id: earlier.call_id,
-                    body: json!({"kind": "comment", "text": "this must not be kept"}),
+                    body: earlier.body,
                     is_there: true,
                 });
             }
         }
         let (_, call_id) = self.ledger().some_call(&mut random)?;
-        let id = self.token();
+        let id = match random.one_in(2) {
+            true => format!("{BY_HEADER}{}", self.token()),
+            false => self.token(),
+        };
         let body = match random.within(0..4) {
             0 => json!({"kind": "thumbs", "value": random.one_in(2)}),
             1 => json!({"kind": "rating", "value": random.within(1..6)}),
