@@ -92,8 +92,9 @@ pub struct CallFacts {
     /// How often the provider was asked; 1 without a retry.
     #[serde(default = "one")]
     pub attempts: u32,
-    /// From the request's arrival to the end of the answer.
-    pub latency_us: u64,
+    /// From the request's arrival to the end of the answer; absent when an app logged a call that it did not time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_us: Option<u64>,
     /// From the request's arrival to the provider's first byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_us: Option<u64>,

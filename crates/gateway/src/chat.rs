@@ -274,7 +274,7 @@ fn facts_of(destination: &Destination, body: &ChatBody) -> CallFacts {
         streamed: body.stream,
         fallback: destination.is_fallback,
         attempts: 0,
-        latency_us: 0,
+        latency_us: None,
         first_byte_us: None,
         overhead_us: None,
         usage: None,

@@ -55,7 +55,7 @@ impl Run {
     pub(crate) async fn record(&mut self) -> Result<(), Failure> {
         let latency = self.arrived.elapsed();
         let overhead = latency.saturating_sub(self.waited);
-        self.call.facts.latency_us = micros(latency);
+        self.call.facts.latency_us = Some(micros(latency));
         self.call.facts.overhead_us = Some(micros(overhead));
         let mut content = std::mem::take(&mut self.call.content);
         content.variables = std::mem::take(&mut self.body.flywheel.variables);

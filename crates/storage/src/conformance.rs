@@ -88,6 +88,9 @@ macro_rules! event_conformance {
                 latest_feedback_counts
                 deviations_of_large_values_are_exact
                 sums_do_not_overflow
+                ratings_are_summed_as_shares_of_their_scales
+                what_was_not_timed_has_no_latency
+                fallbacks_are_not_credited_to_the_arm
             }
             prune {
                 prune_removes_what_is_older

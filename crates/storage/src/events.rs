@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use flywheel_core::call::{Call, CallFacts, CallStatus};
-use flywheel_core::feedback::Feedback;
+use flywheel_core::feedback::{Feedback, RatingScale};
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
 use flywheel_core::{AppName, ManifestId, PromptVersionId};
 use jiff::Timestamp;
@@ -123,10 +123,14 @@ pub struct SummaryFilter {
 pub struct SummaryRow {
     /// The value of the key; for arms `experiment/arm`, for models `id:version`.
     pub key: String,
-    /// How many calls.
+    /// How many calls; of an arm, only those that its own manifest answered, which goes for everything below too.
     pub calls: u64,
+    /// How many calls the fallback manifest answered.
+    pub fallbacks: u64,
     /// How many of them failed at the provider.
     pub provider_errors: u64,
+    /// How many calls have a latency.
+    pub calls_with_latency: u64,
     /// The sum of their latencies, in microseconds.
     pub latency_us_sum: u64,
     /// How many calls have a cost.
@@ -137,7 +141,8 @@ pub struct SummaryRow {
     pub series: Vec<SeriesSums>,
 }
 
-/// Sums over one series of feedback.
+/// Sums over one series of feedback. The value of a rating is its share of the scale it was given on, from 0 for the
+/// worst grade to 1 for the best, so that ratings on several scales can be summed up.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SeriesSums {
     /// The series: `thumbs`, `rating`, `comment`, `correction`, `outcome:<name>`.
@@ -152,6 +157,8 @@ pub struct SeriesSums {
     pub sum: f64,
     /// The sum of squared differences from the mean.
     pub squared_deviations: f64,
+    /// The scales that ratings were given on, and how many on each; empty for other series.
+    pub scales: Vec<(RatingScale, u64)>,
 }
 
 /// What is to be removed.

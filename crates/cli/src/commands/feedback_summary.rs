@@ -73,6 +73,16 @@ impl SummaryArgs {
             if series.any(|series| series.member("low").is_some()) {
                 context.printer.hint("ranges hold the true value in 95 of 100 cases; more feedback makes them narrower");
             }
+            let fallbacks: f64 = answer
+                .items("items")
+                .filter_map(|item| item.number("fallbacks"))
+                .sum();
+            if matches!(self.by, Division::Arm) && fallbacks > 0.0 {
+                let fallbacks = amounts::number(fallbacks);
+                context.printer.note(&format!(
+                    "{fallbacks} calls were answered by the fallback manifest and count for no arm"
+                ));
+            }
             Ok(())
         })?;
         if Record(&answer).items("items").next().is_none() {
@@ -135,10 +145,11 @@ fn series_cells(series: Record<'_>) -> [String; 4] {
         _ => String::new(),
     };
     let value = series.number("value").map_or_else(String::new, shown);
-    [
-        series.text("series").to_owned(),
-        series.shown("n"),
-        value,
-        range,
-    ]
+    let mut name = series.text("series").to_owned();
+    if let Some(scale) = series.record("scale")
+        && let (Some(min), Some(max)) = (scale.number("min"), scale.number("max"))
+    {
+        name = format!("{name} {}..{}", amounts::number(min), amounts::number(max));
+    }
+    [name, series.shown("n"), value, range]
 }

@@ -13,7 +13,7 @@ use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonBody, PathParams};
 use crate::operations::experiments::{self, NewExperiment};
-use crate::operations::summary::Summary;
+use crate::operations::summary;
 use crate::problem::ApiResult;
 
 /// `GET /api/v1/experiments`
@@ -54,7 +54,7 @@ pub async fn get_experiment(
     };
     let rows = context.events.summarize(&filter, SummaryKey::Arm).await?;
     let mut body = to_json(&experiment);
-    body["summary"] = to_json(&rows.into_iter().map(Summary::from).collect::<Vec<_>>());
+    body["summary"] = to_json(&summary::summarize(rows));
     Ok(Json(body).into_response())
 }
 

@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::extract::{JsonItems, QueryParams};
 use crate::operations::call_ids::{self, NamedCall};
 use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
-use crate::operations::summary::Summary;
+use crate::operations::summary;
 use crate::problem::{ApiResult, Problem};
 
 /// Feedback as it is sent.
@@ -166,6 +166,5 @@ pub async fn summarize_feedback(
         until,
     };
     let rows = context.events.summarize(&filter, by).await?;
-    let items: Vec<_> = rows.into_iter().map(Summary::from).collect();
-    Ok(Json(json!({"by": by, "items": items})).into_response())
+    Ok(Json(json!({"by": by, "items": summary::summarize(rows)})).into_response())
 }

@@ -231,7 +231,7 @@ fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) ->
             streamed: false,
             fallback: false,
             attempts: 1,
-            latency_us: call.latency_ms.map_or(0, microseconds),
+            latency_us: call.latency_ms.map(microseconds),
             first_byte_us: call.first_byte_ms.map(microseconds),
             overhead_us: None,
             usage: call.usage,

@@ -1,5 +1,6 @@
 //! Summaries of feedback: rates and means with their intervals, latency and cost beside them.
 
+use flywheel_core::feedback::RatingScale;
 use flywheel_stats::{Interval, mean, proportion};
 use flywheel_storage::events::{SeriesSums, SummaryRow};
 use serde::Serialize;
@@ -12,11 +13,13 @@ const CONFIDENCE: f64 = 0.95;
 pub struct Summary {
     /// The key's value.
     pub key: String,
-    /// How many calls.
+    /// How many calls; of an arm, only those that its own manifest answered, which goes for everything below too.
     pub calls: u64,
+    /// How many calls the fallback manifest answered.
+    pub fallbacks: u64,
     /// How many of them failed at the provider.
     pub provider_errors: u64,
-    /// Their mean latency.
+    /// The mean latency of those that were timed.
     pub mean_latency_ms: Option<f64>,
     /// The mean cost of those that have one, in US dollars.
     pub mean_cost_usd: Option<f64>,
@@ -39,6 +42,9 @@ pub struct Reading {
     pub low: Option<f64>,
     /// Its upper end.
     pub high: Option<f64>,
+    /// The scale that a mean of ratings is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<RatingScale>,
 }
 
 /// What a reading's value is.
@@ -53,22 +59,56 @@ pub enum ReadingKind {
     Count,
 }
 
-impl From<SummaryRow> for Summary {
-    fn from(row: SummaryRow) -> Self {
+/// The rows as people read them. All ratings are brought to the scale that most of them were given on, so that the rows
+/// can be compared.
+#[must_use]
+pub fn summarize(rows: Vec<SummaryRow>) -> Vec<Summary> {
+    let scale = most_used_scale(&rows);
+    rows.into_iter()
+        .map(|row| Summary::new(row, scale))
+        .collect()
+}
+
+/// Of several that are used alike the narrowest, and of those the lowest.
+fn most_used_scale(rows: &[SummaryRow]) -> RatingScale {
+    let mut uses: Vec<(RatingScale, u64)> = Vec::new();
+    let given = rows.iter().flat_map(|row| &row.series);
+    for (scale, n) in given.flat_map(|series| &series.scales) {
+        match uses.iter_mut().find(|(known, _)| known == scale) {
+            Some((_, uses)) => *uses += n,
+            None => uses.push((*scale, *n)),
+        }
+    }
+    uses.sort_by(|(one, n), (other, m)| {
+        let extent = |scale: &RatingScale| scale.max / 2.0 - scale.min / 2.0;
+        (m.cmp(n))
+            .then(extent(one).total_cmp(&extent(other)))
+            .then(one.min.total_cmp(&other.min))
+    });
+    uses.first().map(|(scale, _)| *scale).unwrap_or_default()
+}
+
+impl Summary {
+    fn new(row: SummaryRow, scale: RatingScale) -> Self {
         let per = |sum: f64, n: u64| (n > 0).then(|| sum / n as f64);
         Self {
             key: row.key,
             calls: row.calls,
+            fallbacks: row.fallbacks,
             provider_errors: row.provider_errors,
-            mean_latency_ms: per(row.latency_us_sum as f64 / 1e3, row.calls),
+            mean_latency_ms: per(row.latency_us_sum as f64 / 1e3, row.calls_with_latency),
             mean_cost_usd: per(row.cost_nano_usd_sum as f64 / 1e9, row.calls_with_cost),
-            series: row.series.into_iter().map(Reading::from).collect(),
+            series: row
+                .series
+                .into_iter()
+                .map(|sums| Reading::new(sums, scale))
+                .collect(),
         }
     }
 }
 
-impl From<SeriesSums> for Reading {
-    fn from(sums: SeriesSums) -> Self {
+impl Reading {
+    fn new(sums: SeriesSums, scale: RatingScale) -> Self {
         let SeriesSums {
             series,
             n,
@@ -76,7 +116,13 @@ impl From<SeriesSums> for Reading {
             zeros,
             sum,
             squared_deviations,
+            scales,
         } = sums;
+        let scale = (!scales.is_empty()).then_some(scale);
+        let on_scale = |share: f64| match scale {
+            Some(RatingScale { min, max }) => min * (1.0 - share) + max * share,
+            None => share,
+        };
         let is_text = series == "comment" || series == "correction";
         // A rating of 1 on a scale from 1 to 5 is no yes, so only what can be nothing but yes or no is a rate.
         let is_binary = series == "thumbs" || (series.starts_with("outcome:") && ones + zeros == n);
@@ -94,14 +140,17 @@ impl From<SeriesSums> for Reading {
             let interval = mean::student_interval(n, sum, squared_deviations, CONFIDENCE);
             (ReadingKind::Mean, value, interval)
         };
-        let (low, high) = interval.map(|Interval { low, high }| (low, high)).unzip();
+        let (low, high) = interval
+            .map(|Interval { low, high }| (on_scale(low), on_scale(high)))
+            .unzip();
         Self {
             series,
             n,
             kind,
-            value,
+            value: value.map(on_scale),
             low,
             high,
+            scale,
         }
     }
 }
@@ -119,6 +168,7 @@ mod tests {
             zeros,
             sum,
             squared_deviations: 2.0,
+            scales: Vec::new(),
         };
         for (sums, kind, value, has_interval) in [
             (sums("thumbs", 10, 7, 3, 7.0), ReadingKind::Rate, 0.7, true),
@@ -134,8 +184,6 @@ mod tests {
                 12.5,
                 true,
             ),
-            (sums("rating", 2, 2, 0, 2.0), ReadingKind::Mean, 1.0, true),
-            (sums("rating", 1, 0, 0, 4.0), ReadingKind::Mean, 4.0, false),
             (
                 sums("comment", 3, 0, 0, 0.0),
                 ReadingKind::Count,
@@ -143,13 +191,70 @@ mod tests {
                 false,
             ),
         ] {
-            let reading = Reading::from(sums);
+            let reading = Reading::new(sums, RatingScale::default());
             assert_eq!(
                 (reading.kind, reading.value),
                 (kind, Some(value)),
                 "{reading:?}"
             );
             assert_eq!(reading.low.is_some(), has_interval, "{reading:?}");
+        }
+    }
+
+    #[test]
+    fn ratings_are_read_on_the_scale_that_most_were_given_on() {
+        let scale = |min, max| RatingScale { min, max };
+        let row = |key: &str, n, sum, scales: &[(RatingScale, u64)]| SummaryRow {
+            key: key.into(),
+            series: vec![SeriesSums {
+                series: "rating".into(),
+                n,
+                sum,
+                squared_deviations: 0.08,
+                scales: scales.to_vec(),
+                ..SeriesSums::default()
+            }],
+            ..SummaryRow::default()
+        };
+        let (stars, points) = (scale(1.0, 5.0), scale(0.0, 10.0));
+        for (rows, expected, values) in [
+            // 4 and 5 stars; 8 and 10 points.
+            (
+                vec![
+                    row("a", 2, 1.75, &[(stars, 2)]),
+                    row("b", 3, 2.55, &[(points, 1), (stars, 2)]),
+                ],
+                stars,
+                [4.5, 4.4],
+            ),
+            (
+                vec![
+                    row("a", 2, 1.0, &[(points, 2)]),
+                    row("b", 3, 3.0, &[(points, 1), (stars, 2)]),
+                ],
+                points,
+                [5.0, 10.0],
+            ),
+            // A tie.
+            (
+                vec![
+                    row("a", 1, 0.0, &[(points, 1)]),
+                    row("b", 1, 1.0, &[(stars, 1)]),
+                ],
+                stars,
+                [1.0, 5.0],
+            ),
+        ] {
+            for (row, value) in summarize(rows).into_iter().zip(values) {
+                let reading = &row.series[0];
+                assert_eq!(reading.scale, Some(expected));
+                let read = reading.value.unwrap();
+                assert!((read - value).abs() < 1e-9, "{reading:?}");
+                if let (Some(low), Some(high)) = (reading.low, reading.high) {
+                    let center = (low + high) / 2.0;
+                    assert!((center - value).abs() < 1e-9 && low < high, "{reading:?}");
+                }
+            }
         }
     }
 }

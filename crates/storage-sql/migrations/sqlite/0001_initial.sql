@@ -203,7 +203,7 @@ CREATE TABLE calls (
     streamed INTEGER NOT NULL,
     fallback INTEGER NOT NULL,
     attempts INTEGER NOT NULL,
-    latency_us INTEGER NOT NULL,
+    latency_us INTEGER,
     first_byte_us INTEGER,
     overhead_us INTEGER,
     input_tokens INTEGER,

@@ -166,7 +166,7 @@ fn add_call(row: &mut Row<'_, '_>, call: &Call) -> StorageResult<()> {
     row.add(i64::from(facts.streamed))?;
     row.add(i64::from(facts.fallback))?;
     row.add(i64::from(facts.attempts))?;
-    row.add(signed(facts.latency_us))?;
+    row.add(facts.latency_us.map(signed))?;
     row.add(facts.first_byte_us.map(signed))?;
     row.add(facts.overhead_us.map(signed))?;
     row.add(facts.usage.map(|usage| signed(usage.input_tokens)))?;

@@ -336,7 +336,7 @@ fn facts_from(fields: &Fields<'_>) -> StorageResult<CallFacts> {
         streamed: fields.flag("streamed")?,
         fallback: fields.flag("fallback")?,
         attempts: fields.small_count("attempts")?,
-        latency_us: fields.count("latency_us")?,
+        latency_us: fields.optional_count("latency_us")?,
         first_byte_us: fields.optional_count("first_byte_us")?,
         overhead_us: fields.optional_count("overhead_us")?,
         usage: usage_from(fields)?,

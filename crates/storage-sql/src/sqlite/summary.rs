@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flywheel_core::feedback::RatingScale;
 use flywheel_storage::StorageResult;
 use flywheel_storage::events::{SeriesSums, SummaryFilter, SummaryKey, SummaryRow};
 use sqlx::sqlite::SqliteRow;
@@ -35,8 +36,13 @@ pub(super) async fn summarize(
         .map_err(failed("summing up feedback"))?;
     for row in &series {
         let key = Fields::new(row, "calls", &["key"]).text("key")?;
-        if let Some(summary) = rows.get_mut(&key) {
-            summary.series.push(series_from(row)?);
+        let Some(summary) = rows.get_mut(&key) else {
+            continue;
+        };
+        let sums = series_from(row)?;
+        match summary.series.last_mut() {
+            Some(there) if there.series == sums.series => add(there, sums),
+            _ => summary.series.push(sums),
         }
     }
     Ok(rows.into_values().collect())
@@ -100,35 +106,55 @@ fn push_matching(sql: &mut QueryBuilder<Sqlite>, filter: &SummaryFilter, by: Sum
     }
 }
 
+/// The calls that a key's row is about. What the fallback manifest answered says nothing of the arm that the unit was in;
+/// the other keys name what did answer.
+fn counted(by: SummaryKey) -> &'static str {
+    match by {
+        SummaryKey::Arm => "fallback = 0",
+        _ => "TRUE",
+    }
+}
+
 /// Sums are taken of the upper and the lower half of each number, because a sum of many large ones may not fit.
 fn of_calls(filter: &SummaryFilter, by: SummaryKey) -> QueryBuilder<Sqlite> {
+    let (key, counted) = (key_expression(by), counted(by));
     let mut sql = QueryBuilder::new("SELECT ");
-    sql.push(key_expression(by)).push(
-        " AS key,
-          count(*) AS calls,
-          count(*) FILTER (WHERE status = 'provider_error') AS provider_errors,
-          sum(latency_us >> 32) AS latency_upper,
-          sum(latency_us & 4294967295) AS latency_lower,
-          count(cost_nano_usd) AS calls_with_cost,
-          coalesce(sum(cost_nano_usd >> 32), 0) AS cost_upper,
-          coalesce(sum(cost_nano_usd & 4294967295), 0) AS cost_lower",
-    );
+    sql.push(format_args!(
+        "{key} AS key,
+         count(*) FILTER (WHERE {counted}) AS calls,
+         count(*) FILTER (WHERE fallback = 1) AS fallbacks,
+         count(*) FILTER (WHERE {counted} AND status = 'provider_error') AS provider_errors,
+         count(latency_us) FILTER (WHERE {counted}) AS calls_with_latency,
+         coalesce(sum(latency_us >> 32) FILTER (WHERE {counted}), 0) AS latency_upper,
+         coalesce(sum(latency_us & 4294967295) FILTER (WHERE {counted}), 0) AS latency_lower,
+         count(cost_nano_usd) FILTER (WHERE {counted}) AS calls_with_cost,
+         coalesce(sum(cost_nano_usd >> 32) FILTER (WHERE {counted}), 0) AS cost_upper,
+         coalesce(sum(cost_nano_usd & 4294967295) FILTER (WHERE {counted}), 0) AS cost_lower"
+    ));
     push_matching(&mut sql, filter, by);
     sql.push(" GROUP BY 1");
     sql
 }
 
-/// The mean is known before deviations from it are squared, so that nothing is lost to large values close together.
+/// The mean is known before deviations from it are squared, so that nothing is lost to large values close together. A
+/// rating is taken as its share of its scale, in halves, because the extent of a very wide scale is no number. A series
+/// has a row for each scale.
 fn of_feedback(filter: &SummaryFilter, by: SummaryKey) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("WITH matching AS (SELECT calls.id AS call_id, ");
     sql.push(key_expression(by)).push(" AS key");
     push_matching(&mut sql, filter, by);
+    sql.push(" AND ").push(counted(by));
     sql.push(
         "),
          ranked AS (
              SELECT matching.key,
                     CASE WHEN name IS NULL THEN kind ELSE kind || ':' || name END AS series,
-                    value,
+                    CASE
+                        WHEN scale_min IS NULL THEN value
+                        ELSE (value / 2 - scale_min / 2) / (scale_max / 2 - scale_min / 2)
+                    END AS value,
+                    scale_min,
+                    scale_max,
                     row_number() OVER (
                         PARTITION BY feedback.call_id, kind, name
                         ORDER BY feedback.created_at DESC, feedback.number DESC
@@ -137,20 +163,23 @@ fn of_feedback(filter: &SummaryFilter, by: SummaryKey) -> QueryBuilder<Sqlite> {
              JOIN feedback ON feedback.call_id = matching.call_id
          ),
          latest AS (
-             SELECT key, series, value, avg(value) OVER (PARTITION BY key, series) AS mean
+             SELECT key, series, value, scale_min, scale_max,
+                    avg(value) OVER (PARTITION BY key, series) AS mean
              FROM ranked
              WHERE place = 1
          )
          SELECT key,
                 series,
+                scale_min,
+                scale_max,
                 count(*) AS n,
                 count(*) FILTER (WHERE value = 1) AS ones,
                 count(*) FILTER (WHERE value = 0) AS zeros,
                 coalesce(sum(value), 0.0) AS sum,
                 coalesce(sum((value - mean) * (value - mean)), 0.0) AS squared_deviations
          FROM latest
-         GROUP BY key, series
-         ORDER BY key, series",
+         GROUP BY key, series, scale_min, scale_max
+         ORDER BY key, series, scale_min, scale_max",
     );
     sql
 }
@@ -162,7 +191,9 @@ fn calls_from(row: &SqliteRow) -> StorageResult<SummaryRow> {
     Ok(SummaryRow {
         key: fields.text("key")?,
         calls: fields.count("calls")?,
+        fallbacks: fields.count("fallbacks")?,
         provider_errors: fields.count("provider_errors")?,
+        calls_with_latency: fields.count("calls_with_latency")?,
         latency_us_sum: u64::try_from(latency).unwrap_or(u64::MAX),
         calls_with_cost: fields.count("calls_with_cost")?,
         cost_nano_usd_sum: i64::try_from(cost).unwrap_or(if cost < 0 {
@@ -180,12 +211,31 @@ fn joined(upper: i64, lower: i64) -> i128 {
 
 fn series_from(row: &SqliteRow) -> StorageResult<SeriesSums> {
     let fields = Fields::new(row, "feedback", &["key", "series"]);
+    let n = fields.count("n")?;
+    let scales = match fields.raw("scale_min")? {
+        None => Vec::new(),
+        Some(min) => {
+            let max = fields.number("scale_max")?;
+            vec![(RatingScale { min, max }, n)]
+        }
+    };
     Ok(SeriesSums {
         series: fields.text("series")?,
-        n: fields.count("n")?,
+        n,
+        scales,
         ones: fields.count("ones")?,
         zeros: fields.count("zeros")?,
         sum: fields.number("sum")?,
         squared_deviations: fields.number("squared_deviations")?,
     })
+}
+
+/// Adds what was given on another scale. Both are sums of shares, and of deviations from the mean of all.
+fn add(sums: &mut SeriesSums, further: SeriesSums) {
+    sums.n += further.n;
+    sums.ones += further.ones;
+    sums.zeros += further.zeros;
+    sums.sum += further.sum;
+    sums.squared_deviations += further.squared_deviations;
+    sums.scales.extend(further.scales);
 }

@@ -123,7 +123,7 @@ pub fn bare_call(id: &str, started_at: Timestamp) -> Call {
             streamed: false,
             fallback: false,
             attempts: 1,
-            latency_us: 1000,
+            latency_us: Some(1000),
             first_byte_us: None,
             overhead_us: None,
             usage: None,
@@ -166,7 +166,7 @@ pub fn full_call(id: &str, started_at: Timestamp) -> Call {
     facts.streamed = true;
     facts.fallback = true;
     facts.attempts = u32::MAX;
-    facts.latency_us = 1 << 52;
+    facts.latency_us = Some(1 << 52);
     facts.first_byte_us = Some(0);
     facts.overhead_us = Some(7);
     facts.usage = Some(Usage {

@@ -33,7 +33,7 @@ async fn summary(store: &dyn EventStore, by: SummaryKey) -> Vec<SummaryRow> {
 pub async fn calls_are_summed_by_each_key(store: &dyn EventStore) {
     let mut failed = in_arm("2", "a", 1);
     failed.facts.status = CallStatus::ProviderError;
-    failed.facts.latency_us = 5_000_000_000;
+    failed.facts.latency_us = Some(5_000_000_000);
     failed.facts.cost_nano_usd = Some(-7);
     let mut paid = in_arm("3", "b", DAY);
     paid.facts.cost_nano_usd = Some(10_000_000_000);
@@ -54,7 +54,9 @@ pub async fn calls_are_summed_by_each_key(store: &dyn EventStore) {
     let expected_a = SummaryRow {
         key: "tone/a".to_owned(),
         calls: 2,
+        fallbacks: 0,
         provider_errors: 1,
+        calls_with_latency: 2,
         latency_us_sum: 5_000_001_000,
         calls_with_cost: 1,
         cost_nano_usd_sum: -7,
@@ -63,6 +65,7 @@ pub async fn calls_are_summed_by_each_key(store: &dyn EventStore) {
     let expected_b = SummaryRow {
         key: "tone/b".to_owned(),
         calls: 1,
+        calls_with_latency: 1,
         latency_us_sum: 1000,
         calls_with_cost: 1,
         cost_nano_usd_sum: 10_000_000_000,
@@ -184,6 +187,7 @@ pub async fn latest_feedback_counts(store: &dyn EventStore) {
         zeros,
         sum,
         squared_deviations,
+        scales: Vec::new(),
     };
     let rows = summary(store, SummaryKey::Arm).await;
     assert_eq!(rows.len(), 1);
@@ -194,7 +198,11 @@ pub async fn latest_feedback_counts(store: &dyn EventStore) {
             series("comment", 1, 0, 0, 0.0, 0.0),
             series("outcome:escalated", 1, 1, 0, 1.0, 0.0),
             series("outcome:handle_time", 1, 0, 0, 12.5, 0.0),
-            series("rating", 2, 0, 0, 6.5, 3.125),
+            SeriesSums {
+                scales: vec![(RatingScale::default(), 2)],
+                // 2 and 4.5 on a scale from 1 to 5.
+                ..series("rating", 2, 0, 0, 1.125, 0.195_312_5)
+            },
             series("thumbs", 2, 1, 1, 1.0, 0.5),
         ]
     );
@@ -233,7 +241,7 @@ pub async fn deviations_of_large_values_are_exact(store: &dyn EventStore) {
 pub async fn sums_do_not_overflow(store: &dyn EventStore) {
     let calls = ["1", "2", "3"].map(|id| {
         let mut call = in_arm(id, "a", 0);
-        call.facts.latency_us = u64::MAX / 4;
+        call.facts.latency_us = Some(u64::MAX / 4);
         call.facts.cost_nano_usd = Some(i64::MAX / 4);
         call
     });
@@ -241,4 +249,82 @@ pub async fn sums_do_not_overflow(store: &dyn EventStore) {
     let rows = summary(store, SummaryKey::Arm).await;
     assert_eq!(rows[0].latency_us_sum, 3 * (u64::MAX / 4));
     assert_eq!(rows[0].cost_nano_usd_sum, 3 * (i64::MAX / 4));
+}
+
+pub async fn ratings_are_summed_as_shares_of_their_scales(store: &dyn EventStore) {
+    let scale = |min, max| RatingScale { min, max };
+    let rating = |value, scale| FeedbackBody::Rating { value, scale };
+    let (stars, points) = (scale(1.0, 5.0), scale(0.0, 10.0));
+    let widest = scale(f64::MIN, f64::MAX);
+    let pieces = [
+        feedback("1", "a", rating(5.0, stars), at(0)),
+        feedback("2", "b", rating(5.0, points), at(0)),
+        feedback("3", "c", rating(1.0, stars), at(0)),
+        feedback("4", "d", rating(0.0, widest), at(0)),
+        // A changed mind on another scale.
+        feedback("5", "e", rating(1.0, stars), at(0)),
+        feedback("6", "e", rating(5.0, points), at(1)),
+    ];
+    store.append(feedback_events(pieces)).await.unwrap();
+    let ids = ["a", "b", "c", "d", "e"];
+    let calls = ids.map(|id| in_arm(id, "a", 0));
+    store.append(call_events(calls)).await.unwrap();
+    let rows = summary(store, SummaryKey::Arm).await;
+    assert_eq!(
+        rows[0].series,
+        vec![SeriesSums {
+            series: "rating".to_owned(),
+            n: 5,
+            ones: 1,
+            zeros: 1,
+            sum: 2.5,
+            squared_deviations: 0.5,
+            scales: vec![(widest, 1), (points, 2), (stars, 2)],
+        }]
+    );
+}
+
+pub async fn what_was_not_timed_has_no_latency(store: &dyn EventStore) {
+    let mut untimed = in_arm("2", "a", 0);
+    untimed.facts.latency_us = None;
+    store
+        .append(call_events([in_arm("1", "a", 0), untimed.clone()]))
+        .await
+        .unwrap();
+    assert_eq!(store.get_call("2").await.unwrap(), Some(untimed));
+    let rows = summary(store, SummaryKey::Arm).await;
+    let row = &rows[0];
+    assert_eq!((row.calls, row.calls_with_latency), (2, 1));
+    assert_eq!(row.latency_us_sum, 1000);
+}
+
+/// What the fallback manifest answered says nothing of the arm, but is told of the manifest.
+pub async fn fallbacks_are_not_credited_to_the_arm(store: &dyn EventStore) {
+    let fallback = |id: &str, arm: &str| {
+        let mut call = in_arm(id, arm, 0);
+        call.facts.fallback = true;
+        call.facts.status = CallStatus::ProviderError;
+        call.facts.cost_nano_usd = Some(5);
+        call.facts.manifest = Some(ContentHash::of_bytes(b"fallback"));
+        call
+    };
+    let calls = [in_arm("1", "a", 0), fallback("2", "a"), fallback("3", "b")];
+    store.append(call_events(calls)).await.unwrap();
+    let pieces = ["1", "2", "3"].map(|call| feedback(call, call, thumbs(call == "1"), at(0)));
+    store.append(feedback_events(pieces)).await.unwrap();
+
+    let rows = summary(store, SummaryKey::Arm).await;
+    let counts = |row: &SummaryRow| (row.calls, row.fallbacks, row.provider_errors);
+    assert_eq!(counts(&rows[0]), (1, 1, 0));
+    assert_eq!(counts(&rows[1]), (0, 1, 0));
+    assert_eq!((rows[0].latency_us_sum, rows[0].calls_with_cost), (1000, 0));
+    let thumbs = &rows[0].series[0];
+    assert_eq!((thumbs.n, thumbs.ones), (1, 1));
+    assert_eq!(rows[1].series, vec![]);
+
+    let rows = summary(store, SummaryKey::Manifest).await;
+    let key = ContentHash::of_bytes(b"fallback").to_string();
+    let row = rows.iter().find(|row| row.key == key).unwrap();
+    assert_eq!(counts(row), (2, 2, 2));
+    assert_eq!(row.series[0].n, 2);
 }
