@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flywheel_storage::StorageResult;
 use flywheel_storage::events::PruneBound;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -110,29 +111,48 @@ async fn retain(context: Context, options: JobOptions) {
     let mut interval = every(RETAIN_EVERY).await;
     loop {
         interval.tick().await;
-        let oldest = options
-            .retain_for
-            .and_then(|age| context.sources.clock.now().checked_sub(age).ok());
-        let bounds = oldest.map(PruneBound::Before);
-        for bound in bounds
-            .into_iter()
-            .chain(options.retain_bytes.map(PruneBound::Bytes))
-        {
-            loop {
-                match context.events.prune(bound).await {
-                    Ok(0) => break,
-                    Ok(removed) => {
-                        metrics::counter!("flywheel_events_pruned_total").increment(removed);
-                        // Between two batches the writers get their turn.
-                        tokio::task::yield_now().await;
-                    }
-                    Err(error) => {
-                        tracing::warn!(error.message = %error, "old events could not be removed");
-                        break;
-                    }
-                }
-            }
+        if let Err(error) = enforce_retention(&context, &options).await {
+            tracing::warn!(error.message = %error.chain(), "old events could not be removed");
         }
+    }
+}
+
+/// Removes the events that are not to be kept.
+///
+/// # Errors
+/// When the store fails; what was removed until then stays so.
+pub async fn enforce_retention(context: &Context, options: &JobOptions) -> StorageResult<()> {
+    let oldest = options
+        .retain_for
+        .and_then(|age| context.sources.clock.now().checked_sub(age).ok());
+    if let Some(time) = oldest {
+        prune(context, PruneBound::Before(time)).await?;
+    }
+    let Some(bytes) = options.retain_bytes else {
+        return Ok(());
+    };
+    let lasting = context.events.lasting_bytes().await?;
+    if bytes <= lasting {
+        // No event would be left, however new, and the bound would not be met all the same.
+        tracing::warn!(
+            retention.bytes = bytes,
+            store.lasting_bytes = lasting,
+            "`retention.bytes` is less than what is no event takes; nothing is removed for it, raise it"
+        );
+        return Ok(());
+    }
+    prune(context, PruneBound::Bytes(bytes)).await
+}
+
+async fn prune(context: &Context, bound: PruneBound) -> StorageResult<()> {
+    loop {
+        let removed = context.events.prune(bound).await?;
+        if removed == 0 {
+            return Ok(());
+        }
+        metrics::counter!("flywheel_events_pruned_total").increment(removed);
+        // Between two steps the writers get their turn.
+        tokio::task::yield_now().await;
     }
 }
 

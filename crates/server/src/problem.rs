@@ -82,6 +82,14 @@ impl Problem {
 
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
+        if let StorageError::TooLong { .. } = error {
+            return Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "search_too_long",
+                error.to_string(),
+            )
+            .hint("narrow it by time with `since` and `until`, or by `app`, `unit` or `session`");
+        }
         tracing::error!(error.message = %error.chain(), "the store failed");
         match error {
             StorageError::Unavailable { .. } => Self::new(

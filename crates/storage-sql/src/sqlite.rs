@@ -17,6 +17,7 @@ mod models;
 mod prompts;
 mod prune;
 mod retrievers;
+mod search;
 mod session;
 mod summary;
 mod writer;
@@ -67,6 +68,10 @@ pub struct SqliteOptions {
     pub busy_timeout: Duration,
     /// The size beyond which the file does not grow: writing then fails as if the disk were full.
     pub largest_file_bytes: Option<u64>,
+    /// How long a search over calls may take.
+    pub longest_search: Duration,
+    /// About how long one step of pruning keeps writers waiting.
+    pub longest_prune: Duration,
 }
 
 impl Default for SqliteOptions {
@@ -76,6 +81,8 @@ impl Default for SqliteOptions {
             readers: 4,
             busy_timeout: Duration::from_secs(5),
             largest_file_bytes: None,
+            longest_search: Duration::from_secs(10),
+            longest_prune: Duration::from_millis(50),
         }
     }
 }
@@ -152,6 +159,7 @@ impl SqliteOptions {
             // A session may be dropped in its transaction, which would otherwise see the same old moment for ever.
             .after_release(|connection, _| {
                 Box::pin(async move {
+                    search::forget(connection).await?;
                     let _ = query("ROLLBACK").execute(connection).await;
                     Ok(true)
                 })
@@ -163,6 +171,7 @@ impl SqliteOptions {
 /// State and events in one SQLite file. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
+    options: SqliteOptions,
     writer: Arc<Mutex<Writer>>,
     /// Appends events, when it is its turn to write.
     appender: Arc<ConnectionThread>,
@@ -194,6 +203,7 @@ impl SqliteStore {
         let appender = thread("sqlite-appender", Priority::Normal)?;
         let housekeeper = thread("sqlite-housekeeper", Priority::Low)?;
         Ok(Self {
+            options,
             writer,
             appender,
             log: Arc::default(),

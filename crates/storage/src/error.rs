@@ -15,6 +15,12 @@ pub enum StorageError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// A search was given up: it would have kept others waiting.
+    #[error("the search took longer than {longest:?}")]
+    TooLong {
+        /// How long one may take.
+        longest: std::time::Duration,
+    },
     /// It holds something that cannot be read.
     #[error("the store is inconsistent: table `{table}`, column `{column}`, row `{row}`")]
     Inconsistent {

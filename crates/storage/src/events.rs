@@ -125,7 +125,7 @@ pub struct SummaryRow {
     pub key: String,
     /// How many calls; of an arm, only those that its own manifest answered, which goes for everything below too.
     pub calls: u64,
-    /// How many calls the fallback manifest answered.
+    /// How many calls another manifest answered than the one that should have.
     pub fallbacks: u64,
     /// How many of them failed at the provider.
     pub provider_errors: u64,
@@ -212,14 +212,17 @@ pub trait EventStore: Send + Sync {
         by: SummaryKey,
     ) -> StorageResult<Vec<SummaryRow>>;
 
-    /// Removes at most a few thousand of the oldest events beyond the bound, so that writers are never held up for
-    /// long. Returns how many were removed; call again until it is none.
+    /// Removes some of the oldest events beyond the bound: few enough that writers are not held up for long. Returns how
+    /// many were removed; call again until it is none.
     async fn prune(&self, bound: PruneBound) -> StorageResult<u64>;
 
     /// What a store has to do from time to time so that appending stays fast. A server calls it twice a second.
     async fn maintain(&self) -> StorageResult<()> {
         Ok(())
     }
+
+    /// The bytes that would be left if every event were removed.
+    async fn lasting_bytes(&self) -> StorageResult<u64>;
 
     /// The bytes that live data takes, and whether the store can be written.
     async fn live_bytes(&self) -> StorageResult<u64>;

@@ -170,6 +170,10 @@ impl EventStore for FakeStore {
         Err(unavailable())
     }
 
+    async fn lasting_bytes(&self) -> StorageResult<u64> {
+        Err(unavailable())
+    }
+
     async fn live_bytes(&self) -> StorageResult<u64> {
         Err(unavailable())
     }

@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) endpoints: Vec<Endpoint>,
     /// The size beyond which the store is full.
     pub(crate) largest_file_bytes: Option<u64>,
+    /// How long a search over calls may take.
+    pub(crate) longest_search: Duration,
 }
 
 impl Default for Options {
@@ -50,6 +52,7 @@ impl Default for Options {
             loopback_only: true,
             endpoints: Vec::new(),
             largest_file_bytes: None,
+            longest_search: Duration::from_secs(60),
         }
     }
 }
@@ -76,6 +79,7 @@ impl TestApp {
         let path = folder.path().join("flywheel.db");
         let sqlite = SqliteOptions {
             largest_file_bytes: options.largest_file_bytes,
+            longest_search: options.longest_search,
             readers: 2,
             ..SqliteOptions::default()
         };

@@ -1,9 +1,11 @@
 //! Logging calls, and finding them again.
 
+use std::time::Duration;
+
 use flywheel_core::key::Role;
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{Options, TestApp};
 use crate::samples::{each, items};
 use crate::sources::BEGINNING;
 
@@ -211,4 +213,16 @@ async fn one_wrong_call_and_none_is_stored() {
         .get("/api/v1/calls/nothing")
         .await
         .problem_saying(404, "not_found", "`nothing`");
+}
+
+#[tokio::test]
+async fn a_search_that_takes_too_long_ends_with_a_hint() {
+    let app = TestApp::furnished_with(Options {
+        longest_search: Duration::ZERO,
+        ..Options::default()
+    })
+    .await;
+    let refused = app.viewer().get(&format!("{CALLS}?text=x")).await;
+    let refused = refused.problem_saying(408, "search_too_long", "longer than");
+    assert!(refused["hint"].as_str().unwrap().contains("`since`"));
 }

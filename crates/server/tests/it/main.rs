@@ -20,6 +20,7 @@ mod models;
 mod registry;
 mod rehearse;
 mod requests;
+mod retention;
 mod rollback;
 mod samples;
 mod sources;

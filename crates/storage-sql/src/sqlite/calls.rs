@@ -1,6 +1,7 @@
 //! Reading calls: one, or pages of those that a filter lets through.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use flywheel_core::AppName;
 use flywheel_core::call::{Call, CallContent, CallFacts};
@@ -14,6 +15,7 @@ use sqlx::{QueryBuilder, Sqlite, SqlitePool, query};
 
 use super::error::failed;
 use super::fields::{Fields, as_in_json};
+use super::search;
 
 /// How many characters of the output a list shows.
 const PREVIEW_CHARACTERS: usize = 200;
@@ -93,17 +95,13 @@ pub(super) async fn find_idempotent(
 /// Calls, newest first.
 pub(super) async fn list(
     readers: &SqlitePool,
+    longest: Duration,
     filter: &CallFilter,
     page: PageRequest<CallKey>,
 ) -> StorageResult<Page<CallSummary, CallKey>> {
     let limit = page.limit.clamp(1, LARGEST_PAGE);
-    let rows = listing(filter, page.before.as_ref(), limit + 1)
-        .build()
-        // There are too many different statements to keep each prepared.
-        .persistent(false)
-        .fetch_all(readers)
-        .await
-        .map_err(failed("listing calls"))?;
+    let listing = listing(filter, page.before.as_ref(), limit + 1);
+    let rows = search::fetch_all(readers, longest, listing).await?;
     let calls = rows
         .iter()
         .map(summary_from)

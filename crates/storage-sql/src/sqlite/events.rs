@@ -38,7 +38,7 @@ impl EventStore for SqliteStore {
 
     #[tracing::instrument(name = "db.calls.get", skip_all)]
     async fn get_call(&self, id: &str) -> StorageResult<Option<Call>> {
-        calls::get(&self.readers, id).await
+        calls::get(&self.state_readers, id).await
     }
 
     #[tracing::instrument(name = "db.calls.apps", skip_all, fields(calls = ids.len()))]
@@ -62,17 +62,17 @@ impl EventStore for SqliteStore {
         filter: &CallFilter,
         page: PageRequest<CallKey>,
     ) -> StorageResult<Page<CallSummary, CallKey>> {
-        calls::list(&self.readers, filter, page).await
+        calls::list(&self.readers, self.options.longest_search, filter, page).await
     }
 
     #[tracing::instrument(name = "db.feedback.on_call", skip_all)]
     async fn feedback_on(&self, call_id: &str) -> StorageResult<Vec<Feedback>> {
-        feedback::on_call(&self.readers, call_id).await
+        feedback::on_call(&self.state_readers, call_id).await
     }
 
     #[tracing::instrument(name = "db.feedback.get", skip_all)]
     async fn get_feedback(&self, call_id: &str, id: &str) -> StorageResult<Option<Feedback>> {
-        feedback::get(&self.readers, call_id, id).await
+        feedback::get(&self.state_readers, call_id, id).await
     }
 
     #[tracing::instrument(name = "db.calls.summarize", skip_all)]
@@ -87,12 +87,17 @@ impl EventStore for SqliteStore {
 
     #[tracing::instrument(name = "db.events.prune", skip_all)]
     async fn prune(&self, bound: PruneBound) -> StorageResult<u64> {
-        prune::prune(self.write().await?, bound).await
+        prune::prune(self.write().await?, bound, self.options.longest_prune).await
     }
 
     #[tracing::instrument(name = "db.events.maintain", skip_all)]
     async fn maintain(&self) -> StorageResult<()> {
         self.checkpoint().await
+    }
+
+    #[tracing::instrument(name = "db.events.lasting_bytes", skip_all)]
+    async fn lasting_bytes(&self) -> StorageResult<u64> {
+        prune::lasting_bytes(&self.readers).await
     }
 
     #[tracing::instrument(name = "db.events.live_bytes", skip_all)]

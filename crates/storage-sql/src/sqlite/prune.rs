@@ -1,56 +1,80 @@
-//! Removing the oldest events, a bounded number at a time.
+//! Removing the oldest events, for a bounded time at once.
+
+use std::time::Duration;
 
 use flywheel_storage::StorageResult;
 use flywheel_storage::events::PruneBound;
-use sqlx::{SqliteConnection, query, query_scalar};
+use sqlx::{SqliteConnection, SqlitePool, query, query_scalar};
+use tokio::time::Instant;
 
 use super::error::failed;
 use super::fields::unsigned;
 use super::writer::WriteTransaction;
 
-/// How many rows of one kind a step removes.
-const STEP: i64 = 1000;
+/// How many rows of one kind the first step removes. Their texts may be long, so it finds out how long rows take.
+const FIRST_STEP: i64 = 8;
 
-/// How many rows of one kind a step removes where the store's size is looked at after each.
-const SMALL_STEP: i64 = 100;
+/// How many rows of one kind a step removes at most.
+const LARGEST_STEP: i64 = 1000;
 
-/// The number of removed events after which a size-bound pruning lets others write.
-const ENOUGH: u64 = 2000;
+/// The same where the store's size is looked at after each step.
+const LARGEST_STEP_TO_SIZE: i64 = 100;
 
-/// How many freed pages one pruning gives back to the file system.
-const PAGES_GIVEN_BACK: &str = "PRAGMA incremental_vacuum(2000)";
+/// How many freed pages are given back to the file system between looks at the time.
+const PAGES_GIVEN_BACK: &str = "PRAGMA incremental_vacuum(200)";
 
-/// Removes events and returns how many.
+/// After how many of those it is enough.
+const MOST_GIVEN_BACK: usize = 10;
+
+/// Removes events for about so long, and returns how many. The first step is taken however little time there is.
 pub(super) async fn prune(
     mut transaction: WriteTransaction,
     bound: PruneBound,
+    longest: Duration,
 ) -> StorageResult<u64> {
-    let connection = transaction.connection();
-    let removed = match bound {
-        PruneBound::Before(time) => {
-            let oldest = end_of_oldest(connection, STEP).await?;
-            step(connection, oldest.min(time.as_microsecond()), STEP).await?
-        }
-        PruneBound::Bytes(bytes) => until_small(connection, bytes).await?,
-    };
+    let begun = Instant::now();
+    let removed = remove(transaction.connection(), bound, begun + longest).await?;
     let mut transaction = transaction.commit().await?;
-    query(PAGES_GIVEN_BACK)
-        .execute(transaction.connection())
-        .await
-        .map_err(failed("giving back freed space"))?;
-    Ok(removed)
-}
-
-async fn until_small(connection: &mut SqliteConnection, bytes: u64) -> StorageResult<u64> {
-    let mut removed = 0;
-    while removed < ENOUGH && live_bytes(connection).await? > bytes {
-        let time = end_of_oldest(connection, SMALL_STEP).await?;
-        match step(connection, time, SMALL_STEP).await? {
-            0 => break,
-            events => removed += events,
+    for _ in 0..MOST_GIVEN_BACK {
+        query(PAGES_GIVEN_BACK)
+            .execute(transaction.connection())
+            .await
+            .map_err(failed("giving back freed space"))?;
+        if begun.elapsed() >= longest {
+            break;
         }
     }
     Ok(removed)
+}
+
+async fn remove(
+    connection: &mut SqliteConnection,
+    bound: PruneBound,
+    until: Instant,
+) -> StorageResult<u64> {
+    let mut removed = 0;
+    let mut size = FIRST_STEP;
+    loop {
+        let begun = Instant::now();
+        let (newest, largest) = match bound {
+            PruneBound::Before(time) => (time.as_microsecond(), LARGEST_STEP),
+            PruneBound::Bytes(bytes) if live_bytes(connection).await? > bytes => {
+                (i64::MAX, LARGEST_STEP_TO_SIZE)
+            }
+            PruneBound::Bytes(_) => return Ok(removed),
+        };
+        let oldest = end_of_oldest(connection, size).await?;
+        let events = step(connection, oldest.min(newest), size).await?;
+        removed += events;
+        let now = Instant::now();
+        // A larger step is taken when there is time for several of this size.
+        if events == 0 || now >= until {
+            return Ok(removed);
+        }
+        if (now - begun) * 4 < until - now {
+            size = (size * 2).min(largest);
+        }
+    }
 }
 
 /// The time before which so many of the oldest calls began; the end of time when there are fewer. Feedback from before
@@ -152,5 +176,23 @@ async fn live_bytes(connection: &mut SqliteConnection) -> StorageResult<u64> {
     .fetch_one(connection)
     .await
     .map_err(failed("measuring the store"))?;
+    Ok(unsigned(bytes))
+}
+
+/// The bytes of what is no event, and of the pages that each table takes when it is empty.
+pub(super) async fn lasting_bytes(readers: &SqlitePool) -> StorageResult<u64> {
+    let bytes: i64 = query_scalar(
+        "SELECT coalesce(sum(
+             CASE
+                 WHEN objects.tbl_name IN ('calls', 'call_contents', 'feedback') THEN size.page_size
+                 ELSE (SELECT sum(pgsize) FROM dbstat WHERE name = objects.name AND aggregate = TRUE)
+             END), 0)
+         FROM (SELECT name, tbl_name FROM sqlite_schema WHERE rootpage > 0
+               UNION ALL SELECT 'sqlite_schema', 'sqlite_schema') AS objects,
+              pragma_page_size AS size",
+    )
+    .fetch_one(readers)
+    .await
+    .map_err(failed("measuring the state"))?;
     Ok(unsigned(bytes))
 }

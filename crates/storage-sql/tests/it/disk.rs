@@ -54,6 +54,37 @@ async fn what_was_acknowledged_survives_a_kill() {
     }
 }
 
+/// Writers wait for a step of pruning, so it looks at the time and not only at the number of rows.
+#[tokio::test]
+async fn a_step_of_pruning_ends_when_its_time_is_up() {
+    for (longest_prune, most) in [(Duration::ZERO, 8), (Duration::from_secs(600), 200)] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions {
+            longest_prune,
+            ..SqliteOptions::default()
+        };
+        let path = folder.path().join("flywheel.db");
+        let store = SqliteStore::open(&path, options).await.unwrap();
+        store
+            .append(call_events((0..200).map(large)))
+            .await
+            .unwrap();
+        for bound in [PruneBound::Before(at(100)), PruneBound::Bytes(0)] {
+            let removed = store.prune(bound).await.unwrap();
+            assert!(
+                (1..=most).contains(&removed),
+                "{removed} with {longest_prune:?}"
+            );
+        }
+        let left = (200..).map(large);
+        store.append(call_events(left.take(1))).await.unwrap();
+        let first = store.get_call("c0").await.unwrap();
+        assert_eq!(first, None, "the oldest go first");
+        let is_whole = store.get_call("c99").await.unwrap().is_none();
+        assert_eq!(is_whole, most == 200, "with {longest_prune:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_is_told_and_overcome() {
     let folder = tempfile::tempdir().unwrap();

@@ -104,8 +104,14 @@ pub async fn prune_shrinks_to_a_size(store: &dyn EventStore) {
     assert_eq!(store.feedback_on("unknown").await.unwrap().len(), 0);
 
     // A bound that cannot be met ends all the same.
+    let lasting = store.lasting_bytes().await.unwrap();
     prune_all(store, PruneBound::Bytes(0)).await;
     assert!(store.get_call("c499").await.unwrap().is_none());
+    let left = store.live_bytes().await.unwrap();
+    assert!(
+        lasting <= left && left <= lasting + 65_536,
+        "{lasting} bytes were to last, {left} did"
+    );
     store.append(call_events([large(1)])).await.unwrap();
     assert_eq!(store.get_call("c1").await.unwrap(), Some(large(1)));
 }
