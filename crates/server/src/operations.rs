@@ -1,6 +1,7 @@
 //! The operations behind the API: the rules, without HTTP's forms. Each changes state in one transaction, with its
 //! entry in the audit log, or not at all.
 
+pub mod audit;
 pub mod call_ids;
 pub mod deploy;
 pub mod experiments;

@@ -6,4 +6,4 @@
 
 mod sqlite;
 
-pub use sqlite::{Durability, SqliteOptions, SqliteStore};
+pub use sqlite::{Durability, SqliteOptions, SqliteStore, inspect};

@@ -10,6 +10,7 @@ mod events;
 mod experiments;
 mod feedback;
 mod fields;
+mod inspection;
 mod keys;
 mod log;
 mod migrations;
@@ -37,6 +38,7 @@ use tokio::sync::Mutex;
 
 use self::connection_thread::{ConnectionOptions, ConnectionThread, Priority};
 use self::error::failed;
+pub use self::inspection::inspect;
 use self::log::{Log, move_log};
 use self::session::{Session, Snapshot};
 use self::writer::{WriteTransaction, Writer};

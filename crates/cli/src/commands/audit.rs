@@ -1,13 +1,17 @@
 //! `flywheel audit`: who did what, and whether the record of it is whole.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Subcommand;
+use flywheel_server::operations::audit;
+use serde_json::Value;
 
 use super::{Context, Outcome};
 use crate::arguments::PageArgs;
 use crate::client::Target;
-use crate::failure::FAILED;
+use crate::failure::{FAILED, Refusal};
 use crate::output::record::Record;
 use crate::output::table::{Block, Table};
 
@@ -17,7 +21,11 @@ pub(crate) enum AuditCommand {
     /// List who did what, newest first
     List(PageArgs),
     /// Walk the chain of hashes and say whether any entry was changed or removed
-    Verify,
+    Verify {
+        /// Read this data folder, or a copy of one, instead of asking a server; nothing in it is changed
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
 }
 
 impl AuditCommand {
@@ -31,7 +39,8 @@ impl AuditCommand {
                     })
                     .await
             }
-            Self::Verify => verify(context).await,
+            Self::Verify { data: None } => verify_on_server(context).await,
+            Self::Verify { data: Some(folder) } => verify_folder(&folder, context).await,
         }
     }
 }
@@ -52,13 +61,31 @@ fn entries(context: &Context<'_>, answer: Record<'_>) -> Table {
     table
 }
 
-async fn verify(context: &Context<'_>) -> Outcome {
+async fn verify_on_server(context: &Context<'_>) -> Outcome {
     let target = Target::api("audit/verify");
-    let answer = context
-        .printer
-        .waiting("walking the chain", context.client.get(&target))
-        .await?;
-    context.printer.show(&answer, |result| {
+    let work = context.client.get(&target);
+    let answer = context.printer.waiting("walking the chain", work).await?;
+    show_verification(&answer, context)
+}
+
+async fn verify_folder(folder: &Path, context: &Context<'_>) -> Outcome {
+    let file = folder.join("flywheel.db");
+    if !file.is_file() {
+        let problem = format!("there is no `flywheel.db` in `{}`", folder.display());
+        return Err(Refusal::new(problem).into());
+    }
+    let work = async {
+        let mut session = flywheel_storage_sql::inspect(&file).await?;
+        audit::verify(&mut *session).await
+    };
+    let found = context.printer.waiting("walking the chain", work).await;
+    let found =
+        found.with_context(|| format!("cannot read the store in `{}`", folder.display()))?;
+    show_verification(&serde_json::to_value(found)?, context)
+}
+
+fn show_verification(answer: &Value, context: &Context<'_>) -> Outcome {
+    context.printer.show(answer, |result| {
         let mut block = Block::new();
         block
             .entry(
@@ -70,7 +97,7 @@ async fn verify(context: &Context<'_>) -> Outcome {
             .entry("problem", result.text("problem"));
         context.printer.block(&block)
     })?;
-    if Record(&answer).flag("verified") {
+    if Record(answer).flag("verified") {
         return Ok(ExitCode::SUCCESS);
     }
     if !context.printer.is_json() {

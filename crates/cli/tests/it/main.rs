@@ -12,3 +12,4 @@ mod reading;
 mod refusals;
 mod run;
 mod snapshot;
+mod verifying;

@@ -46,6 +46,20 @@ pub(super) async fn run(connection: &mut SqliteConnection) -> StorageResult<()> 
         .map_err(failed("migrating the schema"))
 }
 
+/// Refuses a file that is no store, or one that this release cannot read.
+pub(super) async fn must_be_known(connection: &mut SqliteConnection) -> StorageResult<()> {
+    let known = MIGRATOR.iter().map(|migration| migration.version).max();
+    let (found, known) = (version(connection).await?, known.unwrap_or(0));
+    match found {
+        0 => Err(StorageError::Unavailable {
+            context: "the file is not a store of Flywheel".to_owned(),
+            source: None,
+        }),
+        found if found > known => Err(StorageError::NewerSchema { found, known }),
+        _ => Ok(()),
+    }
+}
+
 /// The newest migration that was applied; 0 in a fresh file.
 async fn version(connection: &mut SqliteConnection) -> StorageResult<i64> {
     let has_table: i64 =

@@ -5,6 +5,7 @@
 )]
 
 mod disk;
+mod inspection;
 mod schema;
 
 use flywheel_storage_sql::{SqliteOptions, SqliteStore};
