@@ -9,11 +9,11 @@ use bytes::{Bytes, BytesMut};
 use flywheel_gateway::request::json_problem;
 use flywheel_storage::page::{LARGEST_PAGE, PageRequest};
 use futures_util::StreamExt as _;
-use http::StatusCode;
 use http::request::Parts;
+use http::{StatusCode, Uri};
 use http_body_util::LengthLimitError;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::auth::Caller;
 use crate::context::Context;
@@ -196,6 +196,61 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             )
         })
     }
+}
+
+/// The names of the members that a query may have.
+#[must_use]
+pub fn parameters<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names: &[&str] = &[];
+    // It asks for its members by name and is given none.
+    let _ = T::deserialize(MemberNames(&mut names));
+    names
+}
+
+struct MemberNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for MemberNames<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        members: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = members;
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("there are names only"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// Refuses a query with a parameter that is not among `known`: a filter that does nothing would look as if it did.
+///
+/// # Errors
+/// When there is one.
+pub fn check_parameters(uri: &Uri, known: &[&str]) -> Result<(), Problem> {
+    let Query(given) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    let Some((unknown, _)) = given
+        .iter()
+        .find(|(name, _)| !known.contains(&name.as_str()))
+    else {
+        return Ok(());
+    };
+    let detail = format!("there is no parameter `{unknown}` here");
+    let hint = match known {
+        [] => "this takes no parameters; what it takes is in the body".to_owned(),
+        known => format!("there are `{}`", known.join("`, `")),
+    };
+    Err(Problem::new(StatusCode::BAD_REQUEST, "unknown_parameter", detail).hint(hint))
 }
 
 /// The query members of a list.

@@ -1,13 +1,16 @@
 //! The table of contents: every route, and the permission it demands.
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::handler::Handler;
-use axum::middleware;
-use axum::response::IntoResponse;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use flywheel_core::key::Permission::{self, Administer, Call, Change, Read};
 use http::{Method, Uri};
+use serde::de::DeserializeOwned;
 
 use crate::api::{
     apps, audit, calls, deployments, experiments, feedback, health, indexes, keys, manifests,
@@ -15,6 +18,7 @@ use crate::api::{
 };
 use crate::auth::authorise;
 use crate::context::Context;
+use crate::extract::{self, PageQuery};
 use crate::openai;
 use crate::problem::Problem;
 
@@ -26,6 +30,8 @@ pub struct Route {
     pub path: &'static str,
     /// What the caller must be allowed to do; none for what anyone may ask.
     pub permission: Option<Permission>,
+    /// The parameters that its query may have.
+    pub parameters: Vec<&'static str>,
     handler: MethodRouter<Context>,
 }
 
@@ -50,24 +56,27 @@ fn add_openai_door(table: &mut Table) {
 
 fn add_registry(table: &mut Table) {
     table.post("/api/v1/push", Change, prompts::push_registry);
-    table.get("/api/v1/prompts", Read, prompts::list_prompts);
+    table
+        .get("/api/v1/prompts", Read, prompts::list_prompts)
+        .taking::<prompts::ListQuery>()
+        .taking::<PageQuery>();
     let versions = "/api/v1/prompts/{prompt}/versions";
-    table.get(versions, Read, prompts::list_prompt_versions);
+    table
+        .get(versions, Read, prompts::list_prompt_versions)
+        .taking::<PageQuery>();
     table.post(versions, Change, prompts::register_prompt_version);
     let version = "/api/v1/prompts/{prompt}/versions/{version}";
     table.get(version, Read, prompts::get_prompt_version);
     let scores = "/api/v1/prompts/{prompt}/versions/{version}/scores";
     table.post(scores, Change, prompts::add_prompt_score);
-    table.get(
-        "/api/v1/prompts/{prompt}/diff",
-        Read,
-        prompts::diff_prompt_versions,
-    );
-    table.get(
-        "/api/v1/prompts/{prompt}/uses",
-        Read,
-        prompts::list_prompt_uses,
-    );
+    let diff = "/api/v1/prompts/{prompt}/diff";
+    table
+        .get(diff, Read, prompts::diff_prompt_versions)
+        .taking::<prompts::DiffQuery>();
+    let uses = "/api/v1/prompts/{prompt}/uses";
+    table
+        .get(uses, Read, prompts::list_prompt_uses)
+        .taking::<prompts::VersionQuery>();
     let label = "/api/v1/prompts/{prompt}/labels/{label}";
     table.put(label, Change, prompts::put_prompt_label);
     table.delete(label, Change, prompts::remove_prompt_label);
@@ -104,29 +113,33 @@ fn add_apps(table: &mut Table) {
         deployments::rehearse_app,
     );
     table.post("/api/v1/apps/{app}/resolve", Call, deployments::resolve_app);
-    table.get(
-        "/api/v1/apps/{app}/deployments",
-        Read,
-        deployments::list_deployments,
-    );
+    let history = "/api/v1/apps/{app}/deployments";
+    table
+        .get(history, Read, deployments::list_deployments)
+        .taking::<deployments::HistoryQuery>()
+        .taking::<PageQuery>();
     table.get(
         "/api/v1/manifests/{manifest}",
         Read,
         manifests::get_manifest,
     );
-    table.get("/api/v1/manifest-diff", Read, manifests::diff_two_manifests);
+    table
+        .get("/api/v1/manifest-diff", Read, manifests::diff_two_manifests)
+        .taking::<manifests::DiffQuery>();
 }
 
 fn add_events(table: &mut Table) {
-    table.get("/api/v1/calls", Read, calls::list_calls);
+    table
+        .get("/api/v1/calls", Read, calls::list_calls)
+        .taking::<calls::CallsQuery>()
+        .taking::<PageQuery>();
     table.post("/api/v1/calls", Call, calls::log_calls);
     table.get("/api/v1/calls/{call}", Read, calls::get_call);
     table.post("/api/v1/feedback", Call, feedback::send_feedback);
-    table.get(
-        "/api/v1/feedback/summary",
-        Read,
-        feedback::summarize_feedback,
-    );
+    let summary = "/api/v1/feedback/summary";
+    table
+        .get(summary, Read, feedback::summarize_feedback)
+        .taking::<feedback::SummaryQuery>();
 }
 
 fn add_experiments(table: &mut Table) {
@@ -155,7 +168,9 @@ fn add_administration(table: &mut Table) {
     table.get("/api/v1/keys", Administer, keys::list_keys);
     table.post("/api/v1/keys", Administer, keys::create_key);
     table.delete("/api/v1/keys/{key}", Administer, keys::revoke_key);
-    table.get("/api/v1/audit", Read, audit::list_audit_entries);
+    table
+        .get("/api/v1/audit", Read, audit::list_audit_entries)
+        .taking::<PageQuery>();
     table.get("/api/v1/audit/verify", Read, audit::verify_audit_log);
     table.get("/metrics", Read, health::get_metrics);
     table.get("/healthz", Anyone, health::get_health);
@@ -196,8 +211,17 @@ impl Table {
             method,
             path,
             permission,
+            parameters: Vec::new(),
             handler,
         });
+    }
+
+    /// Lets the route that was added last take the parameters of a query.
+    fn taking<T: DeserializeOwned>(&mut self) -> &mut Self {
+        if let Some(route) = self.0.last_mut() {
+            route.parameters.extend(extract::parameters::<T>());
+        }
+        self
     }
 
     fn get<T: 'static>(
@@ -205,8 +229,9 @@ impl Table {
         path: &'static str,
         needs: impl Into<Needs>,
         handler: impl Handler<T, Context>,
-    ) {
+    ) -> &mut Self {
         self.add(Method::GET, MethodFilter::GET, path, needs.into(), handler);
+        self
     }
 
     fn post<T: 'static>(
@@ -268,15 +293,16 @@ impl Table {
 pub fn router(context: &Context) -> Router {
     let mut router = Router::new();
     for route in routes() {
-        let handler = match route.permission {
-            Some(permission) => {
-                let needed = (context.clone(), permission);
-                route
-                    .handler
-                    .layer(middleware::from_fn_with_state(needed, authorise))
-            }
-            None => route.handler,
-        };
+        let mut handler = route.handler;
+        // Clients of the other doors add what they like.
+        if route.path.starts_with("/api/") {
+            let known: Arc<[&str]> = route.parameters.into();
+            handler = handler.layer(middleware::from_fn_with_state(known, check_parameters));
+        }
+        if let Some(permission) = route.permission {
+            let needed = (context.clone(), permission);
+            handler = handler.layer(middleware::from_fn_with_state(needed, authorise));
+        }
         router = router.route(route.path, handler);
     }
     router
@@ -284,6 +310,17 @@ pub fn router(context: &Context) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(context.options.largest_body))
         .with_state(context.clone())
+}
+
+async fn check_parameters(
+    State(known): State<Arc<[&'static str]>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match extract::check_parameters(request.uri(), &known) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 async fn not_found(uri: Uri) -> axum::response::Response {

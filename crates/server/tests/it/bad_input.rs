@@ -255,3 +255,43 @@ async fn a_key_that_asks_too_often_is_told_to_wait() {
     refused.openai_error(429, "rate_limit_exceeded");
     assert_eq!(refused.header("retry-after"), Some("1"));
 }
+
+/// A filter that is misspelt must not look as if it had filtered, nor `dry_run` in the wrong place as if nothing was done.
+#[tokio::test]
+async fn a_parameter_that_there_is_not_is_refused() {
+    let app = TestApp::furnished().await;
+    for (path, unknown, known) in [
+        ("/api/v1/calls?ap=support", "`ap`", "`app`, `environment`"),
+        (
+            "/api/v1/calls?app=support&Limit=1",
+            "`Limit`",
+            "`cursor`, `limit`",
+        ),
+        ("/api/v1/feedback/summary?limit=1", "`limit`", "`by`, `app`"),
+        (
+            "/api/v1/prompts/greeting/versions?text=x",
+            "`text`",
+            "`cursor`, `limit`",
+        ),
+        ("/api/v1/apps?limit=1", "`limit`", "no parameters"),
+        ("/api/v1/prompts?text=&%C3%A9=1", "`é`", "`text`"),
+    ] {
+        let refused = app.admin().get(path).await;
+        let refused = refused.problem_saying(400, "unknown_parameter", unknown);
+        let hint = refused["hint"].as_str().unwrap();
+        assert!(hint.contains(known), "{hint}");
+    }
+    let before = app.revision().await;
+    let deploy = json!({"prompt": "greeting", "reason": "test"});
+    app.admin()
+        .post("/api/v1/apps/support/deploy?dry_run=true", &deploy)
+        .await
+        .problem_saying(400, "unknown_parameter", "`dry_run`");
+    assert_eq!(app.revision().await, before);
+    // Whoever may not ask is told that first; OpenAI's clients add what they like.
+    app.nobody()
+        .get("/api/v1/calls?ap=x")
+        .await
+        .problem(401, "unauthenticated");
+    app.admin().get("/v1/models?api-version=1").await.ok();
+}
