@@ -86,7 +86,7 @@ pub struct CallFacts {
     /// Whether the answer was streamed.
     #[serde(default)]
     pub streamed: bool,
-    /// Whether the fallback manifest answered.
+    /// Whether another manifest answered than the one that should have: the fallback, or for an arm what is deployed.
     #[serde(default)]
     pub fallback: bool,
     /// How often the provider was asked; 1 without a retry.

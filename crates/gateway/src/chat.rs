@@ -272,7 +272,7 @@ fn facts_of(destination: &Destination, body: &ChatBody) -> CallFacts {
         error_kind: None,
         finish_reason: None,
         streamed: body.stream,
-        fallback: destination.is_fallback,
+        fallback: destination.stands_in_for.is_some(),
         attempts: 0,
         latency_us: None,
         first_byte_us: None,

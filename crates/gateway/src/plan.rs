@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 use crate::error::Failure;
 use crate::provider::format::ChatRequest;
 use crate::request::{ChatBody, Target};
-use crate::routing::{self, EnvironmentRoutes, ModelRoute, Route, RoutingTable, ServedManifest};
+use crate::routing::{
+    self, EnvironmentRoutes, ModelRoute, Route, RoutingTable, ServedManifest, Unservable,
+};
 
 /// Where a call goes.
 #[derive(Clone)]
@@ -23,8 +25,8 @@ pub struct Destination {
     pub model: Arc<ModelRoute>,
     /// The experiment and arm, if the unit takes part in one.
     pub assignment: Option<(ExperimentName, ArmName)>,
-    /// Whether this is the fallback already, because what is deployed cannot be served.
-    pub is_fallback: bool,
+    /// What should have answered and cannot be served; the manifest of another one stands in for it.
+    pub stands_in_for: Option<Unservable>,
     /// What answers if the model's provider fails.
     pub fallback: Option<Arc<ServedManifest>>,
 }
@@ -50,7 +52,7 @@ pub fn destination(
                 served: None,
                 model: Arc::clone(model),
                 assignment: None,
-                is_fallback: false,
+                stands_in_for: None,
                 fallback: None,
             })
         }
@@ -89,13 +91,18 @@ fn app_destination(
             (deployed, None)
         }
     };
-    let served = match (route, &routes.fallback) {
-        (Ok(served), _) => Arc::clone(served),
-        // Something else can answer; nobody is served by having both fail.
-        (Err(_), Some(Ok(fallback))) => Arc::clone(fallback),
-        (Err(unservable), _) => return Err(Failure::Unservable(unservable.clone())),
+    let (served, stands_in_for) = match route {
+        Ok(served) => (Arc::clone(served), None),
+        // Something else can answer: for an arm what is deployed, and for that the fallback.
+        Err(unservable) => {
+            let deployed = serving.deployed.iter().filter(|_| assignment.is_some());
+            let stand_in = deployed
+                .chain(&routes.fallback)
+                .find_map(|route| route.as_ref().ok())
+                .ok_or_else(|| Failure::Unservable(unservable.clone()))?;
+            (Arc::clone(stand_in), Some(unservable.clone()))
+        }
     };
-    let is_fallback = route.is_err();
     let fallback = match &routes.fallback {
         Some(Ok(fallback)) if fallback.id != served.id => Some(Arc::clone(fallback)),
         _ => None,
@@ -105,7 +112,7 @@ fn app_destination(
         model: Arc::clone(&served.model),
         served: Some(served),
         assignment,
-        is_fallback,
+        stands_in_for,
         fallback,
     })
 }

@@ -64,8 +64,13 @@ impl Run {
             model,
             served,
             fallback,
+            stands_in_for,
             ..
         } = destination;
+        if let Some(unservable) = stands_in_for {
+            tracing::warn!(call.id = %self.call.id, reason = %unservable, "another manifest stands in");
+            self.count_fallback("unservable");
+        }
         let total = model.endpoint.timeouts.total;
         let begun = Instant::now();
         let time = Time {
@@ -81,6 +86,7 @@ impl Run {
             (Err(Failure::Provider { provider, error }), Some(fallback))
                 if error.kind.is_retryable() =>
             {
+                self.count_fallback("provider_error");
                 let failure = Failure::Provider { provider, error };
                 let given = self.fall_back(&fallback, failure, time.whole).await;
                 let model = Arc::clone(&fallback.model);
@@ -99,6 +105,18 @@ impl Run {
                 let _ = answer.send(Err(GatewayError { failure, call_id }));
             }
         }
+    }
+
+    fn count_fallback(&self, reason: &'static str) {
+        let name = |name: Option<String>| name.unwrap_or_default();
+        let facts = &self.call.facts;
+        metrics::counter!(
+            "flywheel_fallbacks_total",
+            "app" => name(facts.app.as_ref().map(ToString::to_string)),
+            "environment" => name(facts.environment.as_ref().map(ToString::to_string)),
+            "reason" => reason
+        )
+        .increment(1);
     }
 
     /// Renders, calls and retries on one model.

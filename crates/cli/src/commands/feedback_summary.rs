@@ -80,7 +80,7 @@ impl SummaryArgs {
             if matches!(self.by, Division::Arm) && fallbacks > 0.0 {
                 let fallbacks = amounts::number(fallbacks);
                 context.printer.note(&format!(
-                    "{fallbacks} calls were answered by the fallback manifest and count for no arm"
+                    "{fallbacks} calls were answered by another manifest than their arm's and count for none"
                 ));
             }
             Ok(())

@@ -232,3 +232,24 @@ async fn only_running_experiments_count() {
     assert_eq!(member.get("arm"), None);
     assert_eq!(member["manifest"], app.manifest.to_string());
 }
+
+/// The arm's manifest is not in the store, so that it cannot be served: its units get what is deployed.
+#[tokio::test(start_paused = true)]
+async fn an_arm_that_cannot_be_served_gets_what_is_deployed() {
+    let app = with(|control, _| {
+        let missing = flywheel_core::ContentHash::of_bytes(b"missing");
+        vec![experiment(control, missing)]
+    })
+    .await;
+    for (number, user, arm, is_fallback) in
+        [(1, "user_101", "A", false), (2, "user_202", "B", true)]
+    {
+        let member = flywheel_member(&app, json!({"user": user})).await;
+        assert_eq!(member["manifest"], app.manifest.to_string());
+        assert_eq!(member["arm"], arm);
+        assert_eq!(member.get("fallback").is_some(), is_fallback);
+        let call = app.store.call(number).await;
+        assert_eq!(call.facts.manifest, Some(app.manifest));
+        assert_eq!(call.facts.fallback, is_fallback);
+    }
+}

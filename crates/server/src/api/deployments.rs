@@ -258,7 +258,11 @@ pub async fn resolve_app(
     let mut members = request.body;
     members.insert("model".into(), request.model.into());
     let (app, environment) = destination.app.unzip();
-    let (experiment, arm) = destination.assignment.unzip();
+    // A unit whose arm cannot be served is not counted.
+    let assignment = destination.assignment;
+    let (experiment, arm) = assignment
+        .filter(|_| destination.stands_in_for.is_none())
+        .unzip();
     let answer = json!({
         "call_id": call_id,
         "app": app,

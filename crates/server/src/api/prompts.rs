@@ -135,7 +135,7 @@ pub async fn register_prompt_version(
     let mut pushed = registry::push(&context, &caller, push).await?;
     let registered = pushed.prompts.remove(0);
     let mut session = context.state.read().await?;
-    let mut body = describe(&mut *session, &registered.version).await?;
+    let mut body = describe(&mut *session, &caller, &registered.version).await?;
     body.insert("created".into(), registered.created.into());
     let status = if registered.created {
         StatusCode::CREATED
@@ -148,6 +148,7 @@ pub async fn register_prompt_version(
 /// `GET /api/v1/prompts/{name}/versions`
 pub async fn list_prompt_versions(
     State(context): State<Context>,
+    caller: Caller,
     PathParams(prompt): PathParams<PromptName>,
     QueryParams(page): QueryParams<PageQuery>,
 ) -> ApiResult<Response> {
@@ -168,7 +169,7 @@ pub async fn list_prompt_versions(
         None
     };
     let mut uses: HashMap<PromptVersionId, Vec<PromptUse>> = HashMap::new();
-    for item in session.deployments().uses_of_prompt(&prompt, None).await? {
+    for item in uses_for(&mut *session, &caller, &prompt, None).await? {
         uses.entry(item.prompt_version).or_default().push(item);
     }
     let none = Vec::new();
@@ -186,11 +187,12 @@ pub async fn list_prompt_versions(
 /// `GET /api/v1/prompts/{name}/versions/{reference}`
 pub async fn get_prompt_version(
     State(context): State<Context>,
+    caller: Caller,
     PathParams((prompt, reference)): PathParams<(PromptName, String)>,
 ) -> ApiResult<Response> {
     let mut session = context.state.read().await?;
     let version = find_version(&mut *session, &prompt, &reference).await?;
-    Ok(Json(describe(&mut *session, &version).await?).into_response())
+    Ok(Json(describe(&mut *session, &caller, &version).await?).into_response())
 }
 
 /// Two versions to be compared.
@@ -226,6 +228,7 @@ pub struct VersionQuery {
 /// `GET /api/v1/prompts/{name}/uses`
 pub async fn list_prompt_uses(
     State(context): State<Context>,
+    caller: Caller,
     PathParams(prompt): PathParams<PromptName>,
     QueryParams(query): QueryParams<VersionQuery>,
 ) -> ApiResult<Response> {
@@ -238,10 +241,7 @@ pub async fn list_prompt_uses(
         ),
         None => None,
     };
-    let uses = session
-        .deployments()
-        .uses_of_prompt(&prompt, version.as_ref())
-        .await?;
+    let uses = uses_for(&mut *session, &caller, &prompt, version.as_ref()).await?;
     Ok(list(uses.iter().map(describe_use).collect(), None))
 }
 
@@ -362,15 +362,28 @@ pub async fn add_prompt_score(
     Ok((StatusCode::CREATED, Json(score)).into_response())
 }
 
+/// Where a prompt is or was deployed, among the apps that the caller may know of.
+async fn uses_for(
+    session: &mut dyn StateSession,
+    caller: &Caller,
+    prompt: &PromptName,
+    version: Option<&PromptVersionId>,
+) -> ApiResult<Vec<PromptUse>> {
+    let mut uses = session
+        .deployments()
+        .uses_of_prompt(prompt, version)
+        .await?;
+    uses.retain(|item| caller.must_cover(&item.app).is_ok());
+    Ok(uses)
+}
+
 async fn describe(
     session: &mut dyn StateSession,
+    caller: &Caller,
     version: &PromptVersion,
 ) -> ApiResult<Map<String, Value>> {
     let id = &version.version;
-    let uses = session
-        .deployments()
-        .uses_of_prompt(&version.prompt, Some(id))
-        .await?;
+    let uses = uses_for(session, caller, &version.prompt, Some(id)).await?;
     let scores = session.prompts().scores(&version.prompt, id).await?;
     let mut body = members(version, &uses);
     body.insert("scores".into(), to_json(&scores));

@@ -1,10 +1,11 @@
 //! Making, starting, changing and stopping experiments.
 
+use flywheel_core::deployment::App;
 use flywheel_core::experiment::{
     Arm, Experiment, ExperimentStatus, InvalidExperiment, UnitKind, default_layer, place_in_layer,
 };
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
-use flywheel_core::{AppName, PromptName};
+use flywheel_core::{AppName, Manifest, PromptName};
 use flywheel_storage::StateSession;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -106,15 +107,7 @@ pub async fn create(
             ..served.clone()
         };
         let manifest = select(&mut *transaction, &selection).await?;
-        let preflight = deploy::check(context, &mut *transaction, &app, &manifest).await?;
-        if !preflight.passed() {
-            let detail = format!(
-                "arm `{}` cannot be served: {}",
-                arm.name,
-                preflight.problems().join("; ")
-            );
-            return Err(Problem::invalid(detail));
-        }
+        must_be_servable(context, &mut *transaction, &app, &arm.name, &manifest).await?;
         transaction
             .deployments()
             .put_manifest(&manifest, now)
@@ -190,6 +183,15 @@ pub async fn start(
     let mut transaction = context.state.begin().await?;
     let mut experiment = find(&mut *transaction, caller, name).await?;
     must_be(&experiment, ExperimentStatus::Draft, "started")?;
+    // What could be served when the experiment was made may be gone by now.
+    let app = find_app(&mut *transaction, &experiment.app).await?;
+    for arm in &experiment.arms {
+        let id = arm.manifest;
+        let manifest = transaction.deployments().get_manifest(&id).await?;
+        let manifest = manifest
+            .ok_or_else(|| Problem::not_found(format!("manifest `{id}` is not in the store")))?;
+        must_be_servable(context, &mut *transaction, &app, &arm.name, &manifest).await?;
+    }
     let others = transaction.experiments().list().await?;
     let running = || {
         others
@@ -227,6 +229,23 @@ pub async fn start(
         json!({}),
     )
     .await
+}
+
+async fn must_be_servable(
+    context: &Context,
+    session: &mut dyn StateSession,
+    app: &App,
+    arm: &ArmName,
+    manifest: &Manifest,
+) -> ApiResult<()> {
+    let preflight = deploy::check(context, session, app, manifest).await?;
+    if preflight.passed() {
+        return Ok(());
+    }
+    let problems = preflight.problems().join("; ");
+    Err(Problem::invalid(format!(
+        "arm `{arm}` cannot be served: {problems}"
+    )))
 }
 
 /// Stops an experiment.

@@ -15,7 +15,7 @@ pub struct Summary {
     pub key: String,
     /// How many calls; of an arm, only those that its own manifest answered, which goes for everything below too.
     pub calls: u64,
-    /// How many calls the fallback manifest answered.
+    /// How many calls another manifest answered than the one that should have.
     pub fallbacks: u64,
     /// How many of them failed at the provider.
     pub provider_errors: u64,

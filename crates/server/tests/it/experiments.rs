@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{BROKEN_PROVIDER, TestApp};
 use crate::samples::{each, items};
 
 const EXPERIMENTS: &str = "/api/v1/experiments";
@@ -423,5 +423,31 @@ async fn an_arm_may_be_a_prompt_version() {
             "not_found"
         };
         refused.problem_saying(status, code, part);
+    }
+}
+
+/// Between the draft and the start the model moved to a provider that cannot be used.
+#[tokio::test]
+async fn what_cannot_be_served_any_more_is_not_started() {
+    let app = TestApp::furnished().await;
+    let arms = manifests(&app).await;
+    let draft = experiment("exp", &arms);
+    app.editor().post("/api/v1/experiments", &draft).await.ok();
+    for (provider, status) in [(BROKEN_PROVIDER, 422), ("simulated", 200)] {
+        let model = json!({"provider": provider});
+        app.editor()
+            .put("/api/v1/models/m/versions/1", &model)
+            .await
+            .ok();
+        let answer = start(&app, "exp").await;
+        let body = answer.with_status(status);
+        if status == 422 {
+            assert!(
+                body["detail"]
+                    .as_str()
+                    .unwrap()
+                    .contains("cannot be served")
+            );
+        }
     }
 }

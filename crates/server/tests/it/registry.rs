@@ -1,5 +1,6 @@
 //! Prompts and models: pushing, finding, comparing, labels, scores, status.
 
+use flywheel_core::key::Role;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
@@ -369,4 +370,22 @@ async fn prompts_are_listed_in_pages_and_searched() {
         (&found["name"], &found["matched"]),
         (&json!("beta"), &expected)
     );
+}
+
+#[tokio::test]
+async fn a_limited_key_hears_of_no_other_app() {
+    let app = TestApp::furnished().await;
+    app.deploy_greeting(1).await;
+    let prompt = "/api/v1/prompts/greeting";
+    for (limit, uses, status) in [("support", 1, "production"), ("other", 0, "draft")] {
+        let viewer = app.limited(Role::Viewer, limit);
+        let listed = viewer.get(&format!("{prompt}/uses")).await.ok();
+        assert_eq!(items(&listed).len(), uses);
+        let shown = viewer.get(&format!("{prompt}/versions/1")).await.ok();
+        let listed = viewer.get(&format!("{prompt}/versions")).await.ok();
+        for version in [&shown, items(&listed).last().unwrap()] {
+            assert_eq!(version["uses"].as_array().unwrap().len(), uses);
+            assert_eq!(version["status"], status);
+        }
+    }
 }
