@@ -1,10 +1,13 @@
 """Conditions a server meets sooner or later: each ends in a clear message, and nothing acknowledged is lost."""
 
+import json
+import os
 import resource
 import shutil
 import signal
 import sqlite3
 import subprocess
+from pathlib import Path
 
 import httpx
 import pytest
@@ -80,6 +83,47 @@ def test_a_data_folder_that_cannot_be_written_is_named(server: StartFlywheel) ->
     refused = start_again(flywheel, "--listen", "127.0.0.1:0")
     assert refused.returncode == 1
     assert str(data) in refused.stderr and "cannot be" in refused.stderr
+
+
+def on_a_read_only_mount(folder: Path) -> list[str]:
+    """What to put before a command so that a folder is on a read-only mount for it, and for nobody else."""
+    become_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    prefix = ["unshare", "--mount", *become_root, "sh", "-c", script, str(folder)]
+    try:
+        problem = subprocess.run([*prefix, "true"], capture_output=True, text=True).stderr
+    except FileNotFoundError as error:
+        problem = str(error)
+    if problem:
+        missing = f"this machine lets nobody mount: {problem}"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    return prefix
+
+
+def test_a_data_folder_on_a_read_only_mount_is_refused_and_left_alone(server: StartFlywheel) -> None:
+    flywheel = server(SIMULATED)
+    kept = call(deployed(flywheel)).json()
+    # After a kill there is a log that a start would work off.
+    flywheel.kill()
+    data = flywheel.folder / "data"
+    read_only = on_a_read_only_mount(data)
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    assert "flywheel.db-wal" in before
+    written = subprocess.run([*read_only, "touch", data / "x"], capture_output=True, text=True)
+    assert "Read-only file system" in written.stderr
+
+    serve = [flywheel.binary, "serve", "--data", data, "--listen", "127.0.0.1:0"]
+    refused = subprocess.run([*read_only, *serve], cwd=flywheel.folder, capture_output=True, text=True, timeout=20)
+    assert refused.returncode == 1
+    assert str(data) in refused.stderr and "Read-only file system" in refused.stderr
+    verify = [flywheel.binary, "--json", "audit", "verify", "--data", data]
+    verified = subprocess.run([*read_only, *verify], capture_output=True, text=True, timeout=20)
+    assert json.loads(verified.stdout)["verified"] is True, verified.stderr
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == before
+
+    flywheel.start()
+    with api(flywheel) as client:
+        assert client.get(f"/api/v1/calls/{kept['id']}").status_code == 200
 
 
 def test_without_a_key_only_the_loopback_address_is_served(server: StartFlywheel) -> None:

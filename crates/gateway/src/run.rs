@@ -86,7 +86,6 @@ impl Run {
             (Err(Failure::Provider { provider, error }), Some(fallback))
                 if error.kind.is_retryable() =>
             {
-                self.count_fallback("provider_error");
                 let failure = Failure::Provider { provider, error };
                 let given = self.fall_back(&fallback, failure, time.whole).await;
                 let model = Arc::clone(&fallback.model);
@@ -156,6 +155,7 @@ impl Run {
         };
         tracing::warn!(call.id = %self.call.id, error.message = %failure, "the fallback manifest answers");
         self.call.facts.fallback = true;
+        self.count_fallback("provider_error");
         self.name(&fallback.model, Some(fallback));
         let own = Deadline::within(fallback.model.endpoint.timeouts.total);
         let whole = own.earlier(Deadline {

@@ -10,6 +10,7 @@ use flywheel_core::model::{ModelSettings, ModelVersion, Price};
 use flywheel_core::redaction::Redactor;
 use flywheel_core::{Manifest, ManifestId, PromptContent};
 use flywheel_gateway::chat::Answered;
+use flywheel_gateway::clock::Clock;
 use flywheel_gateway::endpoint::{Endpoint, EndpointOptions};
 use flywheel_gateway::provider::openai::{OpenAiFormat, OpenAiOptions};
 use flywheel_gateway::recorder::{Recorder, RecorderOptions};
@@ -25,7 +26,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{HeldTime, Jitter, sources};
+use crate::clock::{HeldTime, Jitter, StandingClock, sources};
 use crate::store::FakeStore;
 
 /// Makes the endpoint of a provider.
@@ -38,6 +39,7 @@ pub(crate) struct Setup {
     pub(crate) gateway: GatewayOptions,
     pub(crate) recorder: RecorderOptions,
     pub(crate) redactor: Redactor,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Makes the endpoint of the provider; OpenAI's format unless set.
     pub(crate) connect: Connect,
     /// Whether a second manifest, on a provider of its own, answers when the first provider fails.
@@ -58,6 +60,7 @@ impl Default for Setup {
                 ..RecorderOptions::default()
             },
             redactor: Redactor::new(&[], &[]).unwrap(),
+            clock: Arc::new(StandingClock),
             connect: Box::new(|provider, options| provider.endpoint("fake", open_ai(), options)),
             with_fallback: false,
             experiments: |_, _| Vec::new(),
@@ -128,7 +131,7 @@ impl TestApp {
             Arc::new(ArcSwap::from_pointee(table)),
             recorder,
             Arc::clone(&store) as _,
-            sources(&jitter),
+            sources(setup.clock, &jitter),
             setup.gateway,
             tasks,
         );

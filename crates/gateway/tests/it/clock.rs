@@ -1,7 +1,7 @@
 //! Time and randomness that tests decide.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use flywheel_gateway::clock::{Clock, Entropy, Sources};
 use jiff::Timestamp;
@@ -10,11 +10,27 @@ use tokio::sync::{oneshot, watch};
 /// The second at which every test's wall clock stands: 2026-01-01T00:00:00Z.
 pub(crate) const NOW: i64 = 1_767_225_600;
 
-struct StandingClock;
+/// A wall clock that stands still.
+pub(crate) struct StandingClock;
 
 impl Clock for StandingClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_second(NOW).unwrap()
+    }
+}
+
+/// A wall clock that is set back by an hour whenever somebody looks at it.
+pub(crate) struct BackwardsClock(AtomicI64);
+
+impl BackwardsClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(NOW)))
+    }
+}
+
+impl Clock for BackwardsClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.0.fetch_sub(3600, Ordering::Relaxed)).unwrap()
     }
 }
 
@@ -52,10 +68,10 @@ impl Entropy for Jitter {
     }
 }
 
-/// Sources around a jitter.
-pub(crate) fn sources(jitter: &Arc<Jitter>) -> Sources {
+/// Sources around a wall clock and a jitter.
+pub(crate) fn sources(clock: Arc<dyn Clock>, jitter: &Arc<Jitter>) -> Sources {
     Sources {
-        clock: Arc::new(StandingClock),
+        clock,
         entropy: Arc::clone(jitter) as _,
     }
 }

@@ -8,6 +8,7 @@ use flywheel_gateway::testsuite::{Gate, Reply, samples};
 use serde_json::{Value, json};
 
 use crate::app::{Setup, TestApp, open_ai};
+use crate::clock::BackwardsClock;
 use crate::collect::{failure, stream, text};
 
 const FIRST_BYTE: Duration = Duration::from_secs(60);
@@ -204,4 +205,29 @@ async fn the_breaker_opens_lets_one_call_probe_and_closes() {
     assert_eq!(text(probe.await.unwrap()), "Hello");
     assert!(!app.endpoint.breaker.is_open());
     assert_eq!(text(app.ask(json!({})).await), "Hello");
+}
+
+/// How long the breaker stays open and how long calls take is not measured on the wall clock, which may be set back.
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_goes_backwards_holds_nothing_up() {
+    let mut setup = one_attempt();
+    setup.clock = BackwardsClock::new();
+    setup.endpoint.breaker.failures = 1;
+    let open_for = setup.endpoint.breaker.open_for;
+    let app = TestApp::with(setup, [Reply::failure(500, "oops"), hello(), hello()]).await;
+    for code in ["server_error", "circuit_open"] {
+        let error = failure(app.ask(json!({})).await);
+        assert_eq!(error.failure.code(), code);
+    }
+    tokio::time::advance(open_for).await;
+    for _ in 0..2 {
+        assert_eq!(text(app.ask(json!({})).await), "Hello");
+    }
+    let calls = app.store.calls();
+    assert!(calls.is_sorted_by(|one, next| one.started_at > next.started_at));
+    for (index, call) in calls.iter().enumerate() {
+        let others = &calls[index + 1..];
+        assert!(others.iter().all(|other| other.id != call.id));
+        assert!(call.facts.latency_us < Some(60_000_000), "{:?}", call.facts);
+    }
 }

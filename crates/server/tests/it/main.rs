@@ -11,6 +11,7 @@ mod authorisation;
 mod bad_input;
 mod calls;
 mod chat;
+mod clock_set_back;
 mod deploy;
 mod deploy_races;
 mod experiments;

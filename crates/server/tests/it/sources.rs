@@ -13,7 +13,7 @@ pub(crate) const BEGINNING: i64 = 1_767_225_600;
 pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
-    /// Moves the clock on.
+    /// Moves the clock on, or back.
     pub(crate) fn advance_seconds(&self, seconds: i64) {
         self.0.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
     }
