@@ -162,7 +162,7 @@ pub fn rollback_candidates(newest_first: &[Deployment]) -> Vec<&Deployment> {
     let current = newest_first.first().map(|deployment| deployment.manifest);
     for deployment in newest_first {
         let is_known = |other: &&Deployment| other.manifest == deployment.manifest;
-        if Some(deployment.manifest) != current && !candidates.iter().any(|other| is_known(other)) {
+        if Some(deployment.manifest) != current && !candidates.iter().any(is_known) {
             candidates.push(deployment);
         }
     }

@@ -14,8 +14,10 @@ fn verify(folder: &Path) -> Run {
 }
 
 async fn with_entries(folder: &Path) -> SqliteStore {
-    let store = SqliteStore::open(&folder.join("flywheel.db"), SqliteOptions::default());
-    let store = store.await.unwrap();
+    let file = folder.join("flywheel.db");
+    let store = SqliteStore::open(&file, SqliteOptions::default())
+        .await
+        .unwrap();
     for subject in ["support-one", "support-two"] {
         let mut transaction = store.begin().await.unwrap();
         let draft = AuditDraft {

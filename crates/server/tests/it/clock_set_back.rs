@@ -71,8 +71,8 @@ async fn the_audit_log_and_the_history_keep_the_order_of_what_was_done() {
         deployed.push(app.deploy_greeting(ordinal).await);
         app.clock.advance_seconds(-HOUR);
     }
-    let history = app.viewer().get("/api/v1/apps/support/deployments");
-    let mut manifests = each(&history.await.ok(), "manifest");
+    let history = app.viewer().get("/api/v1/apps/support/deployments").await;
+    let mut manifests = each(&history.ok(), "manifest");
     manifests.reverse();
     assert_eq!(manifests, deployed);
     assert_eq!(app.current_manifest().await.as_ref(), deployed.last());

@@ -144,7 +144,7 @@ pub async fn calls_are_found_by_a_part_of_their_id(store: &dyn EventStore) {
         .iter()
         .zip(0..)
         .map(|(id, time)| call(id, "support", at(time)));
-    store.append(&call_events(calls)).await.unwrap();
+    store.append(call_events(calls)).await.unwrap();
     for (part, expected) in [
         ("0197f2a0", &[1, 0][..]),
         ("0197f2a0-bbbb-2222", &[1]),
