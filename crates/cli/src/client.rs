@@ -171,15 +171,15 @@ impl Client {
         })
     }
 
-    /// Reads all pages of a list.
+    /// Reads all of a list. Not every list has pages, so the first is asked for without saying how long it may be.
     pub(crate) async fn all_items(&self, target: &Target) -> Result<Vec<Value>, ClientError> {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let page = target
-                .clone()
-                .with("limit", "1000")
-                .with_some("cursor", cursor.as_deref());
+            let page = match cursor.as_deref() {
+                None => target.clone(),
+                Some(cursor) => target.clone().with("limit", "1000").with("cursor", cursor),
+            };
             let mut page = self.get(&page).await?;
             if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
                 items.extend(more);

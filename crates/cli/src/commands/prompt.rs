@@ -66,7 +66,7 @@ impl PromptCommand {
                 let target = Target::api("prompts").with_some("text", text.as_deref());
                 let nothing = match &text {
                     Some(text) => {
-                        format!("no prompt has `{text}` in its name or its newest version")
+                        format!("no prompt matches `{text}`")
                     }
                     None => "no prompts; push some with `flywheel push DIR`".to_owned(),
                 };

@@ -162,7 +162,7 @@ fn a_name_that_is_not_there_brings_those_that_are() {
     let server = FakeServer::start(vec![
         (CHAT, 404, openai),
         ("GET /api/v1/apps/suport", 404, problem),
-        ("GET /api/v1/apps?limit=1000", 200, apps),
+        ("GET /api/v1/apps", 200, apps),
         (
             "GET /api/v1/calls?app=suport&limit=50",
             200,

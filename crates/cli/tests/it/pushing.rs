@@ -118,7 +118,7 @@ fn models_that_cannot_serve_are_told() {
             200,
             json!({"models": [], "prompts": []}),
         ),
-        ("GET /api/v1/models?limit=1000", 200, models),
+        ("GET /api/v1/models", 200, models),
     ]);
     for further in [&[][..], &["--dry-run"]] {
         let pushed = run(&server, &["push"], folder.path(), further);
@@ -187,14 +187,14 @@ fn server_with(temperature: f64) -> FakeServer {
                          "description": "First version", "labels": [], "content": content});
     let prompts = json!({"items": [{"name": "support/summary", "versions": 1}], "next": null});
     FakeServer::start(vec![
-        ("GET /api/v1/prompts?limit=1000", 200, prompts),
+        ("GET /api/v1/prompts", 200, prompts),
         (
             "GET /api/v1/prompts/support%2Fsummary/versions/latest",
             200,
             version,
         ),
         (
-            "GET /api/v1/models?limit=1000",
+            "GET /api/v1/models",
             200,
             json!({"items": [], "next": null}),
         ),
@@ -261,9 +261,35 @@ fn changes_that_are_nowhere_else_are_not_overwritten() {
 fn hostile_names_do_not_leave_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let prompts = json!({"items": [{"name": "a/../../../evil"}], "next": null});
-    let server = FakeServer::start(vec![("GET /api/v1/prompts?limit=1000", 200, prompts)]);
+    let server = FakeServer::start(vec![("GET /api/v1/prompts", 200, prompts)]);
     let refused = run(&server, &["pull"], folder.path(), &[]);
     assert_eq!(refused.code, Some(1));
     assert_eq!(server.lines().len(), 1, "nothing more is asked for");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_list_of_several_pages_is_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = |name: &str, next: Option<&str>| json!({"items": [{"name": name}], "next": next});
+    let server = FakeServer::start(vec![
+        ("GET /api/v1/prompts", 200, page("a", Some("a"))),
+        (
+            "GET /api/v1/prompts?limit=1000&cursor=a",
+            200,
+            page("b", None),
+        ),
+        ("GET /api/v1/prompts/a/versions/latest", 200, latest("a")),
+        ("GET /api/v1/prompts/b/versions/latest", 200, latest("b")),
+        ("GET /api/v1/models", 200, json!({"items": []})),
+    ]);
+    let pulled = run(&server, &["pull"], folder.path(), &[]);
+    assert_eq!(pulled.code, Some(0), "{}", pulled.transcript());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+fn latest(prompt: &str) -> serde_json::Value {
+    let content = json!({"template_format": "fstring", "model_id": "m", "model_version": "1",
+        "messages": [{"role": "user", "content": "x"}]});
+    json!({"prompt": prompt, "ordinal": 1, "labels": [], "content": content})
 }
