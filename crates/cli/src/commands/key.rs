@@ -19,8 +19,9 @@ pub(crate) enum KeyCommand {
     /// Revoke a key
     Revoke {
         /// The key's name or its id, as `flywheel key list` shows them
+        // Not `key`: that is what the global option is called by which a command finds its own key.
         #[arg(value_name = "NAME|ID")]
-        key: String,
+        revoked: String,
     },
 }
 
@@ -65,11 +66,12 @@ impl KeyCommand {
         match self {
             Self::Create(args) => create(args, context).await,
             Self::List => list(context).await,
-            Self::Revoke { key } => {
-                let answer = context.client.delete(&Target::api("keys").at(&key)).await?;
+            Self::Revoke { revoked } => {
+                let target = Target::api("keys").at(&revoked);
+                let answer = context.client.delete(&target).await?;
                 context.printer.show(&answer, |_| {
                     context.printer.note(&format!(
-                        "revoked key {key}: requests with it are refused from now on"
+                        "revoked key {revoked}: requests with it are refused from now on"
                     ));
                     Ok(())
                 })
