@@ -23,10 +23,12 @@ pub struct AuditDraft {
 
 /// An entry of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditEntry {
     /// Its place in the chain, from 1.
     pub number: u64,
     /// When.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
     pub at: Timestamp,
     /// Who.
     pub actor: String,

@@ -14,10 +14,12 @@ use crate::prompt::PromptVersionId;
 
 /// A call as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Call {
     /// The id of the response, to which feedback refers.
     pub id: String,
     /// When the request arrived.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
     pub started_at: Timestamp,
     /// What can be listed and filtered.
     #[serde(flatten)]
@@ -29,6 +31,7 @@ pub struct Call {
 
 /// What is known of a call beside its texts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallFacts {
     /// The app, absent when a registered model was called by its own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,6 +118,7 @@ fn one() -> u32 {
 
 /// The texts of a call.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallContent {
     /// The variables the prompt was rendered with.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -138,6 +142,7 @@ pub struct CallContent {
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CallStatus {
     /// The answer arrived whole.

@@ -8,6 +8,7 @@ use crate::name::{AppName, EnvironmentName};
 
 /// An app: a named LLM feature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct App {
     /// Its name.
     pub name: AppName,
@@ -15,11 +16,13 @@ pub struct App {
     #[serde(flatten)]
     pub settings: AppSettings,
     /// When it was made.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
     pub created_at: Timestamp,
 }
 
 /// What can be changed about an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AppSettings {
     /// What the feature does.
@@ -64,6 +67,7 @@ impl AppSettings {
 
 /// What kind of move a deployment was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeploymentKind {
     /// A person or a pipeline chose the manifest.
@@ -91,6 +95,7 @@ impl DeploymentKind {
 
 /// One move of an environment's pointer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Deployment {
     /// Counts all deployments of the installation, from 1.
     pub number: u64,
@@ -110,9 +115,10 @@ pub struct Deployment {
     /// Why.
     pub reason: String,
     /// When.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
     pub created_at: Timestamp,
     /// What the preflight objected to when it was overruled.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub forced_over: Vec<String>,
 }
 

@@ -17,6 +17,7 @@ pub use text::{DiffLine, DiffLineKind, Span, diff_texts};
 
 /// What differs between two prompt versions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PromptDiff {
     /// The changes, in the order of the fields in a prompt.
     pub changes: Vec<Change>,
@@ -32,6 +33,7 @@ impl PromptDiff {
 
 /// One field that differs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Change {
     /// The field's path, such as `params.temperature`, `messages[1].content` or `tools.look_up.function.strict`.
     /// Messages are counted as in the newer version, removed ones as in the older; tools go by name.
@@ -62,6 +64,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
 
 /// A member of a manifest that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemberChange {
     /// The member, such as `prompt_version`.
     pub member: String,

@@ -9,6 +9,7 @@ use crate::name::{AppName, ArmName, EnvironmentName, ExperimentName};
 
 /// An A/B/n test between manifests of one app's environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Experiment {
     /// Its name, unique in the installation.
     pub name: ExperimentName,
@@ -38,17 +39,21 @@ pub struct Experiment {
     /// Whether it is running.
     pub status: ExperimentStatus,
     /// When it was made.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
     pub created_at: Timestamp,
     /// When it was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::schema::DateTime>"))]
     pub started_at: Option<Timestamp>,
     /// When it was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::schema::DateTime>"))]
     pub stopped_at: Option<Timestamp>,
 }
 
 /// One manifest of an experiment with its share of the traffic that takes part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Arm {
     /// Its name, such as `control`.
@@ -61,6 +66,7 @@ pub struct Arm {
 
 /// What is randomised.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum UnitKind {
     /// The `user` of the request.
@@ -74,6 +80,7 @@ pub enum UnitKind {
 
 /// Where an experiment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ExperimentStatus {
     /// Made, not yet serving.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One piece of feedback as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Feedback {
     /// Its id; the same id again changes nothing.
     pub id: String,
@@ -17,11 +18,13 @@ pub struct Feedback {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
     /// When it was said.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
     pub created_at: Timestamp,
 }
 
 /// What is said of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FeedbackBody {
     /// Up or down.
@@ -53,12 +56,17 @@ pub enum FeedbackBody {
         name: String,
         /// Its value; yes and no are 1 and 0.
         #[serde(deserialize_with = "number_or_bool")]
+        #[cfg_attr(
+            feature = "schema",
+            schemars(schema_with = "crate::schema::number_or_bool")
+        )]
         value: f64,
     },
 }
 
 /// The ends of a rating's scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RatingScale {
     /// The worst grade.

@@ -8,6 +8,7 @@ use crate::name::AppName;
 
 /// What a key may do. Each role but `app` includes those below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Everything, keys included.
@@ -31,6 +32,19 @@ pub enum Permission {
     Change,
     /// Make and revoke keys.
     Administer,
+}
+
+impl Permission {
+    /// The permission as it is spelled.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Call => "call",
+            Self::Change => "change",
+            Self::Administer => "administer",
+        }
+    }
 }
 
 impl Role {
@@ -59,6 +73,7 @@ impl Role {
 
 /// A key as it is stored: its hash, never itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ApiKey {
     /// Names the key in lists and in the audit log; not secret.
     pub id: String,
@@ -73,9 +88,11 @@ pub struct ApiKey {
     #[serde(skip_serializing, default = "no_hash")]
     pub secret_hash: ContentHash,
     /// When it was made.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
     pub created_at: Timestamp,
     /// When it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::schema::DateTime>"))]
     pub revoked_at: Option<Timestamp>,
 }
 

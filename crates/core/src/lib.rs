@@ -21,6 +21,8 @@ pub mod prompt;
 pub mod prompt_file;
 pub mod redaction;
 pub mod retriever;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod template;
 
 pub use hash::ContentHash;

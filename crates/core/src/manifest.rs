@@ -12,6 +12,7 @@ pub type ManifestId = ContentHash;
 
 /// What is deployed. The model is the one named in the prompt version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The model.
@@ -67,6 +68,7 @@ impl Manifest {
 
 /// A member of a manifest that an app can demand beyond the four that every manifest has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RequiredMember {
     /// The app reads a retriever index.

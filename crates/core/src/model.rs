@@ -10,6 +10,7 @@ pub type NanoUsd = i64;
 
 /// A model version and what serves it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModelVersion {
     /// The registered name, which prompts refer to.
     pub model_id: ModelName,
@@ -19,11 +20,13 @@ pub struct ModelVersion {
     #[serde(flatten)]
     pub settings: ModelSettings,
     /// When it was registered first.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
     pub created_at: Timestamp,
 }
 
 /// What serves a model version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModelSettings {
     /// The provider in the configuration.
     pub provider: ProviderName,
@@ -36,6 +39,7 @@ pub struct ModelSettings {
 
 /// Prices in US dollars for a million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// For tokens sent.
@@ -84,6 +88,7 @@ impl Price {
 
 /// The tokens a call used, as the provider counted them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Usage {
     /// Tokens sent, the cached ones among them.
     pub input_tokens: u64,
@@ -96,6 +101,7 @@ pub struct Usage {
 
 /// A name that points at a version of a model, such as `stable`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModelAlias {
     /// The model.
     pub model_id: ModelName,

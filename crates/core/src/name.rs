@@ -33,8 +33,8 @@ fn is_valid(name: &str, further: &[u8]) -> bool {
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $type:ident, $kind:literal, $further:literal, $rule:expr) => {
-        $(#[$doc])*
+    ($(#[doc = $doc:literal])* $type:ident, $kind:literal, $further:literal, $rule:expr) => {
+        $(#[doc = $doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $type(Arc<str>);
 
@@ -95,6 +95,17 @@ macro_rules! name_type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
                 Self::new(&name).map_err(D::Error::custom)
+            }
+        }
+
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $crate::schema::name(concat!($($doc),*), $further)
             }
         }
     };

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 /// One step, applied to the text that the step before it left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "step", rename_all = "snake_case", deny_unknown_fields)]
 pub enum PostProcess {
     /// Removes white space at both ends.

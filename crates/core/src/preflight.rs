@@ -22,6 +22,7 @@ pub struct ManifestFacts {
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Check {
     /// What was checked, such as `prompt exists`.
     pub name: String,

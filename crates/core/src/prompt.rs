@@ -19,6 +19,7 @@ pub(crate) const OPAQUE_MEMBERS: [&str; 3] = ["variables_schema", "parameters", 
 
 /// What decides the model's behaviour. The hash of this, and nothing else, is the version's identity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PromptContent {
     /// How `{name}` or `{{ name }}` in the messages is read.
@@ -51,6 +52,7 @@ pub struct PromptContent {
 
 /// The two ways of writing a variable into a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TemplateFormat {
     /// `{name}`, with `{{` and `}}` for braces.
@@ -61,6 +63,7 @@ pub enum TemplateFormat {
 
 /// One message of a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PromptMessage {
     /// Who speaks.
@@ -77,6 +80,11 @@ pub struct PromptMessage {
 
 /// Who speaks in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename = "MessageRole")
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Instructions to the model.
@@ -104,6 +112,7 @@ impl Role {
 
 /// Sampling parameters. What is absent is left to the provider.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SamplingParams {
     /// Randomness, 0 to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -157,6 +166,7 @@ pub struct PromptVersion {
 
 /// One score that an evaluation gave to a prompt version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EvaluationScore {
     /// What was measured, such as `exact_match`.
     pub metric: String,
@@ -168,6 +178,7 @@ pub struct EvaluationScore {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
     /// When it was recorded.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
     pub recorded_at: Timestamp,
 }
 

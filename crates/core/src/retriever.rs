@@ -7,6 +7,7 @@ use crate::name::{RetrieverName, VersionName};
 
 /// A registered version of a retriever index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RetrieverIndex {
     /// The version, unique among all indexes, as manifests name it.
     pub version: VersionName,
@@ -16,11 +17,13 @@ pub struct RetrieverIndex {
     #[serde(flatten)]
     pub state: IndexState,
     /// When it was registered.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
     pub created_at: Timestamp,
 }
 
 /// Whether a version of an index can still be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum IndexState {
     /// It can be read.

@@ -40,6 +40,7 @@ pub enum Target {
 
 /// The body member `flywheel`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct FlywheelMember {
     /// The variables of the app's prompt.

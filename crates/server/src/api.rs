@@ -13,15 +13,8 @@ pub mod manifests;
 pub mod models;
 pub mod prompts;
 
-use axum::Json;
-use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
-
-/// A list with the cursor of its next page.
-fn list<T: Serialize>(items: Vec<T>, next: Option<String>) -> Response {
-    Json(json!({"items": items, "next": next})).into_response()
-}
+use serde_json::Value;
 
 /// A value as JSON. What we serialise are our own types, which always can be.
 fn to_json(value: &impl Serialize) -> Value {

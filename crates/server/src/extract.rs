@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::marker::PhantomData;
 
 use axum::RequestExt as _;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -10,17 +11,18 @@ use flywheel_gateway::request::json_problem;
 use flywheel_storage::page::{LARGEST_PAGE, PageRequest};
 use futures_util::StreamExt as _;
 use http::request::Parts;
-use http::{StatusCode, Uri};
+use http::{HeaderValue, StatusCode, Uri};
 use http_body_util::LengthLimitError;
-use serde::de::{DeserializeOwned, Visitor};
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::problem::Problem;
 
 /// How many items one request may bring: more would hold up the records of live calls.
-const MOST_ITEMS: usize = 5000;
+pub(crate) const MOST_ITEMS: usize = 5000;
 
 /// A JSON body.
 pub struct JsonBody<T>(pub T);
@@ -36,6 +38,20 @@ pub struct PathParams<T>(pub T);
 
 /// The raw body, if it is not too large.
 pub struct RawBody(pub Bytes);
+
+/// The request whole, for handlers that read its body themselves. `T` describes what they read.
+pub struct RawRequest<T>(pub Request, pub PhantomData<T>);
+
+/// The header `Idempotency-Key`.
+pub struct IdempotencyKey(pub Option<HeaderValue>);
+
+impl<T> FromRequest<Context> for RawRequest<T> {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _: &Context) -> Result<Self, Infallible> {
+        Ok(Self(request, PhantomData))
+    }
+}
 
 impl FromRequest<Context> for RawBody {
     type Rejection = Problem;
@@ -184,6 +200,14 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(parts.headers.get("idempotency-key").cloned()))
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
@@ -198,51 +222,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// The names of the members that a query may have.
-#[must_use]
-pub fn parameters<T: DeserializeOwned>() -> &'static [&'static str] {
-    let mut names: &[&str] = &[];
-    // It asks for its members by name and is given none.
-    let _ = T::deserialize(MemberNames(&mut names));
-    names
-}
-
-struct MemberNames<'a>(&'a mut &'static [&'static str]);
-
-impl<'de> Deserializer<'de> for MemberNames<'_> {
-    type Error = serde::de::value::Error;
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        members: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Self::Error> {
-        *self.0 = members;
-        self.deserialize_any(visitor)
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-        Err(serde::de::Error::custom("there are names only"))
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-    }
-}
-
 /// Refuses a query with a parameter that is not among `known`: a filter that does nothing would look as if it did.
 ///
 /// # Errors
 /// When there is one.
-pub fn check_parameters(uri: &Uri, known: &[&str]) -> Result<(), Problem> {
+pub fn check_parameters(uri: &Uri, known: &[String]) -> Result<(), Problem> {
     let Query(given) = Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|rejection| Problem::invalid(rejection.body_text()))?;
-    let Some((unknown, _)) = given
-        .iter()
-        .find(|(name, _)| !known.contains(&name.as_str()))
-    else {
+    let Some((unknown, _)) = given.iter().find(|(name, _)| !known.contains(name)) else {
         return Ok(());
     };
     let detail = format!("there is no parameter `{unknown}` here");
@@ -254,11 +241,11 @@ pub fn check_parameters(uri: &Uri, known: &[&str]) -> Result<(), Problem> {
 }
 
 /// The query members of a list.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub struct PageQuery {
-    /// Where the page before ended.
+    /// Where the page before ended: its `next`.
     pub cursor: Option<String>,
-    /// How many items.
+    /// How many items, at most 1000; 50 if absent.
     pub limit: Option<u32>,
 }
 

@@ -10,9 +10,11 @@ pub mod extract;
 pub mod jobs;
 pub mod listen;
 pub mod openai;
+pub mod openapi;
 pub mod operations;
 pub mod problem;
 pub mod rate_limit;
+pub mod respond;
 pub mod router;
 
 pub use context::{Context, ServerOptions};

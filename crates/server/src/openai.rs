@@ -1,5 +1,7 @@
 //! The OpenAI door: chat completions, models and embeddings, with OpenAI's errors.
 
+mod wire;
+
 use std::convert::Infallible;
 
 use axum::Json;
@@ -17,16 +19,32 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::extract::{self, Unread};
+use crate::extract::{self, RawRequest, Unread};
+use crate::openapi::{Answer, Operation};
 use crate::problem::Problem;
+
+pub(crate) use self::wire::OpenAiProblem;
+use self::wire::{
+    ChatCompletion, ChatRequest, EmbeddingsRequest, ListedModel, ListedModels, OpenAiError,
+};
+
+/// An answer that is a chat completion, whole or as a stream.
+pub struct ChatAnswer(Response);
+
+/// An answer that is the provider's own.
+pub struct EmbeddingsAnswer(Response);
 
 /// `POST /v1/chat/completions`
 pub async fn create_chat_completion(
     State(context): State<Context>,
     caller: Caller,
-    request: Request,
-) -> Response {
-    let (bytes, share) = match read_body(&context, request).await {
+    RawRequest(request, _): RawRequest<ChatRequest>,
+) -> ChatAnswer {
+    ChatAnswer(answer_chat(&context, &caller, request).await)
+}
+
+async fn answer_chat(context: &Context, caller: &Caller, request: Request) -> Response {
+    let (bytes, share) = match read_body(context, request).await {
         Ok(read) => read,
         Err(response) => return *response,
     };
@@ -85,6 +103,39 @@ async fn read_body(context: &Context, request: Request) -> Result<(Bytes, Share)
     }
 }
 
+impl IntoResponse for ChatAnswer {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Answer for ChatAnswer {
+    fn describe(operation: &mut Operation<'_>) {
+        let completion = operation.received::<ChatCompletion>();
+        let stream =
+            json!({"type": "string", "description": "OpenAI's chunks as server-sent events."});
+        operation.answer(
+            StatusCode::OK,
+            &[
+                ("application/json", completion),
+                ("text/event-stream", stream),
+            ],
+        );
+        operation.headers(
+            StatusCode::OK,
+            &[
+                ("x-request-id", "The call's id."),
+                ("flywheel-manifest", "The manifest that was served."),
+                ("flywheel-arm", "The arm of the experiment."),
+                (
+                    "flywheel-recorded",
+                    "Whether the call was stored; not in streams.",
+                ),
+            ],
+        );
+    }
+}
+
 fn describe(headers: &mut HeaderMap, about: &AboutCall) {
     let mut put = |name: &'static str, value: Option<&str>| {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
@@ -100,12 +151,16 @@ fn describe(headers: &mut HeaderMap, about: &AboutCall) {
 pub async fn create_embeddings(
     State(context): State<Context>,
     caller: Caller,
-    request: Request,
-) -> Response {
+    RawRequest(request, _): RawRequest<EmbeddingsRequest>,
+) -> EmbeddingsAnswer {
+    EmbeddingsAnswer(answer_embeddings(&context, &caller, request).await)
+}
+
+async fn answer_embeddings(context: &Context, caller: &Caller, request: Request) -> Response {
     if let Err(problem) = caller.must_cover_all() {
         return refuse(&problem);
     }
-    let (bytes, _share) = match read_body(&context, request).await {
+    let (bytes, _share) = match read_body(context, request).await {
         Ok(read) => read,
         Err(response) => return *response,
     };
@@ -126,17 +181,33 @@ pub async fn create_embeddings(
     }
 }
 
+impl IntoResponse for EmbeddingsAnswer {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Answer for EmbeddingsAnswer {
+    fn describe(operation: &mut Operation<'_>) {
+        let answer = json!({"type": "object", "description": "As the provider sent it."});
+        operation.answer(StatusCode::OK, &[("application/json", answer)]);
+    }
+}
+
 /// `GET /v1/models`
-pub async fn list_callable_models(State(context): State<Context>, caller: Caller) -> Response {
+pub async fn list_callable_models(
+    State(context): State<Context>,
+    caller: Caller,
+) -> Json<ListedModels> {
     let names = context.table.load().callable_names();
     let visible = names.into_iter().filter(|name| match Target::parse(name) {
         Ok(Target::App { app, .. }) => caller.must_cover(&app).is_ok(),
         _ => caller.must_cover_all().is_ok(),
     });
-    let models: Vec<_> = visible
-        .map(|name| json!({"id": name, "object": "model", "created": 0, "owned_by": "flywheel"}))
-        .collect();
-    Json(json!({"object": "list", "data": models})).into_response()
+    Json(ListedModels {
+        object: "list",
+        data: visible.map(|name| ListedModel::new(&name)).collect(),
+    })
 }
 
 /// A failure of the gateway in OpenAI's form.
@@ -203,8 +274,13 @@ fn respond(
     code: &str,
     param: Option<&str>,
 ) -> Response {
-    let error = json!({"error": {"message": message, "type": kind, "code": code, "param": param}});
-    (status, Json(error)).into_response()
+    let error = OpenAiError {
+        message: message.to_owned(),
+        kind: kind.to_owned(),
+        code: code.to_owned(),
+        param: param.map(str::to_owned),
+    };
+    (status, Json(OpenAiProblem { error })).into_response()
 }
 
 /// A failure of the gateway as a problem document, for our own API.

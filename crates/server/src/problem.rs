@@ -3,6 +3,8 @@
 use axum::response::{IntoResponse, Response};
 use flywheel_storage::StorageError;
 use http::{HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// What a caller of the API is told when its request was not carried out.
@@ -15,6 +17,28 @@ struct Document {
     code: &'static str,
     detail: String,
     hint: Option<String>,
+    further: Map<String, Value>,
+}
+
+/// Why a request was not carried out, as RFC 9457 has it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ProblemDocument {
+    /// The code as a URI.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The status in words.
+    title: Option<&'static str>,
+    /// The status.
+    status: u16,
+    /// Names the problem; stable.
+    code: &'static str,
+    /// What happened.
+    detail: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// Further members, such as `errors` for what is wrong with a batch.
+    #[serde(flatten)]
     further: Map<String, Value>,
 }
 
@@ -116,19 +140,15 @@ impl IntoResponse for Problem {
             hint,
             further,
         } = *self.0;
-        let mut document = Map::new();
-        document.insert(
-            "type".into(),
-            format!("https://flywheel.dev/errors/{code}").into(),
-        );
-        document.insert("title".into(), status.canonical_reason().into());
-        document.insert("status".into(), status.as_u16().into());
-        document.insert("code".into(), code.into());
-        document.insert("detail".into(), detail.into());
-        if let Some(hint) = hint {
-            document.insert("hint".into(), hint.into());
-        }
-        document.extend(further);
+        let document = ProblemDocument {
+            kind: format!("https://flywheel.dev/errors/{code}"),
+            title: status.canonical_reason(),
+            status: status.as_u16(),
+            code,
+            detail,
+            hint,
+            further,
+        };
         let mut response = (status, json!(document).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(

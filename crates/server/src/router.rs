@@ -1,16 +1,16 @@
-//! The table of contents: every route, and the permission it demands.
+//! The table of contents: every route, the permission it demands, and what it does. What it takes and answers is in the
+//! types of its handler, from which [`crate::openapi`] describes it.
 
-use std::sync::Arc;
+mod table;
+
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, MethodRouter, on};
-use flywheel_core::key::Permission::{self, Administer, Call, Change, Read};
+use flywheel_core::key::Permission::{Administer, Call, Change, Read};
 use http::{Method, Uri};
-use serde::de::DeserializeOwned;
 
 use crate::api::{
     apps, audit, calls, deployments, experiments, feedback, health, indexes, keys, manifests,
@@ -18,285 +18,331 @@ use crate::api::{
 };
 use crate::auth::authorise;
 use crate::context::Context;
-use crate::extract::{self, PageQuery};
+use crate::extract;
 use crate::openai;
+use crate::openapi;
 use crate::problem::Problem;
 
-/// One route of the server.
-pub struct Route {
-    /// The method.
-    pub method: Method,
-    /// The path, with its parameters in braces.
-    pub path: &'static str,
-    /// What the caller must be allowed to do; none for what anyone may ask.
-    pub permission: Option<Permission>,
-    /// The parameters that its query may have.
-    pub parameters: Vec<&'static str>,
-    handler: MethodRouter<Context>,
-}
+pub use self::table::Route;
+use self::table::{Anyone, Table};
 
 /// Every route.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    let mut table = Table(Vec::new());
+    let mut table = Table::default();
     add_openai_door(&mut table);
     add_registry(&mut table);
     add_apps(&mut table);
     add_events(&mut table);
     add_experiments(&mut table);
     add_administration(&mut table);
-    table.0
+    table.routes
 }
 
 fn add_openai_door(table: &mut Table) {
-    table.post("/v1/chat/completions", Call, openai::create_chat_completion);
-    table.post("/v1/embeddings", Call, openai::create_embeddings);
-    table.get("/v1/models", Call, openai::list_callable_models);
+    table.group = "The OpenAI door";
+    let path = "/v1/chat/completions";
+    table.post(
+        path,
+        Call,
+        "Call an app or a model",
+        openai::create_chat_completion,
+    );
+    let path = "/v1/embeddings";
+    table.post(
+        path,
+        Call,
+        "Embed texts with a model",
+        openai::create_embeddings,
+    );
+    let path = "/v1/models";
+    table.get(
+        path,
+        Call,
+        "List what can be called",
+        openai::list_callable_models,
+    );
 }
 
 fn add_registry(table: &mut Table) {
-    table.post("/api/v1/push", Change, prompts::push_registry);
-    table
-        .get("/api/v1/prompts", Read, prompts::list_prompts)
-        .taking::<prompts::ListQuery>()
-        .taking::<PageQuery>();
-    let versions = "/api/v1/prompts/{prompt}/versions";
-    table
-        .get(versions, Read, prompts::list_prompt_versions)
-        .taking::<PageQuery>();
-    table.post(versions, Change, prompts::register_prompt_version);
-    let version = "/api/v1/prompts/{prompt}/versions/{version}";
-    table.get(version, Read, prompts::get_prompt_version);
-    let scores = "/api/v1/prompts/{prompt}/versions/{version}/scores";
-    table.post(scores, Change, prompts::add_prompt_score);
-    let diff = "/api/v1/prompts/{prompt}/diff";
-    table
-        .get(diff, Read, prompts::diff_prompt_versions)
-        .taking::<prompts::DiffQuery>();
-    let uses = "/api/v1/prompts/{prompt}/uses";
-    table
-        .get(uses, Read, prompts::list_prompt_uses)
-        .taking::<prompts::VersionQuery>();
-    let label = "/api/v1/prompts/{prompt}/labels/{label}";
-    table.put(label, Change, prompts::put_prompt_label);
-    table.delete(label, Change, prompts::remove_prompt_label);
-
-    table.get("/api/v1/models", Read, models::list_models);
-    table.put(
-        "/api/v1/models/{model}/versions/{version}",
+    table.group = "Registry";
+    let path = "/api/v1/push";
+    table.post(
+        path,
         Change,
+        "Register prompts and models, all or none",
+        prompts::push_registry,
+    );
+    let path = "/api/v1/prompts";
+    table.get(path, Read, "List prompts", prompts::list_prompts);
+    let path = "/api/v1/prompts/{prompt}/versions";
+    table.get(
+        path,
+        Read,
+        "List a prompt's versions, newest first",
+        prompts::list_prompt_versions,
+    );
+    table.post(
+        path,
+        Change,
+        "Register a version",
+        prompts::register_prompt_version,
+    );
+    let path = "/api/v1/prompts/{prompt}/versions/{version}";
+    table.get(
+        path,
+        Read,
+        "Show a version with its uses and scores",
+        prompts::get_prompt_version,
+    );
+    let path = "/api/v1/prompts/{prompt}/versions/{version}/scores";
+    table.post(path, Change, "Add a score", prompts::add_prompt_score);
+    let path = "/api/v1/prompts/{prompt}/diff";
+    table.get(
+        path,
+        Read,
+        "Compare two versions",
+        prompts::diff_prompt_versions,
+    );
+    let path = "/api/v1/prompts/{prompt}/uses";
+    table.get(
+        path,
+        Read,
+        "List where a prompt is or was deployed",
+        prompts::list_prompt_uses,
+    );
+    let path = "/api/v1/prompts/{prompt}/labels/{label}";
+    table.put(
+        path,
+        Change,
+        "Put a label on a version",
+        prompts::put_prompt_label,
+    );
+    table.delete(path, Change, "Remove a label", prompts::remove_prompt_label);
+    let path = "/api/v1/models";
+    table.get(path, Read, "List registered models", models::list_models);
+    let path = "/api/v1/models/{model}/versions/{version}";
+    table.put(
+        path,
+        Change,
+        "Register or correct a model version",
         models::put_model,
     );
+    let path = "/api/v1/models/{model}/aliases/{alias}";
     table.put(
-        "/api/v1/models/{model}/aliases/{alias}",
+        path,
         Change,
+        "Point an alias at a model version",
         models::put_model_alias,
     );
-
-    table.get("/api/v1/indexes", Read, indexes::list_indexes);
-    table.put("/api/v1/indexes/{version}", Change, indexes::put_index);
+    let path = "/api/v1/indexes";
+    table.get(path, Read, "List retriever indexes", indexes::list_indexes);
+    let path = "/api/v1/indexes/{version}";
+    table.put(
+        path,
+        Change,
+        "Register a retriever index or change its state",
+        indexes::put_index,
+    );
 }
 
 fn add_apps(table: &mut Table) {
-    table.get("/api/v1/apps", Read, apps::list_apps);
-    table.get("/api/v1/apps/{app}", Read, apps::get_app);
-    table.put("/api/v1/apps/{app}", Change, apps::put_app);
-    table.post("/api/v1/apps/{app}/deploy", Change, deployments::deploy_app);
+    table.group = "Apps and deployments";
+    let path = "/api/v1/apps";
+    table.get(
+        path,
+        Read,
+        "List apps with what they serve",
+        apps::list_apps,
+    );
+    let path = "/api/v1/apps/{app}";
+    table.get(path, Read, "Show an app", apps::get_app);
+    table.put(path, Change, "Make or change an app", apps::put_app);
+    let path = "/api/v1/apps/{app}/deploy";
     table.post(
-        "/api/v1/apps/{app}/rollback",
+        path,
         Change,
+        "Deploy a prompt version or a manifest",
+        deployments::deploy_app,
+    );
+    let path = "/api/v1/apps/{app}/rollback";
+    table.post(
+        path,
+        Change,
+        "Go back to an earlier manifest",
         deployments::roll_back_app,
     );
+    let path = "/api/v1/apps/{app}/rehearse";
     table.post(
-        "/api/v1/apps/{app}/rehearse",
+        path,
         Change,
+        "Check that the last manifests can be served",
         deployments::rehearse_app,
     );
-    table.post("/api/v1/apps/{app}/resolve", Call, deployments::resolve_app);
-    let history = "/api/v1/apps/{app}/deployments";
-    table
-        .get(history, Read, deployments::list_deployments)
-        .taking::<deployments::HistoryQuery>()
-        .taking::<PageQuery>();
-    table.get(
-        "/api/v1/manifests/{manifest}",
-        Read,
-        manifests::get_manifest,
+    let path = "/api/v1/apps/{app}/resolve";
+    table.post(
+        path,
+        Call,
+        "Render the request for an app that calls its provider itself",
+        deployments::resolve_app,
     );
-    table
-        .get("/api/v1/manifest-diff", Read, manifests::diff_two_manifests)
-        .taking::<manifests::DiffQuery>();
+    let path = "/api/v1/apps/{app}/deployments";
+    table.get(
+        path,
+        Read,
+        "List deployments, newest first",
+        deployments::list_deployments,
+    );
+    let path = "/api/v1/manifests/{manifest}";
+    table.get(path, Read, "Show a manifest", manifests::get_manifest);
+    let path = "/api/v1/manifest-diff";
+    table.get(
+        path,
+        Read,
+        "Compare two manifests",
+        manifests::diff_two_manifests,
+    );
 }
 
 fn add_events(table: &mut Table) {
-    table
-        .get("/api/v1/calls", Read, calls::list_calls)
-        .taking::<calls::CallsQuery>()
-        .taking::<PageQuery>();
-    table.post("/api/v1/calls", Call, calls::log_calls);
-    table.get("/api/v1/calls/{call}", Read, calls::get_call);
-    table.post("/api/v1/feedback", Call, feedback::send_feedback);
-    let summary = "/api/v1/feedback/summary";
-    table
-        .get(summary, Read, feedback::summarize_feedback)
-        .taking::<feedback::SummaryQuery>();
+    table.group = "Calls and feedback";
+    let path = "/api/v1/calls";
+    table.get(
+        path,
+        Read,
+        "List recorded calls, newest first",
+        calls::list_calls,
+    );
+    table.post(
+        path,
+        Call,
+        "Log calls that an app made itself",
+        calls::log_calls,
+    );
+    let path = "/api/v1/calls/{call}";
+    table.get(
+        path,
+        Read,
+        "Show a call with its texts and feedback",
+        calls::get_call,
+    );
+    let path = "/api/v1/feedback";
+    table.post(
+        path,
+        Call,
+        "Send feedback on calls",
+        feedback::send_feedback,
+    );
+    let path = "/api/v1/feedback/summary";
+    table.get(path, Read, "Sum up feedback", feedback::summarize_feedback);
 }
 
 fn add_experiments(table: &mut Table) {
-    table.get("/api/v1/experiments", Read, experiments::list_experiments);
+    table.group = "Experiments";
+    let path = "/api/v1/experiments";
+    table.get(
+        path,
+        Read,
+        "List experiments",
+        experiments::list_experiments,
+    );
     table.post(
-        "/api/v1/experiments",
+        path,
         Change,
+        "Make an experiment",
         experiments::create_experiment,
     );
-    let experiment = "/api/v1/experiments/{experiment}";
-    table.get(experiment, Read, experiments::get_experiment);
-    table.patch(experiment, Change, experiments::change_experiment);
-    table.post(
-        "/api/v1/experiments/{experiment}/start",
+    let path = "/api/v1/experiments/{experiment}";
+    table.get(
+        path,
+        Read,
+        "Show an experiment with a summary by arm",
+        experiments::get_experiment,
+    );
+    table.patch(
+        path,
         Change,
+        "Change how much of the traffic takes part",
+        experiments::change_experiment,
+    );
+    let path = "/api/v1/experiments/{experiment}/start";
+    table.post(
+        path,
+        Change,
+        "Start an experiment",
         experiments::start_experiment,
     );
+    let path = "/api/v1/experiments/{experiment}/stop";
     table.post(
-        "/api/v1/experiments/{experiment}/stop",
+        path,
         Change,
+        "Stop an experiment",
         experiments::stop_experiment,
     );
 }
 
 fn add_administration(table: &mut Table) {
-    table.get("/api/v1/keys", Administer, keys::list_keys);
-    table.post("/api/v1/keys", Administer, keys::create_key);
-    table.delete("/api/v1/keys/{key}", Administer, keys::revoke_key);
-    table
-        .get("/api/v1/audit", Read, audit::list_audit_entries)
-        .taking::<PageQuery>();
-    table.get("/api/v1/audit/verify", Read, audit::verify_audit_log);
-    table.get("/metrics", Read, health::get_metrics);
-    table.get("/healthz", Anyone, health::get_health);
-    table.get("/readyz", Anyone, health::get_readiness);
-}
-
-struct Table(Vec<Route>);
-
-/// What a route demands of its caller, if anything.
-struct Needs(Option<Permission>);
-
-/// Marks a route that needs no key.
-struct Anyone;
-
-impl From<Permission> for Needs {
-    fn from(permission: Permission) -> Self {
-        Self(Some(permission))
-    }
-}
-
-impl From<Anyone> for Needs {
-    fn from(_: Anyone) -> Self {
-        Self(None)
-    }
-}
-
-impl Table {
-    fn add<T: 'static>(
-        &mut self,
-        method: Method,
-        filter: MethodFilter,
-        path: &'static str,
-        needs: Needs,
-        handler: impl Handler<T, Context>,
-    ) {
-        let (Needs(permission), handler) = (needs, on(filter, handler));
-        self.0.push(Route {
-            method,
-            path,
-            permission,
-            parameters: Vec::new(),
-            handler,
-        });
-    }
-
-    /// Lets the route that was added last take the parameters of a query.
-    fn taking<T: DeserializeOwned>(&mut self) -> &mut Self {
-        if let Some(route) = self.0.last_mut() {
-            route.parameters.extend(extract::parameters::<T>());
-        }
-        self
-    }
-
-    fn get<T: 'static>(
-        &mut self,
-        path: &'static str,
-        needs: impl Into<Needs>,
-        handler: impl Handler<T, Context>,
-    ) -> &mut Self {
-        self.add(Method::GET, MethodFilter::GET, path, needs.into(), handler);
-        self
-    }
-
-    fn post<T: 'static>(
-        &mut self,
-        path: &'static str,
-        needs: impl Into<Needs>,
-        handler: impl Handler<T, Context>,
-    ) {
-        self.add(
-            Method::POST,
-            MethodFilter::POST,
-            path,
-            needs.into(),
-            handler,
-        );
-    }
-
-    fn put<T: 'static>(
-        &mut self,
-        path: &'static str,
-        needs: impl Into<Needs>,
-        handler: impl Handler<T, Context>,
-    ) {
-        self.add(Method::PUT, MethodFilter::PUT, path, needs.into(), handler);
-    }
-
-    fn patch<T: 'static>(
-        &mut self,
-        path: &'static str,
-        needs: impl Into<Needs>,
-        handler: impl Handler<T, Context>,
-    ) {
-        self.add(
-            Method::PATCH,
-            MethodFilter::PATCH,
-            path,
-            needs.into(),
-            handler,
-        );
-    }
-
-    fn delete<T: 'static>(
-        &mut self,
-        path: &'static str,
-        needs: impl Into<Needs>,
-        handler: impl Handler<T, Context>,
-    ) {
-        self.add(
-            Method::DELETE,
-            MethodFilter::DELETE,
-            path,
-            needs.into(),
-            handler,
-        );
-    }
+    table.group = "Administration";
+    let path = "/api/v1/keys";
+    table.get(path, Administer, "List keys", keys::list_keys);
+    table.post(
+        path,
+        Administer,
+        "Make a key, shown this once",
+        keys::create_key,
+    );
+    let path = "/api/v1/keys/{key}";
+    table.delete(path, Administer, "Revoke a key", keys::revoke_key);
+    let path = "/api/v1/audit";
+    table.get(
+        path,
+        Read,
+        "List the audit log, newest first",
+        audit::list_audit_entries,
+    );
+    let path = "/api/v1/audit/verify";
+    table.get(
+        path,
+        Read,
+        "Walk the hash chain of the audit log",
+        audit::verify_audit_log,
+    );
+    let path = "/metrics";
+    table.get(path, Read, "Metrics for Prometheus", health::get_metrics);
+    let path = "/healthz";
+    table.get(
+        path,
+        Anyone,
+        "Tell that the process answers",
+        health::get_health,
+    );
+    let path = "/readyz";
+    table.get(
+        path,
+        Anyone,
+        "Tell whether the store answers too",
+        health::get_readiness,
+    );
+    let path = "/openapi.json";
+    table.get(
+        path,
+        Anyone,
+        "Describe this API",
+        openapi::get_openapi_document,
+    );
 }
 
 /// The server's router.
 pub fn router(context: &Context) -> Router {
+    // Made now, so that whoever asks first need not wait.
+    LazyLock::force(&openapi::DOCUMENT);
     let mut router = Router::new();
     for route in routes() {
+        let known = openapi::query_names(&route);
         let mut handler = route.handler;
         // Clients of the other doors add what they like.
         if route.path.starts_with("/api/") {
-            let known: Arc<[&str]> = route.parameters.into();
+            let known: Arc<[String]> = known.into();
             handler = handler.layer(middleware::from_fn_with_state(known, check_parameters));
         }
         if let Some(permission) = route.permission {
@@ -313,7 +359,7 @@ pub fn router(context: &Context) -> Router {
 }
 
 async fn check_parameters(
-    State(known): State<Arc<[&'static str]>>,
+    State(known): State<Arc<[String]>>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -345,6 +391,8 @@ async fn method_not_allowed(method: Method, uri: Uri) -> axum::response::Respons
 
 #[cfg(test)]
 mod tests {
+    use flywheel_core::key::Permission;
+
     use super::*;
 
     #[test]
@@ -367,13 +415,7 @@ mod tests {
                      permission,
                      ..
                  }| {
-                    let needed = match permission {
-                        Some(Read) => "read",
-                        Some(Call) => "call",
-                        Some(Change) => "change",
-                        Some(Administer) => "administer",
-                        None => "anyone",
-                    };
+                    let needed = permission.map_or("anyone", Permission::as_str);
                     format!("{method} {path} {needed}")
                 },
             )

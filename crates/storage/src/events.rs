@@ -75,10 +75,12 @@ pub struct CallKey {
 
 /// A call in a list, without its texts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallSummary {
     /// The call's id.
     pub id: String,
     /// When it began.
+    #[cfg_attr(feature = "schema", schemars(with = "flywheel_core::schema::DateTime"))]
     pub started_at: Timestamp,
     /// What is known of it.
     #[serde(flatten)]
@@ -89,6 +91,7 @@ pub struct CallSummary {
 
 /// What a summary of feedback is broken down by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SummaryKey {
     /// Experiment and arm.

@@ -50,6 +50,7 @@ pub struct PromptSummary {
 
 /// Where a text was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PromptMatch {
     /// The version.
     pub version: PromptVersionId,
@@ -62,6 +63,7 @@ pub struct PromptMatch {
 
 /// The parts of a version that are searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MatchedPart {
     /// One of its labels.

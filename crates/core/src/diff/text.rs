@@ -22,6 +22,7 @@ const LEAST_LIKENESS: f64 = 0.3;
 
 /// One line of a difference, or a run of unchanged lines that is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiffLine {
     /// What became of the line.
     pub kind: DiffLineKind,
@@ -35,6 +36,7 @@ pub struct DiffLine {
 
 /// What became of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DiffLineKind {
     /// It is in both texts.
@@ -49,6 +51,7 @@ pub enum DiffLineKind {
 
 /// A piece of a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Span {
     /// The piece's text.
     pub text: String,

@@ -2,31 +2,43 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use flywheel_core::AppName;
 use flywheel_core::deployment::{App, AppSettings};
 use flywheel_core::manifest::RequiredMember;
 use flywheel_core::name::EnvironmentName;
 use flywheel_storage::StateSession;
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::deployments::describe_deployment;
-use super::{list, to_json};
+use super::deployments::{DescribedDeployment, describe_deployment};
+use super::to_json;
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonBody, PathParams};
 use crate::operations::deploy::{find_app, find_manifest};
 use crate::problem::{ApiResult, Problem};
+use crate::respond::{List, list};
+
+/// An app with what its environments serve.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DescribedApp {
+    #[serde(flatten)]
+    app: App,
+    /// The current deployments, in the order of the environments.
+    current: Vec<DescribedDeployment>,
+}
 
 /// `GET /api/v1/apps`
-pub async fn list_apps(State(context): State<Context>, caller: Caller) -> ApiResult<Response> {
+pub async fn list_apps(
+    State(context): State<Context>,
+    caller: Caller,
+) -> ApiResult<Json<List<DescribedApp>>> {
     let mut session = context.state.read().await?;
     let mut items = Vec::new();
     let apps = session.deployments().list_apps().await?;
     for app in apps {
         if caller.must_cover(&app.name).is_ok() {
-            items.push(describe(&mut *session, &app).await?);
+            items.push(describe(&mut *session, app).await?);
         }
     }
     Ok(list(items, None))
@@ -37,19 +49,22 @@ pub async fn get_app(
     State(context): State<Context>,
     caller: Caller,
     PathParams(app): PathParams<AppName>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<DescribedApp>> {
     caller.must_cover(&app)?;
     let mut session = context.state.read().await?;
     let app = find_app(&mut *session, &app).await?;
-    Ok(Json(describe(&mut *session, &app).await?).into_response())
+    Ok(Json(describe(&mut *session, app).await?))
 }
 
 /// What of an app is to be changed. Absent members stay as they are.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AppBody {
+    /// What the feature does.
     description: Option<String>,
+    /// Its environments, the one that a request without a choice gets last.
     environments: Option<Vec<EnvironmentName>>,
+    /// Members that every manifest of this app must have.
     required_members: Option<Vec<RequiredMember>>,
     /// A prefix of a manifest's id, or null for none.
     #[serde(deserialize_with = "present")]
@@ -67,7 +82,7 @@ pub async fn put_app(
     caller: Caller,
     PathParams(name): PathParams<AppName>,
     JsonBody(body): JsonBody<AppBody>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<DescribedApp>> {
     caller.must_cover(&name)?;
     let mut transaction = context.state.begin().await?;
     let there = transaction.deployments().get_app(&name).await?;
@@ -106,7 +121,7 @@ pub async fn put_app(
         .commit(transaction, &caller, "app.put", &subject, to_json(&app))
         .await?;
     let mut session = context.state.read().await?;
-    Ok(Json(describe(&mut *session, &app).await?).into_response())
+    Ok(Json(describe(&mut *session, app).await?))
 }
 
 async fn check_environments(
@@ -165,7 +180,7 @@ async fn check_default(
     Ok(())
 }
 
-async fn describe(session: &mut dyn StateSession, app: &App) -> ApiResult<Value> {
+async fn describe(session: &mut dyn StateSession, app: App) -> ApiResult<DescribedApp> {
     let mut current = Vec::new();
     for environment in &app.settings.environments {
         let deployment = session
@@ -173,10 +188,8 @@ async fn describe(session: &mut dyn StateSession, app: &App) -> ApiResult<Value>
             .current(&app.name, environment)
             .await?;
         if let Some(deployment) = deployment {
-            current.push(describe_deployment(session, &deployment).await?);
+            current.push(describe_deployment(session, deployment).await?);
         }
     }
-    let mut body = to_json(app);
-    body["current"] = current.into();
-    Ok(body)
+    Ok(DescribedApp { app, current })
 }

@@ -2,21 +2,21 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use flywheel_core::audit::AuditEntry;
 
-use super::list;
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{PageQuery, QueryParams};
-use crate::operations::audit;
+use crate::operations::audit::{self, Verification};
 use crate::problem::ApiResult;
+use crate::respond::{List, list};
 
 /// `GET /api/v1/audit`
 pub async fn list_audit_entries(
     State(context): State<Context>,
     caller: Caller,
     QueryParams(page): QueryParams<PageQuery>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<List<AuditEntry>>> {
     caller.must_cover_all()?;
     let request = page.request(|cursor| cursor.parse::<u64>().ok())?;
     let page = context.state.read().await?.audit().list(request).await?;
@@ -27,8 +27,8 @@ pub async fn list_audit_entries(
 pub async fn verify_audit_log(
     State(context): State<Context>,
     caller: Caller,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<Verification>> {
     caller.must_cover_all()?;
     let mut session = context.state.read().await?;
-    Ok(Json(audit::verify(&mut *session).await?).into_response())
+    Ok(Json(audit::verify(&mut *session).await?))
 }

@@ -2,41 +2,54 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use flywheel_core::call::CallStatus;
+use flywheel_core::call::{Call, CallStatus};
+use flywheel_core::feedback::Feedback;
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
+use flywheel_core::schema::DateTime;
 use flywheel_core::{AppName, ManifestId, PromptVersionId};
-use flywheel_storage::events::{Appended, CallFilter, CallKey};
-use http::StatusCode;
+use flywheel_storage::events::{Appended, CallFilter, CallKey, CallSummary};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{list, to_json};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonItems, PageQuery, PathParams, QueryParams};
 use crate::operations::call_ids;
 use crate::operations::logged_calls::{self, LoggedCall};
 use crate::problem::{ApiResult, Problem};
+use crate::respond::{Created, List, list};
 
 /// Which calls.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CallsQuery {
+    /// How the id begins or ends: people copy parts of ids.
     id: Option<String>,
     app: Option<AppName>,
     environment: Option<EnvironmentName>,
+    /// The whole id of a manifest.
+    #[schemars(with = "Option<ManifestId>")]
     manifest: Option<String>,
+    /// The whole id of a prompt version.
+    #[schemars(with = "Option<PromptVersionId>")]
     prompt_version: Option<String>,
     experiment: Option<ExperimentName>,
     arm: Option<ArmName>,
+    /// What is randomised: the user's id as the app sends it.
     unit: Option<String>,
     session: Option<String>,
+    #[schemars(with = "Option<CallStatus>")]
     status: Option<String>,
+    /// Not before this time.
+    #[schemars(with = "Option<DateTime>")]
     since: Option<Timestamp>,
+    /// Before this time.
+    #[schemars(with = "Option<DateTime>")]
     until: Option<Timestamp>,
+    /// Found in the messages or the output, whatever its letters' case.
     text: Option<String>,
+    /// With feedback of this kind, or of `any`.
     feedback: Option<String>,
 }
 
@@ -46,7 +59,7 @@ pub async fn list_calls(
     caller: Caller,
     QueryParams(query): QueryParams<CallsQuery>,
     QueryParams(page): QueryParams<PageQuery>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<List<CallSummary>>> {
     let request = page.request(parse_cursor)?;
     let filter = CallFilter {
         id: query.id,
@@ -117,12 +130,21 @@ fn parse_status(text: Option<&str>) -> ApiResult<Option<CallStatus>> {
     })
 }
 
+/// A call with what was said of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DescribedCall {
+    #[serde(flatten)]
+    call: Call,
+    /// Feedback on it.
+    feedback: Vec<Feedback>,
+}
+
 /// `GET /api/v1/calls/{id}`
 pub async fn get_call(
     State(context): State<Context>,
     caller: Caller,
     PathParams(id): PathParams<String>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<DescribedCall>> {
     let mut call = context.events.get_call(&id).await?;
     if call.is_none()
         && let Some(whole) = call_ids::find(&context, &caller, &id).await?
@@ -137,9 +159,8 @@ pub async fn get_call(
         Problem::not_found(format!("there is no call `{id}`"))
             .hint("`flywheel calls list` shows the newest calls")
     })?;
-    let mut body = to_json(&call);
-    body["feedback"] = to_json(&context.events.feedback_on(&call.id).await?);
-    Ok(Json(body).into_response())
+    let feedback = context.events.feedback_on(&call.id).await?;
+    Ok(Json(DescribedCall { call, feedback }))
 }
 
 /// `POST /api/v1/calls`
@@ -147,22 +168,47 @@ pub async fn log_calls(
     State(context): State<Context>,
     caller: Caller,
     JsonItems(calls): JsonItems<LoggedCall>,
-) -> ApiResult<Response> {
+) -> ApiResult<Created<StoredEvents>> {
     let logged = logged_calls::log(&context, &caller, calls).await?;
     Ok(stored(logged))
 }
 
 /// What became of events that were sent.
-pub(super) fn stored(events: Vec<(String, Appended)>) -> Response {
-    let items: Vec<Value> = events
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StoredEvents {
+    /// In the order they were sent.
+    items: Vec<StoredEvent>,
+}
+
+/// What became of an event.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StoredEvent {
+    /// Its id.
+    id: String,
+    /// Whether it is new.
+    stored: Storage,
+}
+
+/// Whether an event is new.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Storage {
+    /// It is.
+    Stored,
+    /// One with its id was there; nothing changed.
+    Duplicate,
+}
+
+pub(super) fn stored(events: Vec<(String, Appended)>) -> Created<StoredEvents> {
+    let items = events
         .into_iter()
         .map(|(id, appended)| {
             let stored = match appended {
-                Appended::Stored => "stored",
-                Appended::Duplicate => "duplicate",
+                Appended::Stored => Storage::Stored,
+                Appended::Duplicate => Storage::Duplicate,
             };
-            json!({"id": id, "stored": stored})
+            StoredEvent { id, stored }
         })
         .collect();
-    (StatusCode::CREATED, Json(json!({"items": items}))).into_response()
+    Created(StoredEvents { items })
 }

@@ -1,8 +1,9 @@
 //! Deploy, roll back, look back, rehearse, resolve.
 
+mod answers;
+
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use flywheel_core::AppName;
 use flywheel_core::deployment::{Deployment, DeploymentKind};
 use flywheel_core::diff::diff_manifests;
@@ -10,11 +11,13 @@ use flywheel_core::name::EnvironmentName;
 use flywheel_gateway::plan;
 use flywheel_gateway::request::{ChatBody, FlywheelMember, Target};
 use flywheel_storage::StateSession;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::manifests::describe_manifest;
-use super::{list, to_json};
+pub(super) use self::answers::DescribedDeployment;
+use self::answers::{DescribedMove, RehearsalResult, Resolved, Served};
+use super::manifests::DescribedManifest;
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonBody, PageQuery, PathParams, QueryParams};
@@ -22,15 +25,18 @@ use crate::openai::problem_of;
 use crate::operations::deploy::{self, Goal, Move, Moved, Selection, find_app};
 use crate::operations::rehearse::{self, Rehearsal, Rehearsed};
 use crate::problem::{ApiResult, Problem};
+use crate::respond::{List, list};
 
 /// What is deployed, and how.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct DeployBody {
     #[serde(flatten)]
     selection: Selection,
     #[serde(flatten)]
     request: Move,
     #[serde(flatten)]
+    #[schemars(skip)]
     unknown: Map<String, Value>,
 }
 
@@ -48,7 +54,7 @@ pub async fn deploy_app(
     caller: Caller,
     PathParams(app): PathParams<AppName>,
     JsonBody(body): JsonBody<DeployBody>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<DescribedMove>> {
     caller.must_cover(&app)?;
     let kind = DeploymentKind::Deploy;
     let DeployBody {
@@ -58,17 +64,19 @@ pub async fn deploy_app(
     } = body;
     refuse_unknown(&unknown)?;
     let moved = deploy::deploy(&context, &caller, &app, &selection, kind, &request).await?;
-    describe_move(&context, moved, request.dry_run).await
+    Ok(Json(describe_move(&context, moved, request.dry_run).await))
 }
 
 /// Where to roll back to, and how.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct RollbackBody {
     #[serde(flatten)]
     goal: Goal,
     #[serde(flatten)]
     request: Move,
     #[serde(flatten)]
+    #[schemars(skip)]
     unknown: Map<String, Value>,
 }
 
@@ -78,7 +86,7 @@ pub async fn roll_back_app(
     caller: Caller,
     PathParams(app): PathParams<AppName>,
     JsonBody(body): JsonBody<RollbackBody>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<DescribedMove>> {
     caller.must_cover(&app)?;
     let RollbackBody {
         goal,
@@ -87,43 +95,42 @@ pub async fn roll_back_app(
     } = body;
     refuse_unknown(&unknown)?;
     let moved = deploy::rollback(&context, &caller, &app, &goal, &request).await?;
-    describe_move(&context, moved, request.dry_run).await
+    Ok(Json(describe_move(&context, moved, request.dry_run).await))
 }
 
-async fn describe_move(context: &Context, moved: Moved, dry_run: bool) -> ApiResult<Response> {
-    let deployment = match &moved.deployment {
+async fn describe_move(context: &Context, moved: Moved, dry_run: bool) -> DescribedMove {
+    let deployment = match moved.deployment {
         Some(deployment) => Some(describe_moved(context, deployment).await),
         None => None,
     };
     let changes = match &moved.previous {
-        Some(previous) => to_json(&diff_manifests(previous, &moved.manifest)),
-        None => json!([]),
+        Some(previous) => diff_manifests(previous, &moved.manifest),
+        None => Vec::new(),
     };
-    let body = json!({
-        "dry_run": dry_run,
-        "unchanged": moved.unchanged,
-        "deployment": deployment,
-        "manifest": describe_manifest(&moved.manifest),
-        "previous": moved.previous.as_ref().map(describe_manifest),
-        "changes": changes,
-        "stopped_experiments": moved.stopped_experiments,
-        "running_experiments": moved.running_experiments,
-        "preflight": {"passed": moved.preflight.passed(), "checks": moved.preflight.checks},
-    });
-    Ok(Json(body).into_response())
+    DescribedMove {
+        dry_run,
+        unchanged: moved.unchanged,
+        deployment,
+        manifest: moved.manifest.into(),
+        previous: moved.previous.map(DescribedManifest::from),
+        changes,
+        stopped_experiments: moved.stopped_experiments,
+        running_experiments: moved.running_experiments,
+        preflight: moved.preflight.into(),
+    }
 }
 
 /// The deployment that was made. That it was is what counts: if the store cannot tell more of it now, less is told.
-async fn describe_moved(context: &Context, deployment: &Deployment) -> Value {
-    let described = match context.state.read().await {
-        Ok(mut session) => describe_deployment(&mut *session, deployment).await.ok(),
+async fn describe_moved(context: &Context, deployment: Deployment) -> DescribedDeployment {
+    let served = match context.state.read().await {
+        Ok(mut session) => find_served(&mut *session, &deployment).await.ok().flatten(),
         Err(_) => None,
     };
-    described.unwrap_or_else(|| to_json(deployment))
+    DescribedDeployment { deployment, served }
 }
 
 /// Which environment's deployments.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct HistoryQuery {
     environment: Option<EnvironmentName>,
 }
@@ -135,7 +142,7 @@ pub async fn list_deployments(
     PathParams(app): PathParams<AppName>,
     QueryParams(query): QueryParams<HistoryQuery>,
     QueryParams(page): QueryParams<PageQuery>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<List<DescribedDeployment>>> {
     caller.must_cover(&app)?;
     let request = page.request(|cursor| cursor.parse::<u64>().ok())?;
     let mut session = context.state.read().await?;
@@ -153,34 +160,41 @@ pub async fn list_deployments(
         None
     };
     let mut items = Vec::with_capacity(found.len());
-    for deployment in &found {
+    for deployment in found {
         items.push(describe_deployment(&mut *session, deployment).await?);
     }
     Ok(list(items, next))
 }
 
-/// A deployment with what its manifest names, so that a list of them can be read.
 pub(super) async fn describe_deployment(
     session: &mut dyn StateSession,
+    deployment: Deployment,
+) -> ApiResult<DescribedDeployment> {
+    let served = find_served(session, &deployment).await?;
+    Ok(DescribedDeployment { deployment, served })
+}
+
+async fn find_served(
+    session: &mut dyn StateSession,
     deployment: &Deployment,
-) -> ApiResult<Value> {
-    let mut body = to_json(deployment);
-    body["forced_over"] = to_json(&deployment.forced_over);
+) -> ApiResult<Option<Served>> {
     let manifest = session
         .deployments()
         .get_manifest(&deployment.manifest)
         .await?;
-    if let Some(manifest) = manifest {
-        body["prompt"] = to_json(&manifest.prompt_id);
-        body["prompt_version"] = to_json(&manifest.prompt_version);
-        body["model"] = format!("{}:{}", manifest.model_id, manifest.model_version).into();
-        let version = session
-            .prompts()
-            .get(&manifest.prompt_id, &manifest.prompt_version)
-            .await?;
-        body["prompt_ordinal"] = to_json(&version.map(|version| version.ordinal));
-    }
-    Ok(body)
+    let Some(manifest) = manifest else {
+        return Ok(None);
+    };
+    let version = session
+        .prompts()
+        .get(&manifest.prompt_id, &manifest.prompt_version)
+        .await?;
+    Ok(Some(Served {
+        model: format!("{}:{}", manifest.model_id, manifest.model_version),
+        prompt: manifest.prompt_id,
+        prompt_version: manifest.prompt_version,
+        prompt_ordinal: version.map(|version| version.ordinal),
+    }))
 }
 
 /// `POST /api/v1/apps/{app}/rehearse`
@@ -189,29 +203,28 @@ pub async fn rehearse_app(
     caller: Caller,
     PathParams(app): PathParams<AppName>,
     JsonBody(rehearsal): JsonBody<Rehearsal>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<RehearsalResult>> {
     caller.must_cover(&app)?;
     let rehearsed = rehearse::rehearse(&context, &app, &rehearsal).await?;
-    let passed = rehearsed.iter().all(Rehearsed::passed);
-    let items: Vec<_> = rehearsed
-        .iter()
-        .map(|item| {
-            let mut body = to_json(item);
-            body["preflight"]["passed"] = item.preflight.passed().into();
-            body
-        })
-        .collect();
-    Ok(Json(json!({"passed": passed, "items": items})).into_response())
+    Ok(Json(RehearsalResult {
+        passed: rehearsed.iter().all(Rehearsed::passed),
+        items: rehearsed.into_iter().map(Into::into).collect(),
+    }))
 }
 
 /// What an app that calls its provider itself wants to have rendered.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResolveBody {
+    /// The environment; the app's last one if absent.
     environment: Option<EnvironmentName>,
+    /// The unit that experiments randomise.
     user: Option<String>,
+    /// The session.
     session: Option<String>,
+    /// The variables of the prompt.
     variables: Map<String, Value>,
+    /// Messages to follow the rendered ones, in OpenAI's shape.
     messages: Vec<Value>,
 }
 
@@ -221,7 +234,7 @@ pub async fn resolve_app(
     caller: Caller,
     PathParams(app): PathParams<AppName>,
     JsonBody(body): JsonBody<ResolveBody>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<Resolved>> {
     caller.must_cover(&app)?;
     let ResolveBody {
         environment,
@@ -263,19 +276,18 @@ pub async fn resolve_app(
     let (experiment, arm) = assignment
         .filter(|_| destination.stands_in_for.is_none())
         .unzip();
-    let answer = json!({
-        "call_id": call_id,
-        "app": app,
-        "environment": environment,
-        "manifest": served.map(|served| served.id),
-        "prompt": served.map(|served| &served.manifest.prompt_id),
-        "prompt_version": served.map(|served| served.manifest.prompt_version),
-        "model_id": destination.model.model_id,
-        "model_version": destination.model.model_version,
-        "provider": destination.model.endpoint.name,
-        "experiment": experiment,
-        "arm": arm,
-        "request": members,
-    });
-    Ok(Json(answer).into_response())
+    Ok(Json(Resolved {
+        call_id,
+        app,
+        environment,
+        manifest: served.map(|served| served.id),
+        prompt: served.map(|served| served.manifest.prompt_id.clone()),
+        prompt_version: served.map(|served| served.manifest.prompt_version),
+        model_id: destination.model.model_id.clone(),
+        model_version: destination.model.model_version.clone(),
+        provider: destination.model.endpoint.name.clone(),
+        experiment,
+        arm,
+        request: members,
+    }))
 }

@@ -2,25 +2,25 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use flywheel_core::experiment::Experiment;
 use flywheel_core::name::ExperimentName;
 use flywheel_storage::events::{SummaryFilter, SummaryKey};
-use http::StatusCode;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{list, to_json};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonBody, PathParams};
 use crate::operations::experiments::{self, NewExperiment};
-use crate::operations::summary;
+use crate::operations::summary::{Summary, summarize};
 use crate::problem::ApiResult;
+use crate::respond::{Created, List, list};
 
 /// `GET /api/v1/experiments`
 pub async fn list_experiments(
     State(context): State<Context>,
     caller: Caller,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<List<Experiment>>> {
     let mut experiments = context.state.read().await?.experiments().list().await?;
     experiments.retain(|experiment| caller.must_cover(&experiment.app).is_ok());
     Ok(list(experiments, None))
@@ -31,10 +31,19 @@ pub async fn create_experiment(
     State(context): State<Context>,
     caller: Caller,
     JsonBody(new): JsonBody<NewExperiment>,
-) -> ApiResult<Response> {
+) -> ApiResult<Created<Experiment>> {
     caller.must_cover(&new.app)?;
     let experiment = experiments::create(&context, &caller, new).await?;
-    Ok((StatusCode::CREATED, Json(experiment)).into_response())
+    Ok(Created(experiment))
+}
+
+/// An experiment with what came of it so far.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DescribedExperiment {
+    #[serde(flatten)]
+    experiment: Experiment,
+    /// A row for each arm that has calls.
+    summary: Vec<Summary>,
 }
 
 /// `GET /api/v1/experiments/{name}`
@@ -42,7 +51,7 @@ pub async fn get_experiment(
     State(context): State<Context>,
     caller: Caller,
     PathParams(name): PathParams<ExperimentName>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<DescribedExperiment>> {
     let mut session = context.state.read().await?;
     let experiment = experiments::find(&mut *session, &caller, &name).await?;
     drop(session);
@@ -53,9 +62,10 @@ pub async fn get_experiment(
         ..SummaryFilter::default()
     };
     let rows = context.events.summarize(&filter, SummaryKey::Arm).await?;
-    let mut body = to_json(&experiment);
-    body["summary"] = to_json(&summary::summarize(rows));
-    Ok(Json(body).into_response())
+    Ok(Json(DescribedExperiment {
+        experiment,
+        summary: summarize(rows),
+    }))
 }
 
 /// `POST /api/v1/experiments/{name}/start`
@@ -63,14 +73,15 @@ pub async fn start_experiment(
     State(context): State<Context>,
     caller: Caller,
     PathParams(name): PathParams<ExperimentName>,
-) -> ApiResult<Response> {
-    Ok(Json(experiments::start(&context, &caller, &name).await?).into_response())
+) -> ApiResult<Json<Experiment>> {
+    Ok(Json(experiments::start(&context, &caller, &name).await?))
 }
 
 /// Why an experiment is stopped.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StopBody {
+    /// Why; goes into the audit log.
     reason: String,
 }
 
@@ -80,14 +91,17 @@ pub async fn stop_experiment(
     caller: Caller,
     PathParams(name): PathParams<ExperimentName>,
     JsonBody(body): JsonBody<StopBody>,
-) -> ApiResult<Response> {
-    Ok(Json(experiments::stop(&context, &caller, &name, &body.reason).await?).into_response())
+) -> ApiResult<Json<Experiment>> {
+    Ok(Json(
+        experiments::stop(&context, &caller, &name, &body.reason).await?,
+    ))
 }
 
 /// What of an experiment is to be changed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeBody {
+    /// How much of the layer's share takes part, in basis points.
     exposure: u32,
 }
 
@@ -97,7 +111,7 @@ pub async fn change_experiment(
     caller: Caller,
     PathParams(name): PathParams<ExperimentName>,
     JsonBody(body): JsonBody<ChangeBody>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<Experiment>> {
     let changed = experiments::set_exposure(&context, &caller, &name, body.exposure).await?;
-    Ok(Json(changed).into_response())
+    Ok(Json(changed))
 }

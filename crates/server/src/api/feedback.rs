@@ -2,28 +2,30 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use flywheel_core::AppName;
 use flywheel_core::feedback::{Feedback, FeedbackBody};
 use flywheel_core::name::{EnvironmentName, ExperimentName};
+use flywheel_core::schema::DateTime;
 use flywheel_storage::NewEvent;
 use flywheel_storage::events::{SummaryFilter, SummaryKey};
-use http::HeaderMap;
+use http::HeaderValue;
 use jiff::Timestamp;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::calls::{covered_apps, stored};
+use super::calls::{StoredEvents, covered_apps, stored};
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::extract::{JsonItems, QueryParams};
+use crate::extract::{IdempotencyKey, JsonItems, QueryParams};
 use crate::operations::call_ids::{self, NamedCall};
 use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
-use crate::operations::summary;
+use crate::operations::summary::{Summary, summarize};
 use crate::problem::{ApiResult, Problem};
+use crate::respond::Created;
 
 /// Feedback as it is sent.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct NewFeedback {
     /// The same id on the same call again changes nothing; drawn here if absent.
     #[serde(default)]
@@ -35,9 +37,12 @@ pub struct NewFeedback {
     app: Option<AppName>,
     #[serde(flatten)]
     body: FeedbackBody,
+    /// Who says it.
     #[serde(default)]
     author: Option<String>,
+    /// When it was said; now if absent.
     #[serde(default)]
+    #[schemars(with = "Option<DateTime>")]
     created_at: Option<Timestamp>,
 }
 
@@ -45,10 +50,10 @@ pub struct NewFeedback {
 pub async fn send_feedback(
     State(context): State<Context>,
     caller: Caller,
-    headers: HeaderMap,
+    IdempotencyKey(key): IdempotencyKey,
     JsonItems(mut items): JsonItems<NewFeedback>,
-) -> ApiResult<Response> {
-    name_by_header(&caller, &headers, &mut items)?;
+) -> ApiResult<Created<StoredEvents>> {
+    name_by_header(&caller, key, &mut items)?;
     let now = context.sources.clock.now();
     let mut sent = Vec::with_capacity(items.len());
     let mut apps = Vec::with_capacity(items.len());
@@ -102,10 +107,10 @@ const LONGEST_KEY: usize = 150;
 /// Makes the header the id of a single piece of feedback, together with who sends it: others may choose the same.
 fn name_by_header(
     caller: &Caller,
-    headers: &HeaderMap,
+    key: Option<HeaderValue>,
     items: &mut [NewFeedback],
 ) -> ApiResult<()> {
-    let Some(key) = headers.get("idempotency-key") else {
+    let Some(key) = key else {
         return Ok(());
     };
     let [item] = items else {
@@ -128,14 +133,19 @@ fn name_by_header(
 }
 
 /// What is summed up, and by what.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct SummaryQuery {
+    /// What the rows are.
     #[serde(default = "by_version")]
     by: SummaryKey,
     app: Option<AppName>,
     environment: Option<EnvironmentName>,
     experiment: Option<ExperimentName>,
+    /// Calls that began not before this time.
+    #[schemars(with = "Option<DateTime>")]
     since: Option<Timestamp>,
+    /// Calls that began before this time.
+    #[schemars(with = "Option<DateTime>")]
     until: Option<Timestamp>,
 }
 
@@ -143,12 +153,21 @@ fn by_version() -> SummaryKey {
     SummaryKey::PromptVersion
 }
 
+/// Feedback summed up.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FeedbackSummary {
+    /// What the rows are.
+    by: SummaryKey,
+    /// The rows.
+    items: Vec<Summary>,
+}
+
 /// `GET /api/v1/feedback/summary`
 pub async fn summarize_feedback(
     State(context): State<Context>,
     caller: Caller,
     QueryParams(query): QueryParams<SummaryQuery>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<FeedbackSummary>> {
     let SummaryQuery {
         by,
         app,
@@ -166,5 +185,6 @@ pub async fn summarize_feedback(
         until,
     };
     let rows = context.events.summarize(&filter, by).await?;
-    Ok(Json(json!({"by": by, "items": summary::summarize(rows)})).into_response())
+    let items = summarize(rows);
+    Ok(Json(FeedbackSummary { by, items }))
 }

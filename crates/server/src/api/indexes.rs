@@ -2,26 +2,28 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use flywheel_core::name::{RetrieverName, VersionName};
 use flywheel_core::retriever::{IndexState, RetrieverIndex};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{list, to_json};
+use super::to_json;
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonBody, PathParams};
 use crate::problem::{ApiResult, Problem};
+use crate::respond::{List, list};
 
 /// `GET /api/v1/indexes`
-pub async fn list_indexes(State(context): State<Context>) -> ApiResult<Response> {
+pub async fn list_indexes(State(context): State<Context>) -> ApiResult<Json<List<RetrieverIndex>>> {
     let indexes = context.state.read().await?.retrievers().list().await?;
     Ok(list(indexes, None))
 }
 
 /// An index as it is put.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct IndexBody {
+    /// The index it is a version of.
     index: RetrieverName,
     #[serde(flatten)]
     state: IndexState,
@@ -33,7 +35,7 @@ pub async fn put_index(
     caller: Caller,
     PathParams(version): PathParams<VersionName>,
     JsonBody(body): JsonBody<IndexBody>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<RetrieverIndex>> {
     caller.must_cover_all()?;
     let IndexBody { index, state } = body;
     let mut transaction = context.state.begin().await?;
@@ -56,5 +58,5 @@ pub async fn put_index(
     context
         .commit(transaction, &caller, "index.put", &subject, to_json(&index))
         .await?;
-    Ok(Json(index).into_response())
+    Ok(Json(index))
 }

@@ -2,33 +2,48 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::NoContent;
 use flywheel_core::key::{ApiKey, Role};
 use flywheel_core::{AppName, ContentHash};
-use http::StatusCode;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{list, to_json};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonBody, PathParams};
 use crate::problem::{ApiResult, Problem};
+use crate::respond::{Created, List, list};
 
 /// `GET /api/v1/keys`
-pub async fn list_keys(State(context): State<Context>, caller: Caller) -> ApiResult<Response> {
+pub async fn list_keys(
+    State(context): State<Context>,
+    caller: Caller,
+) -> ApiResult<Json<List<ApiKey>>> {
     caller.must_cover_all()?;
     Ok(list(context.state.read().await?.keys().list().await?, None))
 }
 
 /// A key as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
+    /// What people call it.
     name: String,
+    /// What it may do.
     role: Role,
+    /// The apps it is limited to; none means all.
     #[serde(default)]
     apps: Vec<AppName>,
+}
+
+/// A key that was made.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CreatedKey {
+    #[serde(flatten)]
+    made: ApiKey,
+    /// The secret, shown this once.
+    key: String,
 }
 
 /// `POST /api/v1/keys`
@@ -36,7 +51,7 @@ pub async fn create_key(
     State(context): State<Context>,
     caller: Caller,
     JsonBody(new): JsonBody<NewKey>,
-) -> ApiResult<Response> {
+) -> ApiResult<Created<CreatedKey>> {
     caller.must_cover_all()?;
     let NewKey { name, role, apps } = new;
     if name.trim().is_empty() || name.len() > 200 {
@@ -74,9 +89,10 @@ pub async fn create_key(
     context
         .commit(transaction, &caller, "key.create", &key.name, json!(key))
         .await?;
-    let mut body = to_json(&key);
-    body["key"] = secret.into();
-    Ok((StatusCode::CREATED, Json(body)).into_response())
+    Ok(Created(CreatedKey {
+        made: key,
+        key: secret,
+    }))
 }
 
 /// `DELETE /api/v1/keys/{key}`
@@ -84,7 +100,7 @@ pub async fn revoke_key(
     State(context): State<Context>,
     caller: Caller,
     PathParams(id): PathParams<String>,
-) -> ApiResult<StatusCode> {
+) -> ApiResult<NoContent> {
     caller.must_cover_all()?;
     let mut transaction = context.state.begin().await?;
     let keys = transaction.keys().list().await?;
@@ -118,5 +134,5 @@ pub async fn revoke_key(
     context
         .commit(transaction, &caller, "key.revoke", &subject, detail)
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }

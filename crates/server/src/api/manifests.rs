@@ -2,40 +2,69 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use flywheel_core::Manifest;
-use flywheel_core::diff::{diff_manifests, diff_prompts};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use flywheel_core::diff::{MemberChange, PromptDiff, diff_manifests, diff_prompts};
+use flywheel_core::{Manifest, ManifestId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::to_json;
 use crate::context::Context;
 use crate::extract::{PathParams, QueryParams};
 use crate::operations::deploy::find_manifest;
 use crate::problem::ApiResult;
 
+/// A manifest with its id.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DescribedManifest {
+    /// Its id.
+    id: ManifestId,
+    #[serde(flatten)]
+    manifest: Manifest,
+}
+
+impl From<Manifest> for DescribedManifest {
+    fn from(manifest: Manifest) -> Self {
+        let id = manifest.id();
+        Self { id, manifest }
+    }
+}
+
 /// `GET /api/v1/manifests/{prefix}`
 pub async fn get_manifest(
     State(context): State<Context>,
     PathParams(prefix): PathParams<String>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<DescribedManifest>> {
     let mut session = context.state.read().await?;
     let manifest = find_manifest(&mut *session, &prefix).await?;
-    Ok(Json(describe_manifest(&manifest)).into_response())
+    Ok(Json(manifest.into()))
 }
 
 /// Two manifests to be compared.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct DiffQuery {
+    /// The older one, by at least 12 digits of its id.
     from: String,
+    /// The newer one.
     to: String,
+}
+
+/// What differs between two manifests.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ManifestDiff {
+    /// The older one.
+    from: DescribedManifest,
+    /// The newer one.
+    to: DescribedManifest,
+    /// The members that differ.
+    changes: Vec<MemberChange>,
+    /// What differs between their prompt versions.
+    prompt: Option<PromptDiff>,
 }
 
 /// `GET /api/v1/manifest-diff`
 pub async fn diff_two_manifests(
     State(context): State<Context>,
     QueryParams(query): QueryParams<DiffQuery>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<ManifestDiff>> {
     let mut session = context.state.read().await?;
     let from = find_manifest(&mut *session, &query.from).await?;
     let to = find_manifest(&mut *session, &query.to).await?;
@@ -50,20 +79,10 @@ pub async fn diff_two_manifests(
     let prompt = before
         .zip(after)
         .map(|(before, after)| diff_prompts(&before.content, &after.content));
-    let body = json!({
-        "from": describe_manifest(&from),
-        "to": describe_manifest(&to),
-        "changes": diff_manifests(&from, &to),
-        "prompt": prompt,
-    });
-    Ok(Json(body).into_response())
-}
-
-/// A manifest with its id.
-pub(super) fn describe_manifest(manifest: &Manifest) -> Value {
-    let mut body = json!({"id": manifest.id()});
-    if let (Some(body), Value::Object(members)) = (body.as_object_mut(), to_json(manifest)) {
-        body.extend(members);
-    }
-    body
+    Ok(Json(ManifestDiff {
+        changes: diff_manifests(&from, &to),
+        from: from.into(),
+        to: to.into(),
+        prompt,
+    }))
 }

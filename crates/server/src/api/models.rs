@@ -2,50 +2,64 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use flywheel_core::ModelName;
-use flywheel_core::model::{ModelAlias, Price};
+use flywheel_core::model::{ModelAlias, ModelVersion, Price};
 use flywheel_core::name::{ProviderName, VersionName};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{list, to_json};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonBody, PathParams};
 use crate::operations::deploy::provider_problem;
 use crate::operations::registry::{self, Push, PushedModel};
 use crate::problem::{ApiResult, Problem};
+use crate::respond::{List, list};
+
+/// A model version in a list.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DescribedModel {
+    #[serde(flatten)]
+    model: ModelVersion,
+    /// The aliases that point at it.
+    aliases: Vec<VersionName>,
+    /// Why it cannot be served now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
 
 /// `GET /api/v1/models`
-pub async fn list_models(State(context): State<Context>) -> ApiResult<Response> {
+pub async fn list_models(State(context): State<Context>) -> ApiResult<Json<List<DescribedModel>>> {
     let mut session = context.state.read().await?;
     let models = session.models().list().await?;
     let aliases = session.models().aliases().await?;
     let items = models
-        .iter()
+        .into_iter()
         .map(|model| {
-            let mut item = to_json(model);
             let names = aliases.iter().filter(|alias| {
                 alias.model_id == model.model_id && alias.model_version == model.model_version
             });
-            item["aliases"] = to_json(&names.map(|alias| &alias.alias).collect::<Vec<_>>());
-            if let Some(problem) = provider_problem(&context, model.settings.provider.as_str()) {
-                item["problem"] = problem.into();
+            DescribedModel {
+                aliases: names.map(|alias| alias.alias.clone()).collect(),
+                problem: provider_problem(&context, model.settings.provider.as_str()),
+                model,
             }
-            item
         })
         .collect();
     Ok(list(items, None))
 }
 
 /// A model's settings as they are put.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelBody {
+    /// The provider in the configuration.
     provider: ProviderName,
+    /// The provider's own name for the model; the registered name if absent.
     #[serde(default)]
     provider_model: Option<String>,
+    /// What its tokens cost.
     #[serde(default)]
     price: Option<Price>,
 }
@@ -56,7 +70,7 @@ pub async fn put_model(
     caller: Caller,
     PathParams((model_id, model_version)): PathParams<(ModelName, VersionName)>,
     JsonBody(body): JsonBody<ModelBody>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<ModelVersion>> {
     let ModelBody {
         provider,
         provider_model,
@@ -76,13 +90,14 @@ pub async fn put_model(
         prompts: Vec::new(),
     };
     let mut pushed = registry::push(&context, &caller, push).await?;
-    Ok(Json(pushed.models.remove(0).0).into_response())
+    Ok(Json(pushed.models.remove(0).0))
 }
 
 /// Where an alias is pointed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AliasBody {
+    /// The version it is to point at.
     model_version: VersionName,
 }
 
@@ -92,7 +107,7 @@ pub async fn put_model_alias(
     caller: Caller,
     PathParams((model_id, alias)): PathParams<(ModelName, VersionName)>,
     JsonBody(body): JsonBody<AliasBody>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<ModelAlias>> {
     caller.must_cover_all()?;
     let model_version = body.model_version;
     let mut transaction = context.state.begin().await?;
@@ -116,5 +131,5 @@ pub async fn put_model_alias(
     context
         .commit(transaction, &caller, "model.alias", &subject, detail)
         .await?;
-    Ok(Json(alias).into_response())
+    Ok(Json(alias))
 }

@@ -1,60 +1,47 @@
 //! Prompts and their versions.
 
+mod answers;
+
 use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::NoContent;
 use flywheel_core::diff::diff_prompts;
 use flywheel_core::name::Label;
 use flywheel_core::prompt::{EvaluationScore, PromptVersion};
-use flywheel_core::{PromptName, PromptVersionId};
+use flywheel_core::{PromptContent, PromptName, PromptVersionId};
 use flywheel_storage::StateSession;
 use flywheel_storage::deployments::PromptUse;
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{list, to_json};
+use self::answers::{
+    DescribedPrompt, DescribedPush, DescribedUse, DescribedVersion, ListedVersion, PlacedLabel,
+    RegisteredVersion, VersionDiff,
+};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonBody, PageQuery, PathParams, QueryParams};
-use crate::operations::registry::{self, ModelChange, Push, PushedPrompt, find_version};
+use crate::operations::registry::{self, Push, PushedPrompt, find_version};
 use crate::problem::{ApiResult, Problem};
+use crate::respond::{Created, CreatedOrThere, List, list};
 
 /// `POST /api/v1/push`
 pub async fn push_registry(
     State(context): State<Context>,
     caller: Caller,
     JsonBody(push): JsonBody<Push>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<DescribedPush>> {
     let pushed = registry::push(&context, &caller, push).await?;
-    let models: Vec<_> = pushed
-        .models
-        .iter()
-        .map(|(model, change)| {
-            json!({
-                "model_id": model.model_id,
-                "model_version": model.model_version,
-                "created": *change == ModelChange::Created,
-                "changed": *change == ModelChange::Changed,
-            })
-        })
-        .collect();
-    let prompts: Vec<_> = pushed
-        .prompts
-        .iter()
-        .map(|registered| {
-            let PromptVersion { prompt, version, ordinal, .. } = &registered.version;
-            json!({"prompt": prompt, "version": version, "ordinal": ordinal, "created": registered.created})
-        })
-        .collect();
-    Ok(Json(json!({"models": models, "prompts": prompts})).into_response())
+    Ok(Json(pushed.into()))
 }
 
 /// The query of a list of prompts.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub struct ListQuery {
+    /// Found in the name or the newest content.
     #[serde(default)]
     text: String,
 }
@@ -64,7 +51,7 @@ pub async fn list_prompts(
     State(context): State<Context>,
     QueryParams(query): QueryParams<ListQuery>,
     QueryParams(page): QueryParams<PageQuery>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<List<DescribedPrompt>>> {
     let after = page
         .request(|cursor| cursor.parse::<PromptName>().ok())?
         .before;
@@ -81,31 +68,21 @@ pub async fn list_prompts(
     } else {
         None
     };
-    let items = prompts
-        .into_iter()
-        .map(|prompt| {
-            let mut item = json!({
-                "name": prompt.name,
-                "versions": prompt.versions,
-                "latest": prompt.latest,
-                "updated_at": prompt.updated_at,
-            });
-            if let Some(matched) = prompt.matched {
-                item["matched"] = to_json(&matched);
-            }
-            item
-        })
-        .collect();
+    let items = prompts.into_iter().map(DescribedPrompt::from).collect();
     Ok(list(items, next))
 }
 
 /// A version as it is registered under its prompt's own path.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewVersion {
+    /// The content, checked on arrival.
+    #[schemars(with = "PromptContent")]
     content: Value,
+    /// What changed and why.
     #[serde(default)]
     description: String,
+    /// Labels to put on the version.
     #[serde(default)]
     labels: Vec<Label>,
 }
@@ -116,7 +93,7 @@ pub async fn register_prompt_version(
     caller: Caller,
     PathParams(prompt): PathParams<PromptName>,
     JsonBody(new): JsonBody<NewVersion>,
-) -> ApiResult<Response> {
+) -> ApiResult<CreatedOrThere<RegisteredVersion>> {
     let NewVersion {
         content,
         description,
@@ -135,14 +112,14 @@ pub async fn register_prompt_version(
     let mut pushed = registry::push(&context, &caller, push).await?;
     let registered = pushed.prompts.remove(0);
     let mut session = context.state.read().await?;
-    let mut body = describe(&mut *session, &caller, &registered.version).await?;
-    body.insert("created".into(), registered.created.into());
-    let status = if registered.created {
-        StatusCode::CREATED
+    let created = registered.created;
+    let version = describe(&mut *session, &caller, registered.version).await?;
+    let answer = RegisteredVersion { version, created };
+    Ok(if created {
+        CreatedOrThere::Created(answer)
     } else {
-        StatusCode::OK
-    };
-    Ok((status, Json(body)).into_response())
+        CreatedOrThere::There(answer)
+    })
 }
 
 /// `GET /api/v1/prompts/{name}/versions`
@@ -151,7 +128,7 @@ pub async fn list_prompt_versions(
     caller: Caller,
     PathParams(prompt): PathParams<PromptName>,
     QueryParams(page): QueryParams<PageQuery>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<List<ListedVersion>>> {
     let request = page.request(|cursor| cursor.parse::<u64>().ok())?;
     let limit = request.limit;
     let mut session = context.state.read().await?;
@@ -172,13 +149,11 @@ pub async fn list_prompt_versions(
     for item in uses_for(&mut *session, &caller, &prompt, None).await? {
         uses.entry(item.prompt_version).or_default().push(item);
     }
-    let none = Vec::new();
     let items = versions
-        .iter()
+        .into_iter()
         .map(|version| {
-            let mut item = members(version, uses.get(&version.version).unwrap_or(&none));
-            item.remove("content");
-            item
+            let uses = uses.get(&version.version).map_or(&[][..], Vec::as_slice);
+            ListedVersion::new(version, uses)
         })
         .collect();
     Ok(list(items, next))
@@ -189,16 +164,18 @@ pub async fn get_prompt_version(
     State(context): State<Context>,
     caller: Caller,
     PathParams((prompt, reference)): PathParams<(PromptName, String)>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<DescribedVersion>> {
     let mut session = context.state.read().await?;
     let version = find_version(&mut *session, &prompt, &reference).await?;
-    Ok(Json(describe(&mut *session, &caller, &version).await?).into_response())
+    Ok(Json(describe(&mut *session, &caller, version).await?))
 }
 
 /// Two versions to be compared.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct DiffQuery {
+    /// The older one: at least 12 digits of its id, its number, a label, or `latest`.
     from: String,
+    /// The newer one; the latest if absent.
     #[serde(default)]
     to: Option<String>,
 }
@@ -208,20 +185,22 @@ pub async fn diff_prompt_versions(
     State(context): State<Context>,
     PathParams(prompt): PathParams<PromptName>,
     QueryParams(query): QueryParams<DiffQuery>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<VersionDiff>> {
     let mut session = context.state.read().await?;
     let from = find_version(&mut *session, &prompt, &query.from).await?;
     let to = query.to.as_deref().unwrap_or("latest");
     let to = find_version(&mut *session, &prompt, to).await?;
-    let mut body = to_json(&diff_prompts(&from.content, &to.content));
-    body["from"] = json!({"version": from.version, "ordinal": from.ordinal});
-    body["to"] = json!({"version": to.version, "ordinal": to.ordinal});
-    Ok(Json(body).into_response())
+    Ok(Json(VersionDiff {
+        diff: diff_prompts(&from.content, &to.content),
+        from: (&from).into(),
+        to: (&to).into(),
+    }))
 }
 
 /// Which version.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct VersionQuery {
+    /// Its uses only: at least 12 digits of its id, its number, a label, or `latest`.
     version: Option<String>,
 }
 
@@ -231,7 +210,7 @@ pub async fn list_prompt_uses(
     caller: Caller,
     PathParams(prompt): PathParams<PromptName>,
     QueryParams(query): QueryParams<VersionQuery>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<List<DescribedUse>>> {
     let mut session = context.state.read().await?;
     let version = match &query.version {
         Some(reference) => Some(
@@ -242,13 +221,14 @@ pub async fn list_prompt_uses(
         None => None,
     };
     let uses = uses_for(&mut *session, &caller, &prompt, version.as_ref()).await?;
-    Ok(list(uses.iter().map(describe_use).collect(), None))
+    Ok(list(uses.iter().map(DescribedUse::from).collect(), None))
 }
 
 /// The version a label is put on.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LabelBody {
+    /// At least 12 digits of its id, its number, a label, or `latest`.
     version: String,
 }
 
@@ -258,7 +238,7 @@ pub async fn put_prompt_label(
     caller: Caller,
     PathParams((prompt, label)): PathParams<(PromptName, Label)>,
     JsonBody(body): JsonBody<LabelBody>,
-) -> ApiResult<Response> {
+) -> ApiResult<Json<PlacedLabel>> {
     caller.must_cover_all()?;
     registry::check_label(&label)?;
     let mut transaction = context.state.begin().await?;
@@ -279,7 +259,11 @@ pub async fn put_prompt_label(
             detail,
         )
         .await?;
-    Ok(Json(json!({"prompt": prompt, "label": label, "version": version})).into_response())
+    Ok(Json(PlacedLabel {
+        prompt,
+        label,
+        version,
+    }))
 }
 
 /// `DELETE /api/v1/prompts/{name}/labels/{label}`
@@ -287,7 +271,7 @@ pub async fn remove_prompt_label(
     State(context): State<Context>,
     caller: Caller,
     PathParams((prompt, label)): PathParams<(PromptName, Label)>,
-) -> ApiResult<StatusCode> {
+) -> ApiResult<NoContent> {
     caller.must_cover_all()?;
     let mut transaction = context.state.begin().await?;
     if !transaction.prompts().remove_label(&prompt, &label).await? {
@@ -305,16 +289,19 @@ pub async fn remove_prompt_label(
             detail,
         )
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 /// A score as it is added.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewScore {
+    /// What was measured, such as `exact_match`.
     metric: String,
     value: f64,
+    /// Over how many examples.
     n: u64,
+    /// What it was measured on.
     #[serde(default)]
     dataset: Option<String>,
 }
@@ -325,7 +312,7 @@ pub async fn add_prompt_score(
     caller: Caller,
     PathParams((prompt, reference)): PathParams<(PromptName, String)>,
     JsonBody(new): JsonBody<NewScore>,
-) -> ApiResult<Response> {
+) -> ApiResult<Created<EvaluationScore>> {
     caller.must_cover_all()?;
     let mut transaction = context.state.begin().await?;
     let version = find_version(&mut *transaction, &prompt, &reference)
@@ -359,7 +346,7 @@ pub async fn add_prompt_score(
             detail,
         )
         .await?;
-    Ok((StatusCode::CREATED, Json(score)).into_response())
+    Ok(Created(score))
 }
 
 /// Where a prompt is or was deployed, among the apps that the caller may know of.
@@ -380,45 +367,10 @@ async fn uses_for(
 async fn describe(
     session: &mut dyn StateSession,
     caller: &Caller,
-    version: &PromptVersion,
-) -> ApiResult<Map<String, Value>> {
+    version: PromptVersion,
+) -> ApiResult<DescribedVersion> {
     let id = &version.version;
     let uses = uses_for(session, caller, &version.prompt, Some(id)).await?;
     let scores = session.prompts().scores(&version.prompt, id).await?;
-    let mut body = members(version, &uses);
-    body.insert("scores".into(), to_json(&scores));
-    Ok(body)
-}
-
-fn members(version: &PromptVersion, uses: &[PromptUse]) -> Map<String, Value> {
-    let mut body = match to_json(version) {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    };
-    body.insert("content".into(), version.content.to_json());
-    // Where it is served now decides its status; an environment later in the app's list is nearer to users.
-    let serving = uses
-        .iter()
-        .filter(|item| item.current)
-        .map(|item| item.environment.as_str());
-    let status = serving
-        .max_by_key(|name| *name == "production")
-        .unwrap_or("draft");
-    body.insert("status".into(), status.into());
-    body.insert(
-        "uses".into(),
-        uses.iter().map(describe_use).collect::<Vec<_>>().into(),
-    );
-    body
-}
-
-fn describe_use(item: &PromptUse) -> Value {
-    json!({
-        "app": item.app,
-        "environment": item.environment,
-        "manifest": item.manifest,
-        "prompt_version": item.prompt_version,
-        "current": item.current,
-        "deployed_at": item.deployed_at,
-    })
+    Ok(DescribedVersion::new(version, &uses, scores))
 }

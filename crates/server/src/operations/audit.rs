@@ -3,13 +3,14 @@
 use flywheel_core::ContentHash;
 use flywheel_core::audit::ChainWalk;
 use flywheel_storage::{StateSession, StorageResult};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Entries that are read at a time.
 const STEP: u32 = 1000;
 
 /// What a walk found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Verification {
     /// Whether every entry follows the one before it, unchanged.
     pub verified: bool,

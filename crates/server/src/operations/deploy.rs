@@ -11,6 +11,7 @@ use flywheel_storage::deployments::NewDeployment;
 use flywheel_storage::{StateSession, StateTransaction};
 use http::StatusCode;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -23,7 +24,7 @@ use crate::problem::{ApiResult, Problem};
 const MOST_CANDIDATES: usize = 5;
 
 /// What both moves share.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Move {
     /// The environment; the app's last one if absent.
     #[serde(default)]
@@ -43,7 +44,7 @@ pub struct Move {
 }
 
 /// What is to be deployed.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub struct Selection {
     /// A prompt, by name.
     #[serde(default)]
@@ -63,7 +64,7 @@ pub struct Selection {
 }
 
 /// A rollback's goal.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub struct Goal {
     /// A manifest that was deployed here before, as a prefix of its id.
     #[serde(default)]

@@ -7,6 +7,7 @@ use flywheel_core::experiment::{
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
 use flywheel_core::{AppName, Manifest, PromptName};
 use flywheel_storage::StateSession;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use crate::operations::deploy::{self, Selection, find_app, find_environment, sel
 use crate::problem::{ApiResult, Problem};
 
 /// An experiment as it is asked for.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewExperiment {
     /// Its name.
@@ -46,7 +47,7 @@ pub struct NewExperiment {
 }
 
 /// An arm as it is asked for.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewArm {
     /// Its name.

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use flywheel_core::call::{Call, CallContent, CallFacts, CallStatus};
 use flywheel_core::model::Usage;
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName, VersionName};
+use flywheel_core::schema::DateTime;
 use flywheel_core::{AppName, Manifest, ManifestId, ModelName};
 use flywheel_storage::NewEvent;
 use flywheel_storage::events::Appended;
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -19,8 +21,9 @@ use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
 use crate::problem::{ApiResult, Problem};
 
 /// A call as it is logged.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = describe_alias)]
 pub struct LoggedCall {
     /// Its id, to which feedback will refer; drawn here if absent. Other apps may choose the same one.
     #[serde(default)]
@@ -74,6 +77,7 @@ pub struct LoggedCall {
     pub finish_reason: Option<String>,
     /// When it began; now if absent.
     #[serde(default)]
+    #[schemars(with = "Option<DateTime>")]
     pub started_at: Option<Timestamp>,
     /// How long it took.
     #[serde(default)]
@@ -87,6 +91,15 @@ pub struct LoggedCall {
     /// Tags.
     #[serde(default)]
     pub tags: Map<String, Value>,
+}
+
+/// `user` is another name for `unit`, which derives do not tell.
+fn describe_alias(schema: &mut Schema) {
+    if let Some(unit) = schema.pointer("/properties/unit").cloned()
+        && let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut)
+    {
+        properties.insert("user".into(), unit);
+    }
 }
 
 /// Logs calls: all of them, or none if one is wrong.

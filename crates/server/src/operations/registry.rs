@@ -7,6 +7,7 @@ use flywheel_core::{ModelName, PromptContent, PromptName, hash};
 use flywheel_storage::prompts::{NewPromptVersion, Registered};
 use flywheel_storage::{StateSession, StateTransaction};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,12 +16,13 @@ use crate::context::Context;
 use crate::problem::{ApiResult, Problem};
 
 /// A prompt as it is pushed.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PushedPrompt {
     /// Its name.
     pub prompt: PromptName,
     /// The content, checked on arrival.
+    #[schemars(with = "PromptContent")]
     pub content: Value,
     /// What changed and why.
     #[serde(default)]
@@ -31,7 +33,7 @@ pub struct PushedPrompt {
 }
 
 /// A model as it is pushed.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PushedModel {
     /// Its name.
@@ -52,7 +54,7 @@ pub struct PushedModel {
 }
 
 /// Prompts and models that are registered together or not at all.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Push {
     /// Models first: prompts refer to them.

@@ -9,6 +9,7 @@ use flywheel_core::{AppName, Manifest, ManifestId};
 use flywheel_gateway::routing::ServedManifest;
 use flywheel_storage::events::CallFilter;
 use flywheel_storage::page::PageRequest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,7 +18,7 @@ use crate::operations::deploy;
 use crate::problem::ApiResult;
 
 /// What is to be rehearsed.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rehearsal {
     /// The environment; the app's last one if absent.
@@ -31,7 +32,7 @@ pub struct Rehearsal {
 }
 
 /// How one manifest did.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Rehearsed {
     /// The manifest.
     pub manifest: ManifestId,
@@ -40,12 +41,11 @@ pub struct Rehearsed {
     /// What the preflight found.
     pub preflight: Preflight,
     /// What the real call found, if one was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
 }
 
 /// What a real call found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Probe {
     /// Whether an answer came.
     pub ok: bool,

@@ -3,13 +3,14 @@
 use flywheel_core::feedback::RatingScale;
 use flywheel_stats::{Interval, mean, proportion};
 use flywheel_storage::events::{SeriesSums, SummaryRow};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The confidence of the intervals. They hold for one look, not for watching until they please.
 const CONFIDENCE: f64 = 0.95;
 
 /// A row of a summary as people read it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Summary {
     /// The key's value.
     pub key: String,
@@ -28,7 +29,7 @@ pub struct Summary {
 }
 
 /// One series of feedback.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Reading {
     /// Which.
     pub series: String,
@@ -48,7 +49,7 @@ pub struct Reading {
 }
 
 /// What a reading's value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReadingKind {
     /// A share of yes; its interval is Wilson's.

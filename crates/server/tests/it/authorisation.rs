@@ -1,6 +1,6 @@
 //! Every route against every role, and against keys that are limited to another app.
 
-mod cases;
+pub(crate) mod cases;
 
 use std::collections::BTreeSet;
 

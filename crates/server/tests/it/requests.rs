@@ -1,12 +1,14 @@
 //! Users of the application harness and the requests they send.
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::answer::Answer;
 use crate::app::TestApp;
+use crate::contract;
 
 /// Somebody who sends requests, with a key or without.
 #[derive(Clone)]
@@ -21,46 +23,48 @@ impl<'a> User<'a> {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.send(Method::GET, path, Body::empty(), &[]).await
+        self.send(Method::GET, path, "", &[]).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::POST, path, Body::from(body.to_string()), &[])
-            .await
+        self.send(Method::POST, path, body.to_string(), &[]).await
     }
 
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::PUT, path, Body::from(body.to_string()), &[])
-            .await
+        self.send(Method::PUT, path, body.to_string(), &[]).await
     }
 
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::PATCH, path, Body::from(body.to_string()), &[])
-            .await
+        self.send(Method::PATCH, path, body.to_string(), &[]).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
-        self.send(Method::DELETE, path, Body::empty(), &[]).await
+        self.send(Method::DELETE, path, "", &[]).await
     }
 
-    /// Sends any body, with further headers.
+    /// Sends any body, with further headers. What comes back must be what the OpenAPI document says.
     pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
-        body: impl Into<Body>,
+        body: impl Into<Bytes>,
         headers: &[(&str, &str)],
     ) -> Answer {
         let label = format!("{method} {path}");
-        let mut request = Request::builder().method(method).uri(path);
+        let mut request = Request::builder().method(&method).uri(path);
         if let Some(secret) = &self.secret {
             request = request.header("authorization", format!("Bearer {secret}"));
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(body.into()).unwrap();
+        let body = body.into();
+        let request = request.body(Body::from(body.clone())).unwrap();
         let response = self.app.router.clone().oneshot(request).await.unwrap();
-        Answer::read(label, response).await
+        let answer = Answer::read(label, response).await;
+        if let Err(problem) = contract::check(&method, path, &body, &answer) {
+            panic!("{}: {problem}: {}", answer.request, answer.text());
+        }
+        answer
     }
 }

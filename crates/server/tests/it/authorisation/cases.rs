@@ -7,7 +7,7 @@ use crate::samples::content;
 
 /// What a request wants to do. Written down here a second time, so that a slip in the router's table shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Needs {
+pub(crate) enum Needs {
     Nothing,
     Read,
     Call,
@@ -17,7 +17,7 @@ pub(super) enum Needs {
 
 /// What the request's app, if it has one, means for keys that are limited to some apps.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     /// It names app `support`: keys limited to another app are refused.
     App,
     /// It concerns every app: keys that are limited at all are refused.
@@ -36,7 +36,7 @@ const OPEN: &str = "probes have no key";
 const FILTERED: &str = "lists only what the key covers";
 
 /// Routes that refuse no limited key, each with the reason.
-pub(super) const EXCEPTIONS: [(&str, &str); 16] = [
+pub(crate) const EXCEPTIONS: [(&str, &str); 17] = [
     ("GET /api/v1/prompts", PROMPTS_ARE_SHARED),
     ("GET /api/v1/prompts/{prompt}/versions", PROMPTS_ARE_SHARED),
     (
@@ -52,6 +52,7 @@ pub(super) const EXCEPTIONS: [(&str, &str); 16] = [
     ("GET /metrics", "aggregates for operators"),
     ("GET /healthz", OPEN),
     ("GET /readyz", OPEN),
+    ("GET /openapi.json", "tools fetch it before they have a key"),
     ("GET /v1/models", FILTERED),
     ("GET /api/v1/apps", FILTERED),
     ("GET /api/v1/calls", FILTERED),
@@ -59,24 +60,24 @@ pub(super) const EXCEPTIONS: [(&str, &str); 16] = [
 ];
 
 /// A sample request.
-pub(super) struct Case {
-    pub(super) route: &'static str,
-    pub(super) needs: Needs,
-    pub(super) scope: Scope,
-    pub(super) path: String,
-    pub(super) body: Value,
+pub(crate) struct Case {
+    pub(crate) route: &'static str,
+    pub(crate) needs: Needs,
+    pub(crate) scope: Scope,
+    pub(crate) path: String,
+    pub(crate) body: Value,
 }
 
 /// What the sample requests refer to.
-pub(super) struct World {
-    pub(super) app: TestApp,
+pub(crate) struct World {
+    pub(crate) app: TestApp,
     manifests: [String; 2],
     call: String,
     key: String,
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let app = TestApp::furnished().await;
         let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
         let call = app.chat("u1").await["id"].as_str().unwrap().to_owned();
@@ -146,7 +147,7 @@ impl World {
         }
     }
 
-    pub(super) fn cases(&self) -> Vec<Case> {
+    pub(crate) fn cases(&self) -> Vec<Case> {
         let mut cases = self.registry_cases();
         cases.extend(self.app_cases());
         cases.extend(self.event_cases());
@@ -254,6 +255,7 @@ impl World {
             self.get("GET /metrics", Read, Shared),
             self.get("GET /healthz", Nothing, Shared),
             self.get("GET /readyz", Nothing, Shared),
+            self.get("GET /openapi.json", Nothing, Shared),
         ]
     }
 }
