@@ -43,3 +43,37 @@ pub(crate) fn number_or_bool(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": ["number", "boolean"]})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AppName, PromptName};
+
+    /// A schema that refuses a name which the server takes, or the reverse, would mislead generated clients.
+    #[test]
+    fn the_pattern_of_a_name_takes_what_its_type_takes() {
+        let mut generator = SchemaGenerator::default();
+        let app = AppName::json_schema(&mut generator);
+        let prompt = PromptName::json_schema(&mut generator);
+        let takes = |schema: &Schema, text: &str| {
+            let validator = jsonschema::validator_for(schema.as_value()).unwrap();
+            validator.is_valid(&text.into())
+        };
+        let (longest, too_long) = ("a".repeat(128), "a".repeat(129));
+        for text in [
+            "a", "a.b_c-d", "a/b", "a:b", "A0", "", "-a", ".a", "a b", "a\n", "ä", "a\\b", "a[b",
+            &longest, &too_long,
+        ] {
+            assert_eq!(
+                takes(&app, text),
+                AppName::new(text).is_ok(),
+                "app `{text}`"
+            );
+            assert_eq!(
+                takes(&prompt, text),
+                PromptName::new(text).is_ok(),
+                "prompt `{text}`"
+            );
+        }
+    }
+}
