@@ -98,8 +98,8 @@ fn number_or_bool<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum InvalidFeedback {
     /// An id is missing or too long.
-    #[error("`{0}` must have 1 to 200 characters")]
-    Id(&'static str),
+    #[error("`{0}` must have 1 to {1} characters")]
+    Id(&'static str, usize),
     /// A grade outside its scale.
     #[error(
         "rating `{value}` lies outside its scale from {min} to {max}; declare another with `scale`"
@@ -197,8 +197,8 @@ impl FeedbackBody {
                 Ok(())
             }
             Self::Outcome { name, value } => {
-                if name.is_empty() || name.len() > 200 {
-                    return Err(InvalidFeedback::Id("name"));
+                if name.is_empty() || name.len() > LONGEST_ID {
+                    return Err(InvalidFeedback::Id("name", LONGEST_ID));
                 }
                 if !value.is_finite() {
                     return Err(InvalidFeedback::Outcome(name.clone()));
@@ -209,15 +209,23 @@ impl FeedbackBody {
     }
 }
 
+/// How long an id that a sender chooses may be.
+const LONGEST_ID: usize = 200;
+
 impl Feedback {
     /// Checks ids and content.
     ///
     /// # Errors
     /// The first rule that is broken.
     pub fn check(&self) -> Result<(), InvalidFeedback> {
-        for (name, id) in [("id", &self.id), ("call_id", &self.call_id)] {
-            if id.is_empty() || id.chars().count() > 200 {
-                return Err(InvalidFeedback::Id(name));
+        // The id of a logged call may have the name of its app before what its sender chose.
+        let longest_call_id = LONGEST_ID + 1 + crate::name::LONGEST;
+        for (name, id, longest) in [
+            ("id", &self.id, LONGEST_ID),
+            ("call_id", &self.call_id, longest_call_id),
+        ] {
+            if id.is_empty() || id.chars().count() > longest {
+                return Err(InvalidFeedback::Id(name, longest));
             }
         }
         self.body.check()

@@ -24,8 +24,11 @@ const RULE: &str =
 const RULE_WITH_SLASH: &str =
     "use 1 to 128 letters, digits, `.`, `_`, `-`, `:` or `/`, beginning with a letter or a digit";
 
+/// How many bytes a name may have.
+pub(crate) const LONGEST: usize = 128;
+
 fn is_valid(name: &str, further: &[u8]) -> bool {
-    (1..=128).contains(&name.len())
+    (1..=LONGEST).contains(&name.len())
         && name.as_bytes()[0].is_ascii_alphanumeric()
         && name
             .bytes()

@@ -216,8 +216,14 @@ impl Run {
         let wire = endpoint.format.chat_request(request)?;
         endpoint.retries.deposit();
         let mut attempt = 0;
+        let mut last = None;
         loop {
-            endpoint.check_breaker()?;
+            if let Err(refused) = endpoint.check_breaker() {
+                // What is not tried again failed for its own reason, not because the circuit is open by now.
+                return Err(last
+                    .inspect(|error| tell_breaker(endpoint, error))
+                    .unwrap_or(refused));
+            }
             attempt += 1;
             self.call.facts.attempts += 1;
             let result = if request.stream {
@@ -240,7 +246,8 @@ impl Run {
             let jitter = self.gateway.sources.unit_interval();
             match endpoint.retries.next_delay(attempt, &error, jitter) {
                 Some(delay) if Instant::now() + delay < time.first.at => {
-                    tokio::time::sleep(delay).await
+                    last = Some(error);
+                    tokio::time::sleep(delay).await;
                 }
                 _ => {
                     tell_breaker(endpoint, &error);

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use axum::RequestExt as _;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -66,6 +67,9 @@ impl FromRequest<Context> for RawBody {
     }
 }
 
+/// How long the next piece of a body is waited for. What has arrived takes its share of memory meanwhile.
+const PIECE_WITHIN: Duration = Duration::from_secs(30);
+
 /// Why a body was not read to its end.
 pub(crate) enum Unread<E> {
     /// It is too large, or broke off.
@@ -83,7 +87,13 @@ pub(crate) async fn read_body<E>(
     let mut pieces = request.into_limited_body().into_data_stream();
     let mut body = Bytes::new();
     let mut joined = BytesMut::new();
-    while let Some(piece) = pieces.next().await {
+    loop {
+        let Ok(piece) = tokio::time::timeout(PIECE_WITHIN, pieces.next()).await else {
+            return Err(Unread::Problem(stalled()));
+        };
+        let Some(piece) = piece else {
+            break;
+        };
         let piece = piece.map_err(|error| Unread::Problem(unreadable(context, &error)))?;
         admit(piece.len()).map_err(Unread::Refused)?;
         // Most bodies come in one piece, which then is passed on without a copy.
@@ -99,6 +109,12 @@ pub(crate) async fn read_body<E>(
     } else {
         joined.freeze()
     })
+}
+
+fn stalled() -> Problem {
+    let detail = format!("no more of the body came for {} s", PIECE_WITHIN.as_secs());
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body_stalled", detail)
+        .hint("send the body without a pause")
 }
 
 fn unreadable(context: &Context, error: &axum::Error) -> Problem {

@@ -220,8 +220,8 @@ impl SqliteStore {
     /// # Errors
     /// When the log cannot be moved; it is then moved when the store is opened again.
     pub async fn close(&self) -> StorageResult<()> {
-        // What it has begun.
-        self.housekeeper.run(|_| Ok(())).await?;
+        // What it has begun. Whether that worked does not matter: the writer moves the rest.
+        let _ = self.housekeeper.run(|_| Ok(())).await;
         self.state_readers.close().await;
         self.readers.close().await;
         self.writer.lock().await.close().await
@@ -257,6 +257,10 @@ impl SqliteStore {
 impl StateStore for SqliteStore {
     async fn read(&self) -> StorageResult<Box<dyn StateSession>> {
         Ok(Box::new(Session(self.snapshot().await?)))
+    }
+
+    async fn browse(&self) -> StorageResult<Box<dyn StateSession>> {
+        Ok(Box::new(Session(Snapshot::take(&self.readers).await?)))
     }
 
     async fn begin(&self) -> StorageResult<Box<dyn StateTransaction>> {

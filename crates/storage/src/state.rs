@@ -17,6 +17,9 @@ pub trait StateStore: Send + Sync {
     /// A session that only reads, from one consistent moment.
     async fn read(&self) -> StorageResult<Box<dyn StateSession>>;
 
+    /// The same for what may take long: nothing that serves requests waits for it.
+    async fn browse(&self) -> StorageResult<Box<dyn StateSession>>;
+
     /// A transaction. Nobody else writes state until it is committed or dropped, so what it reads stays true.
     async fn begin(&self) -> StorageResult<Box<dyn StateTransaction>>;
 

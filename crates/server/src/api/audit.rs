@@ -29,6 +29,6 @@ pub async fn verify_audit_log(
     caller: Caller,
 ) -> ApiResult<Json<Verification>> {
     caller.must_cover_all()?;
-    let mut session = context.state.read().await?;
+    let mut session = context.state.browse().await?;
     Ok(Json(audit::verify(&mut *session).await?))
 }

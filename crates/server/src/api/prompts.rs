@@ -41,7 +41,7 @@ pub async fn push_registry(
 /// The query of a list of prompts.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub struct ListQuery {
-    /// Found in the name or the newest content.
+    /// Found in the name, or in the content, description or a label of any version.
     #[serde(default)]
     text: String,
 }
@@ -56,7 +56,7 @@ pub async fn list_prompts(
         .request(|cursor| cursor.parse::<PromptName>().ok())?
         .before;
     let limit = page.limit();
-    let mut session = context.state.read().await?;
+    let mut session = context.state.browse().await?;
     let mut prompts = session
         .prompts()
         .list(&query.text, after.as_ref(), limit + 1)

@@ -22,7 +22,7 @@ use crate::respond::{Created, CreatedOrThere};
 /// What parameters mean whose type is any text.
 const MEANINGS: [(&str, &str); 4] = [
     ("call", "A call's id: the `id` of its answer."),
-    ("key", "A key's id."),
+    ("key", "A key's id, or its name."),
     ("manifest", "At least 12 digits of a manifest's id."),
     (
         "version",

@@ -272,7 +272,9 @@ impl<'a> Plan<'a> {
         let unchanged = current
             .as_ref()
             .is_some_and(|current| current.manifest == id);
-        if request.dry_run || unchanged {
+        // A rollback to what is deployed already still takes back the experiments beside it.
+        let nothing_to_do = unchanged && (!takes_back || running.is_empty());
+        if request.dry_run || nothing_to_do {
             let deployment = current.filter(|_| !request.dry_run);
             return Ok(Moved {
                 deployment,
@@ -312,7 +314,7 @@ impl<'a> Plan<'a> {
             .await?;
         Ok(Moved {
             deployment: Some(deployment),
-            unchanged,
+            unchanged: false,
             manifest,
             previous,
             preflight,

@@ -295,3 +295,16 @@ async fn a_parameter_that_there_is_not_is_refused() {
         .problem(401, "unauthenticated");
     app.admin().get("/v1/models?api-version=1").await.ok();
 }
+
+#[tokio::test]
+async fn a_body_that_stalls_is_given_up() {
+    let app = TestApp::furnished().await;
+    tokio::time::pause();
+    let refused = app.caller().stall("/api/v1/feedback").await;
+    refused.problem_saying(408, "body_stalled", "30 s");
+    let refused = app.caller().stall("/v1/chat/completions").await;
+    assert_eq!(refused.status, 408);
+    let body: serde_json::Value = serde_json::from_str(&refused.text()).unwrap();
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("no more of the body"), "{message}");
+}

@@ -346,6 +346,27 @@ async fn a_rollback_reaches_the_units_of_a_running_experiment() {
 }
 
 #[tokio::test]
+async fn a_rollback_to_what_is_deployed_stops_experiments_too() {
+    let app = TestApp::furnished().await;
+    let manifests = manifests(&app).await;
+    app.deploy_greeting(1).await;
+    let body = experiment("exp", &manifests);
+    app.editor().post(EXPERIMENTS, &body).await.with_status(201);
+    start(&app, "exp").await.with_status(200);
+    // Two steps back is the manifest that was deployed first, and then once more.
+    let rollback = json!({"steps": 2, "reason": "away with the arms"});
+    let moved = app
+        .editor()
+        .post("/api/v1/apps/support/rollback", &rollback)
+        .await
+        .with_status(200);
+    assert_eq!(moved["stopped_experiments"], json!(["exp"]));
+    assert_eq!(moved["unchanged"], false);
+    let experiment = app.viewer().get(&format!("{EXPERIMENTS}/exp")).await;
+    assert_eq!(experiment.ok()["status"], "stopped");
+}
+
+#[tokio::test]
 async fn an_arm_may_be_a_prompt_version() {
     let app = TestApp::furnished().await;
     let index = json!({"index": "docs", "state": "available"});

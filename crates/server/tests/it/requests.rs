@@ -1,7 +1,10 @@
 //! Users of the application harness and the requests they send.
 
+use std::convert::Infallible;
+
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http::{Method, Request};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -40,6 +43,18 @@ impl<'a> User<'a> {
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(Method::DELETE, path, "", &[]).await
+    }
+
+    /// Begins a body and never goes on with it.
+    pub(crate) async fn stall(&self, path: &str) -> Answer {
+        let begun = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{"))]);
+        let mut request = Request::post(path);
+        if let Some(secret) = &self.secret {
+            request = request.header("authorization", format!("Bearer {secret}"));
+        }
+        let request = request.body(Body::from_stream(begun.chain(stream::pending())));
+        let answering = self.app.router.clone().oneshot(request.unwrap());
+        Answer::read(format!("POST {path}"), answering.await.unwrap()).await
     }
 
     /// Sends any body, with further headers. What comes back must be what the OpenAPI document says.

@@ -3,6 +3,7 @@
 //! sqlx crosses to a connection's thread and back with every statement, which for a group of a few events takes longer
 //! than writing them. Here the work crosses once.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -93,7 +94,10 @@ impl ConnectionThread {
             succeeded
         });
         self.jobs.send(job).map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        answered.await.map_err(|_| StorageError::Unavailable {
+            context: "the connection's thread gave no answer".to_owned(),
+            source: None,
+        })?
     }
 }
 
@@ -106,7 +110,9 @@ fn serve(options: &ConnectionOptions, queue: &Receiver<Job>) {
         };
         match connection {
             Ok(connection) => {
-                if job(Ok(&connection)) {
+                // A defect in one piece of work must not be the end of all that come after it.
+                let outcome = panic::catch_unwind(AssertUnwindSafe(|| job(Ok(&connection))));
+                if outcome.unwrap_or(false) {
                     open = Some(connection);
                 }
             }
@@ -137,3 +143,29 @@ fn lower(priority: Priority) {
 
 #[cfg(not(target_os = "linux"))]
 fn lower(_priority: Priority) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_is_not_the_end_of_the_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        Connection::open(&path).unwrap();
+        let options = ConnectionOptions {
+            path,
+            busy_timeout: Duration::ZERO,
+            pragmas: Vec::new(),
+        };
+        let thread = ConnectionThread::start("tested", Priority::Low, options).unwrap();
+        let broken = thread.run::<()>(|_| panic!("a defect")).await.unwrap_err();
+        assert!(broken.to_string().contains("no answer"), "{broken}");
+        let one = thread.run(|connection| {
+            connection
+                .query_row("SELECT 1", [], |row| row.get::<_, i64>(0))
+                .map_err(unfulfilled("asking"))
+        });
+        assert_eq!(one.await.unwrap(), 1);
+    }
+}

@@ -45,13 +45,21 @@ impl Log {
             return;
         }
         self.unmoved.store(0, Ordering::Relaxed);
-        let is_being_moved = Arc::clone(&self.is_being_moved);
+        let moving = Moving(Arc::clone(&self.is_being_moved));
         housekeeper.send(move |connection| {
+            let _moving = moving;
             // If it fails, the regular maintenance fails too and says so.
-            let moved = connection.and_then(|connection| move_log(connection).map(|_| ()));
-            is_being_moved.store(false, Ordering::Relaxed);
-            moved
+            connection.and_then(|connection| move_log(connection).map(|_| ()))
         });
+    }
+}
+
+/// While it lives the housekeeper is not asked again.
+struct Moving(Arc<AtomicBool>);
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

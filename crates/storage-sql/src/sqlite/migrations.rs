@@ -2,7 +2,7 @@
 
 use flywheel_storage::{StorageError, StorageResult};
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{Connection as _, SqliteConnection, query_scalar};
+use sqlx::{Connection as _, SqliteConnection, query_as, query_scalar};
 
 use super::error::failed;
 
@@ -20,7 +20,7 @@ pub(super) async fn run(connection: &mut SqliteConnection) -> StorageResult<()> 
         return Err(StorageError::NewerSchema { found, known });
     }
     if found == known {
-        return Ok(());
+        return must_be_as_applied(connection).await;
     }
     // The lock keeps a second process that starts at the same time from migrating too. Each migration is a savepoint
     // in this transaction, so either all of them take effect or none.
@@ -56,8 +56,33 @@ pub(super) async fn must_be_known(connection: &mut SqliteConnection) -> StorageR
             source: None,
         }),
         found if found > known => Err(StorageError::NewerSchema { found, known }),
+        found if found == known => must_be_as_applied(connection).await,
         _ => Ok(()),
     }
+}
+
+/// Refuses a store whose migrations have our numbers and did something else, as between two releases they may.
+async fn must_be_as_applied(connection: &mut SqliteConnection) -> StorageResult<()> {
+    let applied: Vec<(i64, Vec<u8>)> =
+        query_as("SELECT version, checksum FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(connection)
+            .await
+            .map_err(failed("reading the schema's version"))?;
+    let is_ours = |(version, checksum): &(i64, Vec<u8>)| {
+        MIGRATOR.iter().any(|migration| {
+            migration.version == *version && migration.checksum.as_ref() == checksum.as_slice()
+        })
+    };
+    if applied.iter().all(is_ours) {
+        return Ok(());
+    }
+    Err(StorageError::Unavailable {
+        context:
+            "the store was made by a build between two releases, whose tables were different; \
+                  open it with that build, or start with an empty data folder"
+                .to_owned(),
+        source: None,
+    })
 }
 
 /// The newest migration that was applied; 0 in a fresh file.

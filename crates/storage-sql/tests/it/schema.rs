@@ -99,6 +99,21 @@ async fn space_can_be_given_back_and_writes_survive_the_process() {
 }
 
 #[tokio::test]
+async fn a_store_whose_tables_were_different_is_refused() {
+    let (store, folder) = open().await;
+    store.close().await.unwrap();
+    let mut connection = raw(folder.path()).await;
+    query("UPDATE _sqlx_migrations SET checksum = x'00'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let path = folder.path().join("flywheel.db");
+    let refused = SqliteStore::open(&path, SqliteOptions::default()).await;
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("between two releases"), "{error}");
+}
+
+#[tokio::test]
 async fn history_cannot_be_rewritten() {
     let (store, folder) = open().await;
     let mut transaction = store.begin().await.unwrap();
