@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-pub(crate) use problem::{Problem, local_document};
+pub(crate) use problem::{ItemError, Problem, local_document};
 pub(crate) use target::Target;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

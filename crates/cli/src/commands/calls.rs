@@ -232,6 +232,7 @@ fn show(context: &Context<'_>, call: Record<'_>) -> Printed {
         .entry("session", call.text("session"))
         .entry("tags", call.shown("tags"))
         .entry("status", call.text("status"))
+        .entry("error kind", call.text("error_kind"))
         .entry("error", call.text("error"))
         .entry("finish reason", call.text("finish_reason"))
         .entry("latency", latency(call, "latency_us"))

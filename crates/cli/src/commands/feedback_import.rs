@@ -14,7 +14,7 @@ use flywheel_core::feedback::FeedbackBody;
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, feedback};
-use crate::client::{ClientError, Target};
+use crate::client::{ClientError, ItemError, Problem, Target};
 use crate::failure::Findings;
 use crate::output::record::Record;
 
@@ -72,6 +72,7 @@ pub(super) async fn run(path: &Path, context: &Context<'_>) -> Outcome {
     let total = check(&source)?;
     let mut progress = context.printer.progress(total);
     let (mut stored, mut duplicates) = (0_u64, 0_u64);
+    let mut taken = Vec::new();
     let mut lines = lines(&source)?;
     loop {
         let batch: Vec<Line> = lines.by_ref().take(BATCH).collect::<anyhow::Result<_>>()?;
@@ -81,6 +82,12 @@ pub(super) async fn run(path: &Path, context: &Context<'_>) -> Outcome {
         let body: Value = batch.iter().map(|line| line.feedback.clone()).collect();
         let answer = match context.client.post(&Target::api("feedback"), &body).await {
             Ok(answer) => answer,
+            // The rest of the batch is stored, and sent again this would be refused again.
+            Err(ClientError::Refused(problem)) if problem.code == "id_taken" => {
+                taken.extend(findings(&problem, &source.name, &batch));
+                progress.advance(batch.len() as u64);
+                continue;
+            }
             Err(error) => {
                 drop(progress);
                 return Err(explain(
@@ -101,6 +108,12 @@ pub(super) async fn run(path: &Path, context: &Context<'_>) -> Outcome {
         progress.advance(batch.len() as u64);
     }
     drop(progress);
+    if !taken.is_empty() {
+        context
+            .printer
+            .note("all other entries are stored, now or before");
+        return Err(Findings { findings: taken }.into());
+    }
     if context.printer.is_json() {
         context
             .printer
@@ -200,6 +213,15 @@ fn with_id(mut feedback: Value) -> Value {
     feedback
 }
 
+/// What the server has against lines of the file.
+fn findings(problem: &Problem, name: &str, batch: &[Line]) -> Vec<String> {
+    let of_line = |item: &ItemError| {
+        let line = batch.get(item.index?)?;
+        Some(format!("{name}:{}: {}", line.number, item.detail))
+    };
+    problem.errors.iter().filter_map(of_line).collect()
+}
+
 /// Says which lines of the file the server refuses, and how far the import came.
 fn explain(
     error: ClientError,
@@ -208,13 +230,11 @@ fn explain(
     done: u64,
     context: &Context<'_>,
 ) -> anyhow::Error {
-    if let ClientError::Refused(problem) = &error {
-        for item in problem.errors.iter().filter(|_| !context.printer.is_json()) {
-            if let Some(line) = item.index.and_then(|index| batch.get(index)) {
-                context
-                    .printer
-                    .finding(&format!("{name}:{}: {}", line.number, item.detail));
-            }
+    if let ClientError::Refused(problem) = &error
+        && !context.printer.is_json()
+    {
+        for finding in findings(problem, name, batch) {
+            context.printer.finding(&finding);
         }
     }
     if done > 0 {

@@ -62,6 +62,25 @@ fn stdin_is_imported_like_a_file() {
 }
 
 #[test]
+fn an_import_goes_on_after_ids_that_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("feedback.ndjson");
+    let line = "{\"id\": \"mine\", \"call_id\": \"c\", \"kind\": \"thumbs\", \"value\": true}\n";
+    fs::write(&path, line.repeat(501)).unwrap();
+    let problem = json!({"status": 409, "code": "id_taken", "detail": "an id is taken",
+        "errors": [{"index": 0, "detail": "`mine` is there with another `value`"}]});
+    let server = FakeServer::start(vec![("POST /api/v1/feedback", 409, problem)]);
+    let path = path.display().to_string();
+    let imported = run(&server, &["feedback", "import", &path]);
+    assert_eq!(imported.code, Some(1));
+    assert_eq!(server.asked().len(), 2, "the second batch is sent too");
+    for number in [1, 501] {
+        let finding = format!("{path}:{number}: `mine` is there with another `value`");
+        assert!(imported.stderr.contains(&finding), "{}", imported.stderr);
+    }
+}
+
+#[test]
 fn a_file_with_mistakes_is_not_sent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("feedback.ndjson");
