@@ -5,6 +5,7 @@
 //! [`super::fields`]. Everything else is a defect of ours, [`StorageError::Refused`].
 
 use std::borrow::Cow;
+use std::error::Error;
 
 use flywheel_storage::StorageError;
 use sqlx::error::DatabaseError;
@@ -23,16 +24,7 @@ pub(super) fn failed(
             sqlx::Error::WorkerCrashed => Some("the connection broke"),
             _ => None,
         };
-        match reason {
-            Some(reason) => StorageError::Unavailable {
-                context: format!("{context}: {reason}"),
-                source: Some(Box::new(error)),
-            },
-            None => StorageError::Refused {
-                context: context.into_owned(),
-                source: Box::new(error),
-            },
-        }
+        with_reason(&context, reason, error)
     }
 }
 
@@ -40,16 +32,25 @@ pub(super) fn failed(
 pub(super) fn unfulfilled(context: &'static str) -> impl FnOnce(rusqlite::Error) -> StorageError {
     move |error| {
         let code = error.sqlite_error().map(|error| error.extended_code & 0xff);
-        match reason(code) {
-            Some(reason) => StorageError::Unavailable {
-                context: format!("{context}: {reason}"),
-                source: Some(Box::new(error)),
-            },
-            None => StorageError::Refused {
-                context: context.to_owned(),
-                source: Box::new(error),
-            },
-        }
+        with_reason(context, reason(code), error)
+    }
+}
+
+/// Unavailable for a reason, or a defect of ours if there is none.
+fn with_reason(
+    context: &str,
+    reason: Option<&str>,
+    error: impl Error + Send + Sync + 'static,
+) -> StorageError {
+    match reason {
+        Some(reason) => StorageError::Unavailable {
+            context: format!("{context}: {reason}"),
+            source: Some(Box::new(error)),
+        },
+        None => StorageError::Refused {
+            context: context.to_owned(),
+            source: Box::new(error),
+        },
     }
 }
 
