@@ -153,18 +153,21 @@ pub enum CallStatus {
     InvalidOutput,
     /// The client went away before the answer was complete.
     ClientClosed,
-    /// The request was wrong: a variable was missing, for example.
+    /// The request was wrong: a variable was missing, or the provider refused it.
     BadRequest,
+    /// What is deployed could not be served: its provider is no longer configured, for example. A hard failure.
+    GatewayError,
 }
 
 impl CallStatus {
     /// Every status, for filters and tests.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ok,
         Self::ProviderError,
         Self::InvalidOutput,
         Self::ClientClosed,
         Self::BadRequest,
+        Self::GatewayError,
     ];
 
     /// The status as records spell it.
@@ -176,6 +179,7 @@ impl CallStatus {
             Self::InvalidOutput => "invalid_output",
             Self::ClientClosed => "client_closed",
             Self::BadRequest => "bad_request",
+            Self::GatewayError => "gateway_error",
         }
     }
 

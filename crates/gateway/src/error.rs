@@ -103,6 +103,32 @@ pub struct GatewayError {
     pub call_id: Option<String>,
 }
 
+/// Who failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Culprit {
+    /// The caller: its request is wrong.
+    Client,
+    /// The provider gave no answer.
+    Provider,
+    /// The model gave an answer that the prompt version does not allow.
+    Model,
+    /// We.
+    Gateway,
+}
+
+impl Culprit {
+    /// The `type` of an error in OpenAI's form.
+    #[must_use]
+    pub fn error_type(self) -> &'static str {
+        match self {
+            Self::Client => "invalid_request_error",
+            Self::Provider => "provider_error",
+            Self::Model => "model_error",
+            Self::Gateway => "gateway_error",
+        }
+    }
+}
+
 /// Who failed, and how.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
@@ -190,24 +216,24 @@ impl Failure {
         }
     }
 
-    /// Who failed: `client`, `provider`, `model` or `gateway`.
+    /// Who failed.
     #[must_use]
-    pub fn culprit(&self) -> &'static str {
+    pub fn culprit(&self) -> Culprit {
         match self {
             Self::Invalid(_)
             | Self::Render(_)
             | Self::NotFound(_)
             | Self::InFlight(_)
-            | Self::KeyReused(_) => "client",
+            | Self::KeyReused(_) => Culprit::Client,
             Self::Unservable(_)
             | Self::Overloaded
             | Self::NoRoom
             | Self::NotRecorded(_)
-            | Self::Store => "gateway",
-            Self::InvalidOutput(_) => "model",
+            | Self::Store => Culprit::Gateway,
+            Self::InvalidOutput(_) => Culprit::Model,
             Self::Provider { error, .. } => match error.kind {
-                ProviderErrorKind::Refused | ProviderErrorKind::Unsupported => "client",
-                _ => "provider",
+                ProviderErrorKind::Refused | ProviderErrorKind::Unsupported => Culprit::Client,
+                _ => Culprit::Provider,
             },
         }
     }

@@ -138,7 +138,11 @@ pub(crate) fn check(destination: &Destination, body: &ChatBody) -> Result<(), Fa
     if body.flywheel.idempotency_key.is_none() {
         return Ok(());
     }
-    let manifests = [&destination.served, &destination.fallback];
+    let chosen = destination.chosen.as_ref().ok();
+    let manifests = [
+        chosen.and_then(|chosen| chosen.served.as_ref()),
+        destination.fallback.as_ref(),
+    ];
     let decided = manifests
         .into_iter()
         .flatten()

@@ -19,10 +19,8 @@ use crate::routing::{
 pub struct Destination {
     /// The app and environment, unless a model was called by its name.
     pub app: Option<(AppName, EnvironmentName)>,
-    /// The manifest, unless a model was called by its name.
-    pub served: Option<Arc<ServedManifest>>,
-    /// The model that answers.
-    pub model: Arc<ModelRoute>,
+    /// What answers, or why nothing can.
+    pub chosen: Result<Chosen, Unservable>,
     /// The experiment and arm, if the unit takes part in one.
     pub assignment: Option<(ExperimentName, ArmName)>,
     /// What should have answered and cannot be served; the manifest of another one stands in for it.
@@ -31,10 +29,28 @@ pub struct Destination {
     pub fallback: Option<Arc<ServedManifest>>,
 }
 
+/// What answers a call.
+#[derive(Clone)]
+pub struct Chosen {
+    /// The manifest, unless a model was called by its name.
+    pub served: Option<Arc<ServedManifest>>,
+    /// The model.
+    pub model: Arc<ModelRoute>,
+}
+
+impl From<Arc<ServedManifest>> for Chosen {
+    fn from(served: Arc<ServedManifest>) -> Self {
+        Self {
+            model: Arc::clone(&served.model),
+            served: Some(served),
+        }
+    }
+}
+
 /// Finds what serves a request. `request_id` is the unit of experiments that randomise requests.
 ///
 /// # Errors
-/// When the app, environment or model is unknown, nothing is deployed, or what is deployed cannot be served.
+/// When the app, environment or model is unknown, or nothing is deployed.
 pub fn destination(
     table: &RoutingTable,
     body: &ChatBody,
@@ -49,8 +65,10 @@ pub fn destination(
             })?;
             Ok(Destination {
                 app: None,
-                served: None,
-                model: Arc::clone(model),
+                chosen: Ok(Chosen {
+                    served: None,
+                    model: Arc::clone(model),
+                }),
                 assignment: None,
                 stands_in_for: None,
                 fallback: None,
@@ -91,26 +109,37 @@ fn app_destination(
             (deployed, None)
         }
     };
-    let (served, stands_in_for) = match route {
-        Ok(served) => (Arc::clone(served), None),
+    let (chosen, stands_in_for) = match route {
+        Ok(served) => (Ok(Chosen::from(Arc::clone(served))), None),
         // Something else can answer: for an arm what is deployed, and for that the fallback.
         Err(unservable) => {
             let deployed = serving.deployed.iter().filter(|_| assignment.is_some());
             let stand_in = deployed
                 .chain(&routes.fallback)
-                .find_map(|route| route.as_ref().ok())
-                .ok_or_else(|| Failure::Unservable(unservable.clone()))?;
-            (Arc::clone(stand_in), Some(unservable.clone()))
+                .find_map(|route| route.as_ref().ok());
+            match stand_in {
+                Some(stand_in) => (
+                    Ok(Chosen::from(Arc::clone(stand_in))),
+                    Some(unservable.clone()),
+                ),
+                None => (Err(unservable.clone()), None),
+            }
         }
     };
+    let answers = |manifest: &ServedManifest| {
+        let served = chosen
+            .as_ref()
+            .ok()
+            .and_then(|chosen| chosen.served.as_ref());
+        served.is_some_and(|served| served.id == manifest.id)
+    };
     let fallback = match &routes.fallback {
-        Some(Ok(fallback)) if fallback.id != served.id => Some(Arc::clone(fallback)),
+        Some(Ok(fallback)) if !answers(fallback) => Some(Arc::clone(fallback)),
         _ => None,
     };
     Ok(Destination {
         app: Some((app.clone(), environment.clone())),
-        model: Arc::clone(&served.model),
-        served: Some(served),
+        chosen,
         assignment,
         stands_in_for,
         fallback,

@@ -7,7 +7,7 @@ use tokio::time::Duration;
 
 use crate::answer::Transcript;
 use crate::chat::OnStoreFailure;
-use crate::error::Failure;
+use crate::error::{Culprit, Failure};
 use crate::routing::ModelRoute;
 use crate::run::Run;
 
@@ -38,10 +38,11 @@ impl Run {
     /// Records a call that failed. Returns its id if that worked.
     pub(crate) async fn fail(&mut self, failure: &Failure) -> Option<String> {
         let facts = &mut self.call.facts;
-        facts.status = match failure {
-            Failure::InvalidOutput(_) => CallStatus::InvalidOutput,
-            Failure::Provider { .. } => CallStatus::ProviderError,
-            _ => CallStatus::BadRequest,
+        facts.status = match failure.culprit() {
+            Culprit::Client => CallStatus::BadRequest,
+            Culprit::Provider => CallStatus::ProviderError,
+            Culprit::Model => CallStatus::InvalidOutput,
+            Culprit::Gateway => CallStatus::GatewayError,
         };
         facts.error_kind = Some(match failure {
             Failure::Provider { error, .. } => error.kind.as_str().to_owned(),

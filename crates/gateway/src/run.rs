@@ -13,7 +13,7 @@ use crate::endpoint::{Deadline, Endpoint, counts_against_endpoint};
 use crate::error::{Failure, GatewayError, ProviderError, ProviderErrorKind};
 use crate::idempotency::InFlight;
 use crate::limiter::Share;
-use crate::plan::{self, Destination};
+use crate::plan::{self, Chosen, Destination};
 use crate::provider::format::ChatRequest;
 use crate::record::micros;
 use crate::request::ChatBody;
@@ -61,12 +61,18 @@ impl Run {
         answer: oneshot::Sender<Result<Answered, GatewayError>>,
     ) {
         let Destination {
-            model,
-            served,
+            chosen,
             fallback,
             stands_in_for,
             ..
         } = destination;
+        let Chosen { served, model } = match chosen {
+            Ok(chosen) => chosen,
+            Err(unservable) => {
+                self.call.facts.manifest = Some(unservable.manifest);
+                return self.refuse(Failure::Unservable(unservable), answer).await;
+            }
+        };
         if let Some(unservable) = stands_in_for {
             tracing::warn!(call.id = %self.call.id, reason = %unservable, "another manifest stands in");
             self.count_fallback("unservable");
@@ -99,11 +105,18 @@ impl Run {
                 self.answer_whole(completion, &model, served.as_deref(), answer)
                     .await;
             }
-            Err(failure) => {
-                let call_id = self.fail(&failure).await;
-                let _ = answer.send(Err(GatewayError { failure, call_id }));
-            }
+            Err(failure) => self.refuse(failure, answer).await,
         }
+    }
+
+    /// Records that the call failed, and answers so.
+    async fn refuse(
+        mut self,
+        failure: Failure,
+        answer: oneshot::Sender<Result<Answered, GatewayError>>,
+    ) {
+        let call_id = self.fail(&failure).await;
+        let _ = answer.send(Err(GatewayError { failure, call_id }));
     }
 
     fn count_fallback(&self, reason: &'static str) {
@@ -273,10 +286,7 @@ impl Run {
         self.call.facts.first_byte_us = Some(micros(self.waited));
         if let Err(error) = processed {
             self.call.content.raw_output = self.call.content.output.take();
-            let failure = Failure::InvalidOutput(error);
-            let call_id = self.fail(&failure).await;
-            let _ = answer.send(Err(GatewayError { failure, call_id }));
-            return;
+            return self.refuse(Failure::InvalidOutput(error), answer).await;
         }
         if served.is_some_and(|served| !served.postprocess.is_empty()) {
             let output = Transcript::of_completion(&completion).output();

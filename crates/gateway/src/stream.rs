@@ -390,7 +390,7 @@ pub(crate) fn done() -> Bytes {
 fn error_object(failure: &Failure, call_id: &str) -> Value {
     json!({"error": {
         "message": failure.to_string(),
-        "type": failure.culprit(),
+        "type": failure.culprit().error_type(),
         "code": failure.code(),
         "param": failure.param(),
         "call_id": call_id,

@@ -213,12 +213,7 @@ pub async fn list_callable_models(
 /// A failure of the gateway in OpenAI's form.
 fn fail(error: &GatewayError) -> Response {
     let failure = &error.failure;
-    let kind = match failure.culprit() {
-        "client" => "invalid_request_error",
-        "provider" => "provider_error",
-        "model" => "model_error",
-        _ => "gateway_error",
-    };
+    let kind = failure.culprit().error_type();
     let mut response = respond(
         failure.status(),
         &failure.to_string(),

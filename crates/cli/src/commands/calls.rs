@@ -55,7 +55,7 @@ pub(crate) struct FilterArgs {
     /// Of a session
     #[arg(long)]
     session: Option<String>,
-    /// That ended so: ok, provider_error, invalid_output, client_closed or bad_request
+    /// That ended so: ok, provider_error, invalid_output, client_closed, bad_request or gateway_error
     #[arg(long, value_parser = parse_status)]
     status: Option<String>,
     /// Since a time (2026-07-01T12:00:00Z), a date, or for a while (15m, 6h, 7d)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flywheel_gateway::GatewayOptions;
+use flywheel_gateway::error::Culprit;
 use flywheel_gateway::testsuite::{Gate, Reply, samples};
 use serde_json::json;
 
@@ -35,7 +36,7 @@ async fn beyond_the_queue_callers_are_told_to_come_back() {
     assert_eq!(error.failure.status().as_u16(), 429);
     assert_eq!(error.failure.code(), "overloaded");
     assert_eq!(error.failure.retry_after(), Some(Duration::from_secs(1)));
-    assert_eq!(error.failure.culprit(), "gateway");
+    assert_eq!(error.failure.culprit(), Culprit::Gateway);
     gate.open();
     complete(running.await.unwrap());
     app.provider.request(2).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flywheel_core::call::CallStatus;
 use flywheel_core::model::Usage;
+use flywheel_gateway::error::Culprit;
 use flywheel_gateway::provider::anthropic::{AnthropicFormat, AnthropicOptions};
 use flywheel_gateway::provider::azure::{AzureFormat, AzureOptions};
 use flywheel_gateway::secret::Secret;
@@ -242,7 +243,7 @@ async fn azure_refusing() {
     let error = failure(app.ask(json!({})).await);
     assert_eq!(
         (error.failure.code(), error.failure.culprit()),
-        ("content_filter", "client")
+        ("content_filter", Culprit::Client)
     );
     assert_eq!(error.failure.status().as_u16(), 400);
     assert_eq!(app.provider.received().len(), 1);

@@ -78,7 +78,7 @@ async fn after_a_failure_it_runs_again() {
         .iter()
         .map(|call| call.facts.status)
         .collect();
-    assert_eq!(statuses, [CallStatus::ProviderError, CallStatus::Ok]);
+    assert_eq!(statuses, [CallStatus::BadRequest, CallStatus::Ok]);
 }
 
 /// A key names one request. What the caller then gets would be the answer to something else.

@@ -1,6 +1,7 @@
 //! Answers that are worked on before they leave, and answers that do not pass.
 
 use flywheel_core::call::CallStatus;
+use flywheel_gateway::error::Culprit;
 use flywheel_gateway::testsuite::{Reply, samples};
 use serde_json::{Value, json};
 
@@ -105,7 +106,7 @@ async fn an_answer_that_does_not_pass_is_a_failure_of_the_model() {
             assert_eq!(error.failure.status().as_u16(), 502);
             assert_eq!(
                 (error.failure.code(), error.failure.culprit()),
-                ("invalid_output", "model")
+                ("invalid_output", Culprit::Model)
             );
             assert!(error.to_string().contains(part), "{error}");
             let call = app.store.call(1).await;

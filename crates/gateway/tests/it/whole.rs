@@ -2,6 +2,7 @@
 
 use flywheel_core::call::CallStatus;
 use flywheel_core::model::Usage;
+use flywheel_gateway::error::Culprit;
 use flywheel_gateway::testsuite::{Reply, samples};
 use serde_json::{Value, json};
 
@@ -239,7 +240,7 @@ async fn what_cannot_be_served_is_refused_and_says_why() {
             "{failure}"
         );
         assert!(failure.to_string().contains(part), "{failure}");
-        assert_eq!(failure.culprit(), "client");
+        assert_eq!(failure.culprit(), Culprit::Client);
     }
     assert!(app.provider.received().is_empty());
     // Only the last of them got so far as to have a manifest; what was wrong with it can be looked up.
@@ -252,25 +253,30 @@ async fn what_cannot_be_served_is_refused_and_says_why() {
 #[tokio::test(start_paused = true)]
 async fn what_providers_refuse_is_passed_on_without_a_retry() {
     for (reply, status, kind, culprit) in [
-        (Reply::failure(400, "too long"), 400, "refused", "client"),
+        (
+            Reply::failure(400, "too long"),
+            400,
+            "refused",
+            Culprit::Client,
+        ),
         (
             Reply::failure(404, "no such model"),
             404,
             "refused",
-            "client",
+            Culprit::Client,
         ),
-        (Reply::failure(422, "bad"), 422, "refused", "client"),
+        (Reply::failure(422, "bad"), 422, "refused", Culprit::Client),
         (
             Reply::failure(401, "bad key sk-123"),
             502,
             "credentials",
-            "provider",
+            Culprit::Provider,
         ),
         (
             Reply::failure(403, "not yours"),
             502,
             "credentials",
-            "provider",
+            Culprit::Provider,
         ),
     ] {
         let app = TestApp::new([reply]).await;
@@ -280,7 +286,11 @@ async fn what_providers_refuse_is_passed_on_without_a_retry() {
         assert!(!error.to_string().contains("sk-123"), "{error}");
         let call = app.store.call(1).await;
         assert_eq!(error.call_id, Some(call.id));
-        assert_eq!(call.facts.status, CallStatus::ProviderError);
+        let expected = match culprit {
+            Culprit::Client => CallStatus::BadRequest,
+            _ => CallStatus::ProviderError,
+        };
+        assert_eq!(call.facts.status, expected);
         assert_eq!(call.facts.error_kind.as_deref(), Some(kind));
         assert_eq!(call.facts.attempts, 1);
         assert!(!call.content.error.unwrap().contains("sk-123"));
@@ -363,11 +373,36 @@ async fn a_probe_asks_but_records_nothing() {
     let target = request(json!({}));
     let table = app.gateway.table.load();
     let destination = flywheel_gateway::plan::destination(&table, &target, "x").unwrap();
-    let served = destination.served.unwrap();
+    let served = destination.chosen.unwrap().served.unwrap();
     let variables = target.flywheel.variables;
     let output = app.gateway.probe(&served, &variables).await.unwrap();
     assert_eq!(output.as_deref(), Some("Hello Ada"));
     let problem = app.gateway.probe(&served, &variables).await.unwrap_err();
     assert!(problem.ends_with("no"), "{problem}");
     assert!(app.store.calls().is_empty());
+}
+
+/// Its model is not registered, and there is no fallback.
+#[tokio::test(start_paused = true)]
+async fn what_is_deployed_and_cannot_be_served_is_a_recorded_failure() {
+    let content = content(json!({"model_id": "gone"}));
+    let setup = Setup {
+        content,
+        ..Setup::default()
+    };
+    let app = TestApp::with(setup, []).await;
+    let error = failure(app.ask(json!({"user": "user_101"})).await);
+    assert_eq!(error.failure.status().as_u16(), 503);
+    assert_eq!(error.failure.culprit(), Culprit::Gateway);
+    let call = app.store.call(1).await;
+    assert_eq!(error.call_id, Some(call.id));
+    assert_eq!(call.facts.status, CallStatus::GatewayError);
+    assert_eq!(
+        call.facts.error_kind.as_deref(),
+        Some("unservable_manifest")
+    );
+    assert_eq!(call.facts.manifest, Some(app.manifest));
+    assert_eq!(call.facts.unit.as_deref(), Some("user_101"));
+    let text = call.content.error.unwrap();
+    assert!(text.contains("model `gone:"), "{text}");
 }

@@ -8,7 +8,7 @@ use flywheel_core::AppName;
 use flywheel_core::deployment::{Deployment, DeploymentKind};
 use flywheel_core::diff::diff_manifests;
 use flywheel_core::name::EnvironmentName;
-use flywheel_gateway::plan;
+use flywheel_gateway::plan::{self, Chosen};
 use flywheel_gateway::request::{ChatBody, FlywheelMember, Target};
 use flywheel_storage::StateSession;
 use schemars::JsonSchema;
@@ -262,12 +262,15 @@ pub async fn resolve_app(
     let table = context.table.load();
     let destination =
         plan::destination(&table, &body, &call_id).map_err(|failure| problem_of(&failure))?;
-    let served = destination.served.as_deref();
+    let Chosen { served, model } = destination
+        .chosen
+        .map_err(|unservable| problem_of(&unservable.into()))?;
+    let served = served.as_deref();
     let messages = match served {
         Some(served) => plan::render(served, &body).map_err(|error| problem_of(&error.into()))?,
         None => body.messages.clone(),
     };
-    let request = plan::chat_request(&destination.model, served, messages, &body, false);
+    let request = plan::chat_request(&model, served, messages, &body, false);
     let mut members = request.body;
     members.insert("model".into(), request.model.into());
     let (app, environment) = destination.app.unzip();
@@ -283,9 +286,9 @@ pub async fn resolve_app(
         manifest: served.map(|served| served.id),
         prompt: served.map(|served| served.manifest.prompt_id.clone()),
         prompt_version: served.map(|served| served.manifest.prompt_version),
-        model_id: destination.model.model_id.clone(),
-        model_version: destination.model.model_version.clone(),
-        provider: destination.model.endpoint.name.clone(),
+        model_id: model.model_id.clone(),
+        model_version: model.model_version.clone(),
+        provider: model.endpoint.name.clone(),
         experiment,
         arm,
         request: members,

@@ -205,19 +205,28 @@ async fn failures_of_the_provider_are_passed_on_with_their_waits() {
     let provider =
         FakeProvider::start([busy, Reply::failure(500, "oops"), Reply::failure(400, "no")]).await;
     let app = app_before(&provider).await;
-    for (status, code, kind, wait) in [
-        (429, "rate_limited", "provider_error", Some("30")),
-        (502, "server_error", "provider_error", None),
-        (400, "refused", "invalid_request_error", None),
+    for (status, code, kind, wait, recorded) in [
+        (
+            429,
+            "rate_limited",
+            "provider_error",
+            Some("30"),
+            "provider_error",
+        ),
+        (
+            502,
+            "server_error",
+            "provider_error",
+            None,
+            "provider_error",
+        ),
+        (400, "refused", "invalid_request_error", None, "bad_request"),
     ] {
         let answer = app.caller().post(CHAT, &ask(json!({}))).await;
         assert_eq!(answer.openai_error(status, code)["type"], kind);
         assert_eq!(answer.header("retry-after"), wait);
         let call = format!("/api/v1/calls/{}", answer.header("x-request-id").unwrap());
-        assert_eq!(
-            app.viewer().get(&call).await.ok()["status"],
-            "provider_error"
-        );
+        assert_eq!(app.viewer().get(&call).await.ok()["status"], recorded);
     }
 }
 
