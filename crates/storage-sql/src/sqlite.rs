@@ -1,5 +1,6 @@
 //! The store in one SQLite file: opening, closing, and who gets which connection.
 
+mod activity;
 mod append;
 mod audit;
 mod calls;

@@ -15,6 +15,7 @@
     reason = "a suite of tests: what fails here is to be seen here"
 )]
 
+pub mod activity;
 pub mod calls;
 pub mod feedback;
 pub mod prompts;
@@ -81,6 +82,10 @@ macro_rules! event_conformance {
                 repeated_feedback_changes_nothing
                 an_id_means_something_on_its_call_only
                 calls_are_found_by_their_feedback
+                feedback_is_listed_in_pages_with_its_calls
+            }
+            activity {
+                activity_is_counted_by_app_and_slot
             }
             summary {
                 calls_are_summed_by_each_key

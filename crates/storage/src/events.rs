@@ -164,6 +164,123 @@ pub struct SeriesSums {
     pub scales: Vec<(RatingScale, u64)>,
 }
 
+/// What apps did in one slot of time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ActivityRow {
+    /// The app; none for calls of a model by its own name.
+    pub app: Option<AppName>,
+    /// The slot, counted from the beginning of the window.
+    pub slot: u32,
+    /// How many calls began in it.
+    pub calls: u64,
+    /// How many of them failed at the provider, or because what is deployed could not be served.
+    pub hard_failures: u64,
+    /// How many answers did not pass the prompt's post-processing.
+    pub invalid_outputs: u64,
+    /// The sum of the costs of those that have one.
+    pub cost_nano_usd: i64,
+    /// Latencies in microseconds, to two digits, with how many calls took so long; ascending.
+    pub latencies: Vec<(u64, u64)>,
+}
+
+impl ActivityRow {
+    /// Adds another slot's, or another app's.
+    pub fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.hard_failures += other.hard_failures;
+        self.invalid_outputs += other.invalid_outputs;
+        self.cost_nano_usd = self.cost_nano_usd.saturating_add(other.cost_nano_usd);
+        for &(latency, calls) in &other.latencies {
+            match self
+                .latencies
+                .binary_search_by_key(&latency, |(known, _)| *known)
+            {
+                Ok(place) => self.latencies[place].1 += calls,
+                Err(place) => self.latencies.insert(place, (latency, calls)),
+            }
+        }
+    }
+
+    /// The latency in microseconds that this share of the timed calls did not exceed, within 5%.
+    #[must_use]
+    pub fn latency_quantile(&self, share: f64) -> Option<u64> {
+        let timed: u64 = self.latencies.iter().map(|(_, calls)| calls).sum();
+        let rank = (timed as f64 * share).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        self.latencies.iter().find_map(|(latency, calls)| {
+            seen += calls;
+            (seen >= rank).then_some(*latency)
+        })
+    }
+}
+
+/// A window of time in slots of the same length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Where the first slot begins.
+    pub since: Timestamp,
+    /// How long a slot is, in seconds.
+    pub slot_seconds: u32,
+    /// How many slots there are.
+    pub slots: u32,
+}
+
+impl Window {
+    /// When the last slot ends.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        self.start_of(self.slots)
+    }
+
+    /// When a slot begins.
+    #[must_use]
+    pub fn start_of(&self, slot: u32) -> Timestamp {
+        let seconds = i64::from(slot) * i64::from(self.slot_seconds);
+        self.since
+            .checked_add(jiff::SignedDuration::from_secs(seconds))
+            .unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Which feedback is asked for. Every condition that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FeedbackFilter {
+    /// On calls of these apps only; none means all, also on calls that are not known.
+    pub apps: Vec<AppName>,
+    /// Of this kind: `thumbs`, `rating`, …
+    pub kind: Option<String>,
+    /// On calls that this prompt version answered.
+    pub prompt_version: Option<PromptVersionId>,
+    /// Not before this time.
+    pub since: Option<Timestamp>,
+    /// With this text in the comment or correction, letter case of ASCII ignored.
+    pub text: Option<String>,
+}
+
+/// A piece of feedback's place in a list: newest first, ids decide between those of one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedbackKey {
+    /// When it was said.
+    pub created_at: Timestamp,
+    /// The call it is about.
+    pub call_id: String,
+    /// Its id.
+    pub id: String,
+}
+
+/// A piece of feedback in a list, with what is known of its call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedFeedback {
+    /// The feedback.
+    pub feedback: Feedback,
+    /// The call's app, if the call is known and has one.
+    pub app: Option<AppName>,
+    /// The prompt that answered.
+    pub prompt: Option<flywheel_core::PromptName>,
+    /// The version of it.
+    pub prompt_version: Option<PromptVersionId>,
+}
+
 /// What is to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PruneBound {
@@ -214,6 +331,16 @@ pub trait EventStore: Send + Sync {
         filter: &SummaryFilter,
         by: SummaryKey,
     ) -> StorageResult<Vec<SummaryRow>>;
+
+    /// What each app did in each slot of a window in which it did something; by app and slot.
+    async fn activity(&self, apps: &[AppName], window: Window) -> StorageResult<Vec<ActivityRow>>;
+
+    /// Feedback, newest first.
+    async fn list_feedback(
+        &self,
+        filter: &FeedbackFilter,
+        page: PageRequest<FeedbackKey>,
+    ) -> StorageResult<Page<ListedFeedback, FeedbackKey>>;
 
     /// Removes some of the oldest events beyond the bound: few enough that writers are not held up for long. Returns how
     /// many were removed; call again until it is none.

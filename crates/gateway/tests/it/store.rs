@@ -10,7 +10,8 @@ use flywheel_core::feedback::Feedback;
 use flywheel_core::name::EnvironmentName;
 use flywheel_gateway::testsuite::Gate;
 use flywheel_storage::events::{
-    Appended, CallFilter, CallKey, CallSummary, PruneBound, SummaryFilter, SummaryKey, SummaryRow,
+    ActivityRow, Appended, CallFilter, CallKey, CallSummary, FeedbackFilter, FeedbackKey,
+    ListedFeedback, PruneBound, SummaryFilter, SummaryKey, SummaryRow, Window,
 };
 use flywheel_storage::page::{Page, PageRequest};
 use flywheel_storage::{EventStore, NewEvent, StorageError, StorageResult};
@@ -163,6 +164,18 @@ impl EventStore for FakeStore {
     }
 
     async fn summarize(&self, _: &SummaryFilter, _: SummaryKey) -> StorageResult<Vec<SummaryRow>> {
+        Err(unavailable())
+    }
+
+    async fn activity(&self, _: &[AppName], _: Window) -> StorageResult<Vec<ActivityRow>> {
+        Err(unavailable())
+    }
+
+    async fn list_feedback(
+        &self,
+        _: &FeedbackFilter,
+        _: PageRequest<FeedbackKey>,
+    ) -> StorageResult<Page<ListedFeedback, FeedbackKey>> {
         Err(unavailable())
     }
 

@@ -9,14 +9,15 @@ use flywheel_core::feedback::Feedback;
 use flywheel_core::name::EnvironmentName;
 use flywheel_storage::StorageResult;
 use flywheel_storage::events::{
-    Appended, CallFilter, CallKey, CallSummary, EventStore, NewEvent, PruneBound, SummaryFilter,
-    SummaryKey, SummaryRow,
+    ActivityRow, Appended, CallFilter, CallKey, CallSummary, EventStore, FeedbackFilter,
+    FeedbackKey, ListedFeedback, NewEvent, PruneBound, SummaryFilter, SummaryKey, SummaryRow,
+    Window,
 };
 use flywheel_storage::page::{Page, PageRequest};
 use rusqlite::Connection;
 
 use super::session::Snapshot;
-use super::{SqliteStore, append, calls, feedback, prune, summary, writer};
+use super::{SqliteStore, activity, append, calls, feedback, prune, summary, writer};
 
 #[async_trait]
 impl EventStore for SqliteStore {
@@ -83,6 +84,20 @@ impl EventStore for SqliteStore {
     ) -> StorageResult<Vec<SummaryRow>> {
         let mut snapshot = Snapshot::take(&self.readers).await?;
         summary::summarize(snapshot.connection(), filter, by).await
+    }
+
+    #[tracing::instrument(name = "db.calls.activity", skip_all)]
+    async fn activity(&self, apps: &[AppName], window: Window) -> StorageResult<Vec<ActivityRow>> {
+        activity::activity(&self.readers, self.options.longest_search, apps, window).await
+    }
+
+    #[tracing::instrument(name = "db.feedback.list", skip_all)]
+    async fn list_feedback(
+        &self,
+        filter: &FeedbackFilter,
+        page: PageRequest<FeedbackKey>,
+    ) -> StorageResult<Page<ListedFeedback, FeedbackKey>> {
+        feedback::list(&self.readers, self.options.longest_search, filter, page).await
     }
 
     #[tracing::instrument(name = "db.events.prune", skip_all)]

@@ -2,9 +2,13 @@
 
 use flywheel_core::feedback::{Feedback, FeedbackBody, RatingScale};
 
-use super::samples::{AWKWARD, at, call, call_events, feedback, feedback_events, outcome, thumbs};
+use flywheel_core::ContentHash;
+
+use super::samples::{
+    AWKWARD, at, call, call_events, feedback, feedback_events, name, outcome, thumbs,
+};
 use crate::EventStore;
-use crate::events::{Appended, CallFilter};
+use crate::events::{Appended, CallFilter, FeedbackFilter};
 use crate::page::PageRequest;
 
 fn of_every_kind() -> Vec<Feedback> {
@@ -154,5 +158,78 @@ pub async fn calls_are_found_by_their_feedback(store: &dyn EventStore) {
             .unwrap();
         let ids: String = page.items.iter().map(|call| call.id.as_str()).collect();
         assert_eq!(ids, expected, "{kind}");
+    }
+}
+
+pub async fn feedback_is_listed_in_pages_with_its_calls(store: &dyn EventStore) {
+    let mut answered = call("a", "support", at(0));
+    answered.facts.prompt_version = Some(ContentHash::of_bytes(b"one"));
+    let calls = [answered, call("b", "other", at(0))];
+    store.append(call_events(calls)).await.unwrap();
+    let comment = FeedbackBody::Comment {
+        text: "Too LONG".to_owned(),
+    };
+    let pieces = [
+        feedback("1", "a", thumbs(true), at(1)),
+        feedback("2", "a", comment, at(2)),
+        feedback("1", "b", thumbs(false), at(2)),
+        feedback("9", "unknown", thumbs(true), at(3)),
+    ];
+    store.append(feedback_events(pieces)).await.unwrap();
+
+    let mut listed = Vec::new();
+    let mut page = PageRequest::first(1);
+    loop {
+        let found = store
+            .list_feedback(&FeedbackFilter::default(), page.clone())
+            .await
+            .unwrap();
+        listed.extend(found.items);
+        match found.next {
+            Some(next) => page.before = Some(next),
+            None => break,
+        }
+    }
+    let summary: Vec<_> = listed
+        .iter()
+        .map(|listed| {
+            let app = listed.app.as_ref().map_or("", |app| app.as_str());
+            let piece = &listed.feedback;
+            format!("{}/{} {app}", piece.call_id, piece.id)
+        })
+        .collect();
+    assert_eq!(
+        summary,
+        ["unknown/9 ", "b/1 other", "a/2 support", "a/1 support"]
+    );
+    assert_eq!(
+        listed[3].prompt_version,
+        Some(ContentHash::of_bytes(b"one"))
+    );
+
+    type Change = fn(&mut FeedbackFilter);
+    let cases: [(Change, &str); 5] = [
+        (|filter| filter.apps = vec![name("support")], "21"),
+        (|filter| filter.kind = Some("comment".to_owned()), "2"),
+        (|filter| filter.text = Some("too long".to_owned()), "2"),
+        (|filter| filter.since = Some(at(3)), "9"),
+        (
+            |filter| filter.prompt_version = Some(ContentHash::of_bytes(b"two")),
+            "",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut filter = FeedbackFilter::default();
+        change(&mut filter);
+        let found = store
+            .list_feedback(&filter, PageRequest::first(10))
+            .await
+            .unwrap();
+        let ids: String = found
+            .items
+            .iter()
+            .map(|listed| listed.feedback.id.as_str())
+            .collect();
+        assert_eq!(ids, expected, "{filter:?}");
     }
 }

@@ -1,0 +1,79 @@
+//! What apps did, slot by slot.
+
+use std::time::Duration;
+
+use flywheel_core::AppName;
+use flywheel_storage::StorageResult;
+use flywheel_storage::events::{ActivityRow, Window};
+use sqlx::{QueryBuilder, SqlitePool};
+
+use super::fields::Fields;
+use super::search;
+
+/// By app and slot. SQLite groups by latencies of two digits, so that what it hands over does not grow with the calls.
+pub(super) async fn activity(
+    readers: &SqlitePool,
+    longest: Duration,
+    apps: &[AppName],
+    window: Window,
+) -> StorageResult<Vec<ActivityRow>> {
+    let since = window.since.as_microsecond();
+    let mut sql = QueryBuilder::new("SELECT app, (started_at - ");
+    sql.push_bind(since).push(") / ");
+    sql.push_bind(i64::from(window.slot_seconds.max(1)) * 1_000_000);
+    sql.push(
+        " AS slot,
+         CAST(CAST(printf('%.1e', latency_us) AS REAL) AS INTEGER) AS latency,
+         count(*) AS calls,
+         count(*) FILTER (WHERE status IN ('provider_error', 'gateway_error')) AS hard_failures,
+         count(*) FILTER (WHERE status = 'invalid_output') AS invalid_outputs,
+         CAST(total(cost_nano_usd) AS INTEGER) AS cost,
+         latency_us IS NULL AS untimed
+         FROM calls WHERE started_at >= ",
+    );
+    sql.push_bind(since).push(" AND started_at < ");
+    sql.push_bind(window.until().as_microsecond());
+    if !apps.is_empty() {
+        sql.push(" AND app IN (");
+        let mut names = sql.separated(", ");
+        for app in apps {
+            names.push_bind(app.as_str());
+        }
+        sql.push(")");
+    }
+    sql.push(" GROUP BY app, slot, untimed, latency ORDER BY app, slot, latency");
+    let found = search::fetch_all(readers, longest, sql).await?;
+    let mut rows: Vec<ActivityRow> = Vec::new();
+    for row in &found {
+        let fields = Fields::new(row, "calls", &["app", "slot"]);
+        let app: Option<AppName> = fields.optional_parsed("app")?;
+        let slot = fields.small_count("slot")?;
+        if rows
+            .last()
+            .is_none_or(|last| last.app != app || last.slot != slot)
+        {
+            rows.push(ActivityRow {
+                app,
+                slot,
+                ..ActivityRow::default()
+            });
+        }
+        let Some(last) = rows.last_mut() else {
+            continue;
+        };
+        let calls = fields.count("calls")?;
+        let latencies = match fields.flag("untimed")? {
+            true => Vec::new(),
+            false => vec![(fields.count("latency")?, calls)],
+        };
+        last.add(&ActivityRow {
+            calls,
+            hard_failures: fields.count("hard_failures")?,
+            invalid_outputs: fields.count("invalid_outputs")?,
+            cost_nano_usd: fields.raw("cost")?,
+            latencies,
+            ..ActivityRow::default()
+        });
+    }
+    Ok(rows)
+}
