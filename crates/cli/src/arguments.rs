@@ -11,6 +11,7 @@ use crate::commands::{
     app, audit, call, calls, completions, deploy, experiment, feedback, help, history, index, key,
     manifest_diff, model, prompt, pull, push, rehearse, rollback,
 };
+use crate::demo;
 use crate::failure::EXIT_CODES;
 use crate::printer::ColorChoice;
 use crate::serve;
@@ -55,6 +56,7 @@ pub(crate) struct GlobalOptions {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
     Push(push::PushArgs),
     Pull(pull::PullArgs),

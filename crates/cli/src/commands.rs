@@ -35,6 +35,7 @@ use serde_json::Value;
 
 use crate::arguments::{Cli, Command, PageArgs};
 use crate::client::{Client, ClientError, Target};
+use crate::demo;
 use crate::output::record::Record;
 use crate::output::table::{Cell, Table};
 use crate::printer::{Printed, Printer, Style};
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer, sources: Sources) -> Outcome {
         Command::Completions(args) => return args.run(printer),
         Command::Help(args) => return Ok(args.run(printer)),
         Command::Serve(args) => return serve::run(args, printer),
+        Command::Demo(args) => return demo::run(args, printer, sources),
         client_command => client_command,
     };
     let client = Client::new(&cli.global.url, cli.global.key.as_deref())?;
@@ -98,7 +100,9 @@ impl Context<'_> {
             Command::Key(command) => command.run(self).await,
             Command::Audit(command) => command.run(self).await,
             // These need no client and have been run by now.
-            Command::Completions(_) | Command::Help(_) | Command::Serve(_) => Ok(ExitCode::SUCCESS),
+            Command::Completions(_) | Command::Help(_) | Command::Serve(_) | Command::Demo(_) => {
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 pub(crate) use duration::ConfigDuration;
 pub(crate) use limits::Limits;
 pub(crate) use logs::{LogFormat, Logs};
-pub(crate) use provider::{Provider, connect};
+pub(crate) use provider::{Kind, Provider, connect};
 pub(crate) use redaction::Redaction;
 pub(crate) use rehearsal::Rehearsal;
 pub(crate) use retention::Retention;

@@ -4,6 +4,7 @@ mod arguments;
 mod client;
 mod commands;
 mod config;
+mod demo;
 mod failure;
 mod output;
 mod printer;

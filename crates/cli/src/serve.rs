@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use flywheel_gateway::recorder::{Recorder, RecorderOptions};
 use flywheel_gateway::routing::SharedTable;
 use flywheel_gateway::{Gateway, GatewayOptions};
+use flywheel_server::console::session::Sessions;
 use flywheel_server::context::Shared;
 use flywheel_server::jobs::{self, JobOptions};
 use flywheel_server::rate_limit::RateLimiter;
@@ -29,7 +30,9 @@ use crate::config::{self, Config};
 use crate::printer::Printer;
 use crate::system;
 
-const DEFAULT_PORT: u16 = 7700;
+pub(crate) use data_folder::DataFolder;
+
+pub(crate) const DEFAULT_PORT: u16 = 7700;
 /// How long the last group of records may take.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 
@@ -53,7 +56,7 @@ pub(crate) struct ServeArgs {
 /// Runs the server until it is told to stop.
 pub(crate) fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode> {
     let config = Config::load(args.config.as_deref())?;
-    logging::start(&config.log)?;
+    start_logging(&config)?;
     let data = args
         .data
         .or_else(|| config.data.clone())
@@ -68,22 +71,67 @@ pub(crate) fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("the asynchronous runtime cannot be started")?;
-    let folder = data_folder::open(&data)?;
-    runtime.block_on(serve(&config, &folder, address, printer))
+    let folder = open_folder(&data)?;
+    let server = Server {
+        config: &config,
+        folder: &folder,
+        address,
+        notice: None,
+    };
+    runtime.block_on(server.run(printer, |_, _, _| {}))
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
+/// Starts the log of a server.
+pub(crate) fn start_logging(config: &Config) -> Result<()> {
+    logging::start(&config.log)
+}
+
+/// Opens a data folder for a server.
+pub(crate) fn open_folder(path: &std::path::Path) -> Result<DataFolder> {
+    data_folder::open(path)
+}
+
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let text = text.replace("localhost", "127.0.0.1");
     text.parse()
         .map_err(|_| "expected an address and a port, such as `127.0.0.1:7700`".to_owned())
 }
 
+/// A server that is about to run.
+pub(crate) struct Server<'a> {
+    /// What it is configured to do.
+    pub(crate) config: &'a Config,
+    /// Where it keeps everything.
+    pub(crate) folder: &'a DataFolder,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// What every page of the console says.
+    pub(crate) notice: Option<String>,
+}
+
+impl Server<'_> {
+    /// Runs until a signal. `beside` is called once requests are taken, and may start tasks of its own, which end with
+    /// the token.
+    pub(crate) async fn run(
+        self,
+        printer: &Printer,
+        beside: impl FnOnce(SocketAddr, CancellationToken, &TaskTracker),
+    ) -> Result<ExitCode> {
+        serve(self, printer, beside).await
+    }
+}
+
 async fn serve(
-    config: &Config,
-    folder: &data_folder::DataFolder,
-    address: SocketAddr,
+    server: Server<'_>,
     printer: &Printer,
+    beside: impl FnOnce(SocketAddr, CancellationToken, &TaskTracker),
 ) -> Result<ExitCode> {
+    let Server {
+        config,
+        folder,
+        address,
+        notice,
+    } = server;
     let mut signals = Signals::listen()?;
     let options = SqliteOptions {
         durability: config.durability.into(),
@@ -101,7 +149,7 @@ async fn serve(
     let (recording, running, connections) =
         (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
     let shutdown = CancellationToken::new();
-    let context = load_context(config, &store, address.ip(), &recording, &running).await?;
+    let context = load_context(config, &store, address.ip(), notice, &recording, &running).await?;
     if !address.ip().is_loopback() && !context.keys.load().any_made() {
         bail!(
             "no key was made yet, so the server may listen on the loopback address only, not on {address}; \
@@ -125,6 +173,7 @@ async fn serve(
         "listening on http://{address}, data in {}",
         folder.path().display()
     ));
+    beside(address, shutdown.clone(), &running);
 
     let name = signals.next().await;
     tracing::info!(
@@ -174,6 +223,7 @@ async fn load_context(
     config: &Config,
     store: &Arc<SqliteStore>,
     ip: IpAddr,
+    notice: Option<String>,
     recording: &TaskTracker,
     running: &TaskTracker,
 ) -> Result<Context> {
@@ -222,9 +272,11 @@ async fn load_context(
             largest_body: config.limits.body_bytes,
             requests_per_second: config.limits.requests_per_second,
             loopback_only: ip.is_loopback(),
+            notice,
             provider_problems,
         },
         reloading: tokio::sync::Mutex::default(),
+        sessions: Sessions::default(),
     };
     Context::load(shared)
         .await

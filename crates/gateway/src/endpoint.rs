@@ -323,7 +323,7 @@ impl Endpoint {
         request: WireRequest,
     ) -> Result<http::Response<AnswerBody>, ProviderError> {
         match &self.transport {
-            Transport::Simulated(simulated) => Ok(simulated.answer(&request)),
+            Transport::Simulated(simulated) => Ok(simulated.answer(&request).await),
             Transport::Http(http) => {
                 let Http { client, base } = &**http;
                 let invalid = |error: http::Error| {

@@ -420,7 +420,8 @@ mod tests {
     fn table(models: &[(&str, &str)], aliases: &[(&str, &str, usize)]) -> RoutingTable {
         let format = OpenAiFormat::new(OpenAiOptions::default()).unwrap();
         let options = EndpointOptions::default();
-        let endpoint = Endpoint::simulated("simulated", Box::new(format), Simulated, options);
+        let endpoint =
+            Endpoint::simulated("simulated", Box::new(format), Simulated::default(), options);
         let endpoint = Arc::new(endpoint);
         let mut table = RoutingTable::default();
         let mut routes = Vec::new();

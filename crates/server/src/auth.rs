@@ -18,6 +18,7 @@ use crate::problem::Problem;
 #[derive(Debug, Default)]
 pub struct KeyTable {
     by_secret: HashMap<ContentHash, Arc<ApiKey>>,
+    by_id: HashMap<String, Arc<ApiKey>>,
     any_made: bool,
 }
 
@@ -35,13 +36,31 @@ impl KeyTable {
     pub fn new(keys: Vec<ApiKey>) -> Self {
         let any_made = !keys.is_empty();
         let in_force = keys.into_iter().filter(|key| key.revoked_at.is_none());
+        let in_force: Vec<_> = in_force.map(Arc::new).collect();
         let by_secret = in_force
-            .map(|key| (key.secret_hash, Arc::new(key)))
-            .collect();
+            .iter()
+            .map(|key| (key.secret_hash, Arc::clone(key)));
+        let by_id = in_force.iter().map(|key| (key.id.clone(), Arc::clone(key)));
         Self {
-            by_secret,
+            by_secret: by_secret.collect(),
+            by_id: by_id.collect(),
             any_made,
         }
+    }
+
+    /// Whoever holds this secret.
+    #[must_use]
+    pub fn holder(&self, secret: &str) -> Option<Caller> {
+        let key = self
+            .by_secret
+            .get(&ContentHash::of_bytes(secret.as_bytes()))?;
+        Some(Caller::of(key))
+    }
+
+    /// Whoever signed in with the key of this id, while it is in force.
+    #[must_use]
+    pub fn signed_in(&self, id: &str) -> Option<Caller> {
+        self.by_id.get(id).map(Caller::of)
     }
 
     /// Whether a key was ever made. From then on every request needs one.
@@ -68,6 +87,39 @@ impl Caller {
             name: "local".into(),
             key: None,
         }
+    }
+
+    fn of(key: &Arc<ApiKey>) -> Self {
+        Self {
+            name: key.name.clone(),
+            key: Some(Arc::clone(key)),
+        }
+    }
+
+    /// The role of the caller's key; everything is allowed without one.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.key.as_ref().map_or(Role::Admin, |key| key.role)
+    }
+
+    /// Demands that the caller may do something.
+    ///
+    /// # Errors
+    /// When the key's role does not allow it.
+    pub fn must_be_allowed(&self, permission: Permission) -> Result<(), Problem> {
+        let role = self.role();
+        if role.allows(permission) {
+            return Ok(());
+        }
+        let needed = match permission {
+            Permission::Read => "viewer",
+            Permission::Call => "app",
+            Permission::Change => "editor",
+            Permission::Administer => "admin",
+        };
+        let role = role.as_str();
+        let detail = format!("this key has the role `{role}`; this takes the role `{needed}`");
+        Err(Problem::forbidden(detail))
     }
 
     /// What tells the caller from others, whatever their keys are called.
@@ -165,25 +217,11 @@ fn identify(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, secret)| secret.trim())
         .ok_or_else(|| unauthenticated("a key is needed"))?;
-    let key = keys
-        .by_secret
-        .get(&ContentHash::of_bytes(secret.as_bytes()))
+    let caller = keys
+        .holder(secret)
         .ok_or_else(|| unauthenticated("this key is not known, or was revoked"))?;
-    if !key.role.allows(permission) {
-        let needed = match permission {
-            Permission::Read => "viewer",
-            Permission::Call => "app",
-            Permission::Change => "editor",
-            Permission::Administer => "admin",
-        };
-        let role = key.role.as_str();
-        let detail = format!("this key has the role `{role}`; this takes the role `{needed}`");
-        return Err(Problem::forbidden(detail));
-    }
-    Ok(Caller {
-        name: key.name.clone(),
-        key: Some(Arc::clone(key)),
-    })
+    caller.must_be_allowed(permission)?;
+    Ok(caller)
 }
 
 fn unauthenticated(detail: &str) -> Problem {
@@ -193,7 +231,7 @@ fn unauthenticated(detail: &str) -> Problem {
 
 /// Whether a request was meant for this machine: a page on another site must not be able to send it with a name that
 /// resolves to the loopback address, nor from its own origin.
-fn is_local(headers: &HeaderMap) -> bool {
+pub(crate) fn is_local(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let is_loopback = |authority: &str| {
         let host = match authority.rsplit_once(':') {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::auth::{Caller, KeyTable};
+use crate::console::session::Sessions;
 use crate::rate_limit::RateLimiter;
 
 /// How long to wait before the state is read again after that failed.
@@ -27,6 +28,8 @@ pub struct ServerOptions {
     pub requests_per_second: Option<std::num::NonZeroU32>,
     /// Whether the listener is on the loopback address, where no key is needed until one is made.
     pub loopback_only: bool,
+    /// What every page of the console says at its top, if anything.
+    pub notice: Option<String>,
     /// Why a configured provider cannot be used, by its name; providers that are absent are not configured.
     pub provider_problems: std::collections::BTreeMap<String, String>,
 }
@@ -55,6 +58,8 @@ pub struct Shared {
     pub sources: Sources,
     /// The metrics, for the page that shows them.
     pub metrics: Option<PrometheusHandle>,
+    /// Who is signed in to the console.
+    pub sessions: Sessions,
     /// The settings.
     pub options: ServerOptions,
     /// Held while the table is loaded, so that an older one never replaces a newer one.

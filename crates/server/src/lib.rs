@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod console;
 pub mod context;
 pub mod extract;
 pub mod jobs;

@@ -104,6 +104,14 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+}
+
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         if let StorageError::TooLong { .. } = error {

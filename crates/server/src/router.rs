@@ -17,6 +17,7 @@ use crate::api::{
     models, prompts,
 };
 use crate::auth::authorise;
+use crate::console;
 use crate::context::Context;
 use crate::extract;
 use crate::openai;
@@ -352,6 +353,7 @@ pub fn router(context: &Context) -> Router {
         router = router.route(route.path, handler);
     }
     router
+        .merge(console::router(context))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(context.options.largest_body))

@@ -104,6 +104,8 @@ pub enum SummaryKey {
     Model,
     /// The UTC day the call began.
     Day,
+    /// The UTC hour the call began, as `2026-01-31T09`.
+    Hour,
 }
 
 /// Which calls a summary covers.
@@ -332,8 +334,13 @@ pub trait EventStore: Send + Sync {
         by: SummaryKey,
     ) -> StorageResult<Vec<SummaryRow>>;
 
-    /// What each app did in each slot of a window in which it did something; by app and slot.
-    async fn activity(&self, apps: &[AppName], window: Window) -> StorageResult<Vec<ActivityRow>>;
+    /// What each app did, in one environment or all, in each slot of a window in which it did something; by app and slot.
+    async fn activity(
+        &self,
+        apps: &[AppName],
+        environment: Option<&EnvironmentName>,
+        window: Window,
+    ) -> StorageResult<Vec<ActivityRow>>;
 
     /// Feedback, newest first.
     async fn list_feedback(

@@ -41,6 +41,9 @@ pub(crate) struct Provider {
     /// `anthropic`: the `max_tokens` of calls whose prompt sets none.
     #[serde(default)]
     pub(crate) default_max_tokens: Option<u64>,
+    /// `simulated`: how long each word of an answer takes.
+    #[serde(default)]
+    pub(crate) pace: Option<ConfigDuration>,
     /// Further headers, by name; the values are names of environment variables.
     #[serde(default)]
     pub(crate) headers_env: BTreeMap<String, String>,
@@ -139,6 +142,24 @@ pub(crate) fn connect(
 }
 
 impl Provider {
+    /// A provider with every setting at its default.
+    pub(crate) fn of_kind(kind: Kind) -> Self {
+        Self {
+            kind,
+            base_url: None,
+            api_key_env: None,
+            organization: None,
+            stream_usage: yes(),
+            api_version: None,
+            default_max_tokens: None,
+            pace: None,
+            headers_env: BTreeMap::new(),
+            timeouts: Timeouts::default(),
+            retries: Retries::default(),
+            breaker: Breaker::default(),
+        }
+    }
+
     fn endpoint(&self, name: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<Endpoint> {
         let secret = |name: &str| {
             if !is_variable_name(name) {
@@ -196,7 +217,13 @@ impl Provider {
         };
         let options = self.options();
         if self.kind == Kind::Simulated {
-            return Ok(Endpoint::simulated(name, format, Simulated, options));
+            let pace = self.pace.map_or(Duration::ZERO, |pace| pace.0);
+            return Ok(Endpoint::simulated(
+                name,
+                format,
+                Simulated { pace },
+                options,
+            ));
         }
         let base: BaseUrl = self.base_url()?.parse()?;
         let client = endpoint::http_client(options.timeouts.connect)

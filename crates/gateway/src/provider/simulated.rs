@@ -3,8 +3,10 @@
 //! Nothing mistakes it for a real one: every answer begins with `[simulated]`, its usage is counted in words, and its
 //! system fingerprint is `simulated`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -17,14 +19,16 @@ use crate::provider::format::WireRequest;
 /// How many words of the last message an answer repeats at most.
 const LONGEST_ANSWER: usize = 60;
 
-/// Answers with the beginning of the last message, marked as simulated.
+/// Answers with the beginning of the last message, marked as simulated; of at most `max_tokens` words.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Simulated;
+pub struct Simulated {
+    /// How long each word takes.
+    pub pace: Duration,
+}
 
 impl Simulated {
     /// The answer to a request in OpenAI's shape.
-    #[must_use]
-    pub fn answer(&self, request: &WireRequest) -> Response<AnswerBody> {
+    pub async fn answer(&self, request: &WireRequest) -> Response<AnswerBody> {
         let body: Map<String, Value> = serde_json::from_slice(&request.body).unwrap_or_default();
         if request.path_and_query.ends_with("/embeddings") {
             let error = json!({"error": {"message": "the simulated provider has no embeddings", "type": "invalid_request_error"}});
@@ -33,8 +37,9 @@ impl Simulated {
         let words = answer_words(&body);
         let usage = usage_of(&body, words.len());
         let body = if body.get("stream") == Some(&Value::Bool(true)) {
-            streamed(&words, &usage)
+            streamed(&words, &usage, self.pace)
         } else {
+            tokio::time::sleep(self.pace * u32::try_from(words.len()).unwrap_or(u32::MAX)).await;
             let mut completion = frame("chat.completion");
             let message = json!({"role": "assistant", "content": words.concat()});
             completion["choices"] =
@@ -58,10 +63,9 @@ fn answer_words(body: &Map<String, Value>) -> Vec<String> {
     let text = last
         .and_then(|message| message.get("content"))
         .and_then(Value::as_str);
-    let words = text
-        .unwrap_or_default()
-        .split_whitespace()
-        .take(LONGEST_ANSWER);
+    let asked = body.get("max_tokens").and_then(Value::as_u64);
+    let longest = asked.map_or(LONGEST_ANSWER, |asked| LONGEST_ANSWER.min(asked as usize));
+    let words = text.unwrap_or_default().split_whitespace().take(longest);
     std::iter::once("[simulated]".to_owned())
         .chain(words.map(|word| format!(" {word}")))
         .collect()
@@ -78,7 +82,7 @@ fn usage_of(body: &Map<String, Value>, answered: usize) -> Value {
     json!({"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered})
 }
 
-fn streamed(words: &[String], usage: &Value) -> AnswerBody {
+fn streamed(words: &[String], usage: &Value, pace: Duration) -> AnswerBody {
     let choice = |delta: Value, reason: Value| {
         let mut chunk = frame("chat.completion.chunk");
         chunk["choices"] = json!([{"index": 0, "delta": delta, "finish_reason": reason}]);
@@ -100,10 +104,11 @@ fn streamed(words: &[String], usage: &Value) -> AnswerBody {
     chunks.push(last);
     let lines = chunks.into_iter().map(|chunk| format!("data: {chunk}\n\n"));
     let lines: Vec<_> = lines.chain(["data: [DONE]\n\n".to_owned()]).collect();
-    let frames = lines
-        .into_iter()
-        .map(|line| Ok(Frame::data(Bytes::from(line))));
-    StreamBody::new(stream::iter(frames)).boxed_unsync()
+    let frames = stream::iter(lines).then(move |line| async move {
+        tokio::time::sleep(pace).await;
+        Ok(Frame::data(Bytes::from(line)))
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 fn whole(value: &Value) -> AnswerBody {

@@ -167,7 +167,12 @@ impl EventStore for FakeStore {
         Err(unavailable())
     }
 
-    async fn activity(&self, _: &[AppName], _: Window) -> StorageResult<Vec<ActivityRow>> {
+    async fn activity(
+        &self,
+        _: &[AppName],
+        _: Option<&EnvironmentName>,
+        _: Window,
+    ) -> StorageResult<Vec<ActivityRow>> {
         Err(unavailable())
     }
 

@@ -81,14 +81,12 @@ pub async fn list_calls(
         feedback: query.feedback,
     };
     let page = context.events.list_calls(&filter, request).await?;
-    let next = page
-        .next
-        .map(|key| format!("{}_{}", key.started_at.as_microsecond(), key.id));
+    let next = page.next.as_ref().map(cursor_of);
     Ok(list(page.items, next))
 }
 
 /// The apps a query is about, within those the caller may see.
-pub(super) fn covered_apps(caller: &Caller, asked: Option<AppName>) -> ApiResult<Vec<AppName>> {
+pub(crate) fn covered_apps(caller: &Caller, asked: Option<AppName>) -> ApiResult<Vec<AppName>> {
     match asked {
         Some(app) => {
             caller.must_cover(&app)?;
@@ -98,7 +96,12 @@ pub(super) fn covered_apps(caller: &Caller, asked: Option<AppName>) -> ApiResult
     }
 }
 
-fn parse_cursor(cursor: &str) -> Option<CallKey> {
+/// A place in the list, as it is passed around.
+pub(crate) fn cursor_of(key: &CallKey) -> String {
+    format!("{}_{}", key.started_at.as_microsecond(), key.id)
+}
+
+pub(crate) fn parse_cursor(cursor: &str) -> Option<CallKey> {
     let (microsecond, id) = cursor.split_once('_')?;
     let started_at = Timestamp::from_microsecond(microsecond.parse().ok()?).ok()?;
     Some(CallKey {
@@ -116,7 +119,7 @@ where
         .map_err(|error| Problem::invalid(format!("`{name}`: {error}")))
 }
 
-fn parse_status(text: Option<&str>) -> ApiResult<Option<CallStatus>> {
+pub(crate) fn parse_status(text: Option<&str>) -> ApiResult<Option<CallStatus>> {
     let Some(text) = text else { return Ok(None) };
     CallStatus::parse(text).map(Some).ok_or_else(|| {
         let all: Vec<_> = CallStatus::ALL

@@ -29,21 +29,21 @@ pub async fn list_keys(
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// What people call it.
-    name: String,
+    pub(crate) name: String,
     /// What it may do.
-    role: Role,
+    pub(crate) role: Role,
     /// The apps it is limited to; none means all.
     #[serde(default)]
-    apps: Vec<AppName>,
+    pub(crate) apps: Vec<AppName>,
 }
 
 /// A key that was made.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CreatedKey {
     #[serde(flatten)]
-    made: ApiKey,
+    pub(crate) made: ApiKey,
     /// The secret, shown this once.
-    key: String,
+    pub(crate) key: String,
 }
 
 /// `POST /api/v1/keys`

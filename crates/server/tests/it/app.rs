@@ -17,6 +17,7 @@ use flywheel_gateway::provider::simulated::Simulated;
 use flywheel_gateway::recorder::{Recorder, RecorderOptions};
 use flywheel_gateway::routing::SharedTable;
 use flywheel_gateway::{Gateway, GatewayOptions};
+use flywheel_server::console::session::Sessions;
 use flywheel_server::context::Shared;
 use flywheel_server::rate_limit::RateLimiter;
 use flywheel_server::{Context, ServerOptions, router};
@@ -157,7 +158,7 @@ fn simulated() -> Endpoint {
     Endpoint::simulated(
         "simulated",
         Box::new(format),
-        Simulated,
+        Simulated::default(),
         EndpointOptions::default(),
     )
 }
@@ -196,9 +197,11 @@ fn context(options: &Options, store: &Arc<SqliteStore>, sources: Sources) -> Sha
             largest_body: options.largest_body,
             requests_per_second: options.requests_per_second,
             loopback_only: options.loopback_only,
+            notice: None,
             provider_problems: BTreeMap::from([(BROKEN_PROVIDER.to_owned(), problem)]),
         },
         reloading: tokio::sync::Mutex::default(),
+        sessions: Sessions::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flywheel_core::AppName;
+use flywheel_core::name::EnvironmentName;
 use flywheel_storage::StorageResult;
 use flywheel_storage::events::{ActivityRow, Window};
 use sqlx::{QueryBuilder, SqlitePool};
@@ -15,6 +16,7 @@ pub(super) async fn activity(
     readers: &SqlitePool,
     longest: Duration,
     apps: &[AppName],
+    environment: Option<&EnvironmentName>,
     window: Window,
 ) -> StorageResult<Vec<ActivityRow>> {
     let since = window.since.as_microsecond();
@@ -40,6 +42,10 @@ pub(super) async fn activity(
             names.push_bind(app.as_str());
         }
         sql.push(")");
+    }
+    if let Some(environment) = environment {
+        sql.push(" AND environment = ")
+            .push_bind(environment.as_str());
     }
     sql.push(" GROUP BY app, slot, untimed, latency ORDER BY app, slot, latency");
     let found = search::fetch_all(readers, longest, sql).await?;

@@ -87,8 +87,14 @@ impl EventStore for SqliteStore {
     }
 
     #[tracing::instrument(name = "db.calls.activity", skip_all)]
-    async fn activity(&self, apps: &[AppName], window: Window) -> StorageResult<Vec<ActivityRow>> {
-        activity::activity(&self.readers, self.options.longest_search, apps, window).await
+    async fn activity(
+        &self,
+        apps: &[AppName],
+        environment: Option<&EnvironmentName>,
+        window: Window,
+    ) -> StorageResult<Vec<ActivityRow>> {
+        let longest = self.options.longest_search;
+        activity::activity(&self.readers, longest, apps, environment, window).await
     }
 
     #[tracing::instrument(name = "db.feedback.list", skip_all)]

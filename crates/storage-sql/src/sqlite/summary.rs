@@ -56,6 +56,7 @@ fn key_expression(by: SummaryKey) -> &'static str {
         SummaryKey::Manifest => "lower(hex(manifest))",
         SummaryKey::Model => "model_id || ':' || model_version",
         SummaryKey::Day => "strftime('%Y-%m-%d', started_at / 1000000.0, 'unixepoch')",
+        SummaryKey::Hour => "strftime('%Y-%m-%dT%H', started_at / 1000000.0, 'unixepoch')",
     }
 }
 
@@ -66,7 +67,7 @@ fn key_column(by: SummaryKey) -> &'static str {
         SummaryKey::PromptVersion => "prompt_version",
         SummaryKey::Manifest => "manifest",
         SummaryKey::Model => "model_version",
-        SummaryKey::Day => "started_at",
+        SummaryKey::Day | SummaryKey::Hour => "started_at",
     }
 }
 

@@ -36,7 +36,7 @@ pub async fn activity_is_counted_by_app_and_slot(store: &dyn EventStore) {
         slots: 2,
     };
     assert_eq!(window.until(), at(220));
-    let rows = store.activity(&[], window).await.unwrap();
+    let rows = store.activity(&[], None, window).await.unwrap();
     let counts: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -60,8 +60,14 @@ pub async fn activity_is_counted_by_app_and_slot(store: &dyn EventStore) {
     assert_eq!(busy.latency_quantile(0.95), Some(19_000));
     assert_eq!(rows[3].latency_quantile(0.5), None);
 
-    let only = store.activity(&[name("other")], window).await.unwrap();
-    assert_eq!(only.len(), 1);
+    for (apps, environment, expected) in [
+        (vec![name("other")], None, 1),
+        (vec![], Some(name("production")), 3),
+        (vec![], Some(name("staging")), 0),
+    ] {
+        let found = store.activity(&apps, environment.as_ref(), window).await;
+        assert_eq!(found.unwrap().len(), expected, "{environment:?}");
+    }
     let mut sum = rows[0].clone();
     sum.add(busy);
     assert_eq!(sum.calls, 21);

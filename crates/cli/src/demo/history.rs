@@ -1,0 +1,375 @@
+//! The week behind the demo, written straight into its store: what could not have happened through the API in a second.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use flywheel_core::audit::AuditDraft;
+use flywheel_core::call::{Call, CallContent, CallFacts, CallStatus};
+use flywheel_core::deployment::{App, AppSettings, DeploymentKind};
+use flywheel_core::experiment::{Arm, Experiment, ExperimentStatus, UnitKind};
+use flywheel_core::feedback::{Feedback, FeedbackBody, RatingScale};
+use flywheel_core::model::{ModelSettings, ModelVersion, Price, Usage};
+use flywheel_core::{Manifest, PromptContent};
+use flywheel_gateway::clock::Sources;
+use flywheel_storage::deployments::NewDeployment;
+use flywheel_storage::prompts::NewPromptVersion;
+use flywheel_storage::{EventStore as _, NewEvent, StateStore as _, StateTransaction};
+use flywheel_storage_sql::{SqliteOptions, SqliteStore};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::PROVIDER;
+use super::story::{self, VERSIONS};
+
+const DAYS: i64 = 7;
+
+/// Calls in a day: few enough to be written in a second.
+const CALLS_PER_DAY: i64 = 1200;
+
+/// How many events are written at a time.
+const GROUP: usize = 500;
+
+/// Hours before now at which each version went to production.
+const DEPLOYED_HOURS_AGO: [i64; 3] = [7 * 24, 4 * 24 + 10, 22];
+
+/// The experiment began so long ago.
+const EXPERIMENT_HOURS_AGO: i64 = 60;
+
+/// The share of users in it, in basis points.
+const EXPOSURE: u32 = 2000;
+
+/// What the example's versions became.
+struct Registered {
+    manifests: Vec<Manifest>,
+    experiment: Experiment,
+}
+
+/// Writes the example into a new store.
+pub(super) async fn write(database: &Path, model: &str, sources: &Sources) -> Result<()> {
+    let store = SqliteStore::open(database, SqliteOptions::default())
+        .await
+        .context("the store of the demo cannot be made")?;
+    let now = sources.clock.now();
+    let mut transaction = store.begin().await?;
+    let registered = register(&mut *transaction, model, now).await?;
+    transaction.commit().await?;
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut events = Vec::with_capacity(GROUP + 2);
+    let total = DAYS * CALLS_PER_DAY;
+    for number in 0..total {
+        // Up to a minute ago; from then on the simulated users call.
+        let span = DAYS * 24 * 3600 - 60;
+        let seconds = number * span / total;
+        let at = now - SignedDuration::from_secs(span + 60 - seconds)
+            + SignedDuration::from_millis(random.i64(0..30_000));
+        if !is_busy(at, &mut random) {
+            continue;
+        }
+        add_call(
+            &mut events,
+            &registered,
+            at.min(now),
+            now,
+            sources,
+            &mut random,
+        );
+        if events.len() >= GROUP {
+            store.append(std::mem::take(&mut events)).await?;
+        }
+    }
+    store.append(events).await?;
+    store.close().await?;
+    Ok(())
+}
+
+/// People write tickets by day more than by night.
+fn is_busy(at: Timestamp, random: &mut fastrand::Rng) -> bool {
+    let hour = at.as_second().rem_euclid(86_400) / 3600;
+    let share = match hour {
+        7..19 => 100,
+        5..22 => 60,
+        _ => 25,
+    };
+    random.i64(0..100) < share
+}
+
+async fn register(
+    transaction: &mut dyn StateTransaction,
+    model: &str,
+    now: Timestamp,
+) -> Result<Registered> {
+    let ago = |hours| now - SignedDuration::from_hours(hours);
+    let begun = ago(DEPLOYED_HOURS_AGO[0] + 2);
+    let model = ModelVersion {
+        model_id: story::MODEL.parse()?,
+        model_version: story::MODEL_VERSION.parse()?,
+        settings: ModelSettings {
+            provider: PROVIDER.parse()?,
+            provider_model: model.to_owned(),
+            price: Some(Price {
+                input: 0.15,
+                output: 0.6,
+                cached_input: None,
+            }),
+        },
+        created_at: begun,
+    };
+    transaction.models().put(&model).await?;
+    note(
+        transaction,
+        begun,
+        "ci",
+        "model.put",
+        story::MODEL,
+        json!({}),
+    )
+    .await?;
+    let app = App {
+        name: story::APP.parse()?,
+        settings: AppSettings {
+            description: story::DESCRIPTION.to_owned(),
+            ..AppSettings::default()
+        },
+        created_at: begun,
+    };
+    transaction.deployments().put_app(&app).await?;
+    note(transaction, begun, "ops", "app.put", story::APP, json!(app)).await?;
+    let mut manifests: Vec<Manifest> = Vec::new();
+    for (version, hours) in VERSIONS.iter().zip(DEPLOYED_HOURS_AGO) {
+        let content = PromptContent::from_json(version.content())?;
+        let manifest = Manifest {
+            model_id: content.model_id.clone(),
+            model_version: content.model_version.clone(),
+            prompt_id: story::PROMPT.parse()?,
+            prompt_version: content.id(),
+            retriever_index_version: None,
+            guards_version: None,
+        };
+        let pushed = ago(hours + 1);
+        let new = NewPromptVersion {
+            prompt: manifest.prompt_id.clone(),
+            content,
+            author: "ci".to_owned(),
+            description: version.description.to_owned(),
+            created_at: pushed,
+        };
+        transaction.prompts().register(new).await?;
+        let detail = json!({"version": manifest.prompt_version});
+        note(
+            transaction,
+            pushed,
+            "ci",
+            "prompt.register",
+            story::PROMPT,
+            detail,
+        )
+        .await?;
+        let id = manifest.id();
+        for (environment, at) in [("staging", pushed), ("production", ago(hours))] {
+            transaction
+                .deployments()
+                .put_manifest(&manifest, at)
+                .await?;
+            let made = NewDeployment {
+                app: app.name.clone(),
+                environment: environment.parse()?,
+                manifest: id,
+                previous_manifest: manifests.last().map(Manifest::id),
+                kind: DeploymentKind::Deploy,
+                actor: if environment == "staging" {
+                    "ci"
+                } else {
+                    "ops"
+                }
+                .to_owned(),
+                reason: version.reason.to_owned(),
+                created_at: at,
+                forced_over: Vec::new(),
+            };
+            let actor = made.actor.clone();
+            let made = transaction.deployments().append(made).await?;
+            let subject = format!("{}/{environment}", story::APP);
+            let detail = json!({"number": made.number, "manifest": id, "reason": made.reason});
+            note(transaction, at, &actor, "app.deploy", &subject, detail).await?;
+        }
+        manifests.push(manifest);
+    }
+    let experiment = experiment(&manifests, ago(EXPERIMENT_HOURS_AGO))?;
+    transaction.experiments().put(&experiment).await?;
+    let detail = json!(experiment);
+    let started = ago(EXPERIMENT_HOURS_AGO);
+    note(
+        transaction,
+        started,
+        "ops",
+        "experiment.start",
+        story::EXPERIMENT,
+        detail,
+    )
+    .await?;
+    Ok(Registered {
+        manifests,
+        experiment,
+    })
+}
+
+fn experiment(manifests: &[Manifest], at: Timestamp) -> Result<Experiment> {
+    let arm = |name: &str, manifest: &Manifest| -> Result<Arm> {
+        Ok(Arm {
+            name: name.parse()?,
+            manifest: manifest.id(),
+            weight: 5000,
+        })
+    };
+    Ok(Experiment {
+        name: story::EXPERIMENT.parse()?,
+        app: story::APP.parse()?,
+        environment: "production".parse()?,
+        hypothesis: "one short sentence is rated no lower and costs half".to_owned(),
+        salt: "demo-shorter-summaries".to_owned(),
+        unit: UnitKind::User,
+        layer: format!("{}/production", story::APP),
+        layer_share: 10_000,
+        layer_offset: 0,
+        arms: vec![
+            arm("control", &manifests[1])?,
+            arm("shorter", &manifests[2])?,
+        ],
+        exposure: EXPOSURE,
+        status: ExperimentStatus::Running,
+        created_at: at,
+        started_at: Some(at),
+        stopped_at: None,
+    })
+}
+
+async fn note(
+    transaction: &mut dyn StateTransaction,
+    at: Timestamp,
+    actor: &str,
+    action: &str,
+    subject: &str,
+    detail: Value,
+) -> Result<()> {
+    let draft = AuditDraft {
+        at,
+        actor: actor.to_owned(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        detail,
+    };
+    transaction.audit().append(draft).await?;
+    Ok(())
+}
+
+fn add_call(
+    events: &mut Vec<NewEvent>,
+    registered: &Registered,
+    at: Timestamp,
+    now: Timestamp,
+    sources: &Sources,
+    random: &mut fastrand::Rng,
+) {
+    let user = format!("user_{}", random.u32(0..900));
+    let hours = now.duration_since(at).as_hours();
+    let mut index = DEPLOYED_HOURS_AGO
+        .iter()
+        .rposition(|deployed| hours < *deployed)
+        .unwrap_or(0);
+    let experiment = &registered.experiment;
+    let arm = experiment
+        .started_at
+        .filter(|started| at >= *started)
+        .and_then(|_| experiment.assign(&user));
+    if let Some(arm) = arm {
+        index = usize::from(arm.name.as_str() == "shorter") + 1;
+    }
+    let (version, manifest) = (&VERSIONS[index], &registered.manifests[index]);
+    let ticket = story::ticket(random.u32(0..100_000));
+    let answer = version.answer(&ticket);
+    let words = |text: &str| text.split_whitespace().count() as u64;
+    let usage = Usage {
+        input_tokens: words(version.system) + words(&ticket),
+        output_tokens: words(&answer),
+        cached_input_tokens: 0,
+    };
+    let latency = 180_000 + usage.output_tokens * random.u64(38_000..56_000);
+    // Now and then a provider fails; once, for an hour, it did so often.
+    let in_outage = (52..53).contains(&hours);
+    let fails = random.u32(0..1000) < if in_outage { 220 } else { 6 };
+    let cost = (usage.input_tokens * 150 + usage.output_tokens * 600) as i64;
+    let mut variables = Map::new();
+    variables.insert("ticket".to_owned(), ticket.clone().into());
+    let mut tags = Map::new();
+    tags.insert("simulated".to_owned(), true.into());
+    let call = Call {
+        id: sources.id_at(at),
+        started_at: at,
+        facts: CallFacts {
+            app: Some(experiment.app.clone()),
+            environment: Some(experiment.environment.clone()),
+            manifest: Some(manifest.id()),
+            prompt: Some(manifest.prompt_id.clone()),
+            prompt_version: Some(manifest.prompt_version),
+            model_id: Some(manifest.model_id.clone()),
+            model_version: Some(manifest.model_version.clone()),
+            experiment: arm.map(|_| experiment.name.clone()),
+            arm: arm.map(|arm| arm.name.clone()),
+            session: Some(format!("{user}-{}", at.as_second() / 1800)),
+            unit: Some(user.clone()),
+            tags,
+            idempotency_key: None,
+            request_hash: None,
+            redacted: false,
+            status: if fails {
+                CallStatus::ProviderError
+            } else {
+                CallStatus::Ok
+            },
+            error_kind: fails.then(|| "server_error".to_owned()),
+            finish_reason: (!fails).then(|| "stop".to_owned()),
+            streamed: false,
+            fallback: false,
+            attempts: if fails { 3 } else { 1 },
+            latency_us: Some(latency),
+            first_byte_us: Some(latency),
+            overhead_us: Some(random.u64(200..600)),
+            usage: (!fails).then_some(usage),
+            cost_nano_usd: (!fails).then_some(cost),
+        },
+        content: CallContent {
+            variables,
+            messages: vec![
+                json!({"role": "system", "content": version.system}),
+                json!({"role": "user", "content": ticket}),
+            ],
+            output: (!fails).then(|| answer.clone()),
+            error: fails.then(|| "provider `demo` answered 503: overloaded".to_owned()),
+            ..CallContent::default()
+        },
+    };
+    let call_id = call.id.clone();
+    events.push(NewEvent::Call(Box::new(call)));
+    if fails || random.u32(0..100) >= 30 {
+        return;
+    }
+    let said = (at + SignedDuration::from_secs(random.i64(20..600))).min(now);
+    let mut say = |body| {
+        events.push(NewEvent::Feedback(Box::new(Feedback {
+            id: sources.id_at(said),
+            call_id: call_id.clone(),
+            body,
+            author: Some(user.clone()),
+            created_at: said,
+        })));
+    };
+    let grade = version.grade(random.u32(0..100));
+    say(FeedbackBody::Rating {
+        value: f64::from(grade),
+        scale: RatingScale::default(),
+    });
+    if random.u32(0..100) < 12 {
+        let text = version.comment(random.usize(0..16)).to_owned();
+        say(FeedbackBody::Comment { text });
+    }
+}

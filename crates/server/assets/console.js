@@ -1,0 +1,216 @@
+// What the pages do beyond links and forms: the palette, keys, copying, the live tail. Everything works without it.
+"use strict";
+
+const isTyping = (element) => element.closest("input, textarea, select, [contenteditable]") !== null;
+
+// -- Copying ids ------------------------------------------------------------------------------------------------------
+
+for (const element of document.querySelectorAll("[data-copy]")) {
+  element.tabIndex = 0;
+  element.setAttribute("role", "button");
+  element.setAttribute("aria-label", `Copy ${element.textContent}`);
+  const copy = async () => {
+    const whole = element.title.length > element.textContent.length ? element.title : element.textContent;
+    await navigator.clipboard.writeText(whole.trim());
+    element.classList.add("copied");
+    setTimeout(() => element.classList.remove("copied"), 1500);
+  };
+  element.addEventListener("click", copy);
+  element.addEventListener("keydown", (event) => event.key === "Enter" && copy());
+}
+
+// -- Choices that show at once what they lead to ----------------------------------------------------------------------
+
+for (const select of document.querySelectorAll("select[data-submit]")) {
+  select.addEventListener("change", () => {
+    // Another prompt has other versions.
+    if (select.name === "prompt") select.form.querySelector("[name=version]")?.remove();
+    select.form.requestSubmit();
+  });
+}
+
+// -- The palette and the list of keys ---------------------------------------------------------------------------------
+
+function openDialog(fill) {
+  document.querySelector("dialog.palette")?.remove();
+  const dialog = document.createElement("dialog");
+  dialog.className = "palette";
+  fill(dialog);
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+function openPalette() {
+  openDialog((dialog) => {
+    dialog.setAttribute("aria-label", "Go anywhere");
+    const input = document.createElement("input");
+    input.type = "search";
+    input.placeholder = "A page, app, prompt, experiment, id or text";
+    input.setAttribute("aria-label", "Go anywhere");
+    input.setAttribute("role", "combobox");
+    input.setAttribute("aria-expanded", "true");
+    input.setAttribute("aria-controls", "palette-hits");
+    const list = document.createElement("ul");
+    list.id = "palette-hits";
+    list.setAttribute("role", "listbox");
+    list.setAttribute("aria-label", "Where to");
+    let chosen = 0;
+    const choose = (index) => {
+      chosen = Math.max(0, Math.min(index, list.children.length - 1));
+      [...list.children].forEach((item, at) => {
+        item.setAttribute("aria-selected", String(at === chosen));
+        if (at === chosen) {
+          input.setAttribute("aria-activedescendant", item.id);
+          item.scrollIntoView({ block: "nearest" });
+        }
+      });
+    };
+    let latest = 0;
+    const look = async () => {
+      const number = ++latest;
+      const response = await fetch(`/search.json?q=${encodeURIComponent(input.value)}`);
+      if (!response.ok || number !== latest) return;
+      const hits = await response.json();
+      list.replaceChildren(...hits.map((hit, index) => {
+        const item = document.createElement("li");
+        item.id = `palette-hit-${index}`;
+        item.setAttribute("role", "option");
+        const link = document.createElement("a");
+        link.href = hit.path;
+        link.tabIndex = -1;
+        const kind = document.createElement("span");
+        kind.className = "tag";
+        kind.textContent = hit.kind;
+        link.append(kind, hit.name);
+        item.append(link);
+        return item;
+      }));
+      choose(0);
+    };
+    input.addEventListener("input", look);
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+        event.preventDefault();
+        choose(chosen + (event.key === "ArrowDown" ? 1 : -1));
+      } else if (event.key === "Enter") {
+        event.preventDefault();
+        list.children[chosen]?.querySelector("a").click();
+      }
+    });
+    dialog.append(input, list);
+    look();
+  }).querySelector("input").focus();
+}
+
+function openKeys() {
+  openDialog((dialog) => {
+    dialog.setAttribute("aria-label", "Keys");
+    const heading = document.createElement("h2");
+    heading.textContent = "Keys";
+    const places = [...document.querySelectorAll("nav [data-key]")].map((link) => [`g ${link.dataset.key}`, link.textContent]);
+    const here = [...document.querySelectorAll("main [data-key]")].map((link) => [link.dataset.key, link.textContent.replace(link.dataset.key, "").trim()]);
+    const all = [["Ctrl K or /", "go anywhere"], ["j, k", "next or previous row"], ["Enter", "open the row"], ...here, ...places, ["?", "this list"]];
+    const table = document.createElement("table");
+    for (const [key, meaning] of all) {
+      const row = table.insertRow();
+      const name = document.createElement("kbd");
+      name.textContent = key;
+      row.insertCell().append(name);
+      row.insertCell().textContent = meaning;
+    }
+    dialog.append(heading, table);
+  });
+}
+
+// -- Keys -------------------------------------------------------------------------------------------------------------
+
+let isGoing = false;
+
+function moveRow(step) {
+  const rows = [...document.querySelectorAll("table.rows tbody tr")];
+  if (rows.length === 0) return;
+  const at = rows.findIndex((row) => row.classList.contains("chosen"));
+  const next = Math.max(0, Math.min(at + step, rows.length - 1));
+  rows[at]?.classList.remove("chosen");
+  rows[next].classList.add("chosen");
+  rows[next].scrollIntoView({ block: "nearest" });
+  rows[next].querySelector("a")?.focus({ preventScroll: true });
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    openPalette();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || document.querySelector("dialog[open]")) return;
+  if (isGoing) {
+    isGoing = false;
+    document.querySelector(`nav [data-key="${CSS.escape(event.key)}"]`)?.click();
+    return;
+  }
+  const own = event.key.length === 1 && document.querySelector(`main [data-key="${CSS.escape(event.key)}"]`);
+  if (own) {
+    own.click();
+  } else if (event.key === "g") {
+    isGoing = true;
+  } else if (event.key === "/") {
+    event.preventDefault();
+    openPalette();
+  } else if (event.key === "?") {
+    openKeys();
+  } else if (event.key === "j" || event.key === "k") {
+    moveRow(event.key === "j" ? 1 : -1);
+  }
+});
+
+// -- The live tail ----------------------------------------------------------------------------------------------------
+
+const MOST_ROWS = 200;
+const tail = document.querySelector("[data-tail]");
+
+if (tail) {
+  const table = document.querySelector("table.calls");
+  const state = document.querySelector(".live-state");
+  let source = null;
+  const say = (text) => {
+    state.hidden = text === "";
+    state.textContent = text;
+  };
+  const stop = () => {
+    source?.close();
+    source = null;
+    tail.setAttribute("aria-pressed", "false");
+    say("");
+  };
+  const start = () => {
+    source = new EventSource(tail.dataset.tail);
+    tail.setAttribute("aria-pressed", "true");
+    say("Live: new calls appear at the top.");
+    source.addEventListener("open", () => say("Live: new calls appear at the top."));
+    source.addEventListener("error", () => {
+      if (source?.readyState === EventSource.CLOSED) {
+        stop();
+        say("The live tail ended; press Live to go on, or reload to sign in again.");
+      } else {
+        say("The connection was lost; trying again. What is shown stays.");
+      }
+    });
+    source.addEventListener("calls", (event) => {
+      // The rows come from our own server, which escapes what models and users wrote.
+      const fresh = document.createElement("template");
+      fresh.innerHTML = event.data;
+      for (const row of fresh.content.querySelectorAll("tr")) row.classList.add("fresh");
+      const body = table.tBodies[0];
+      body.prepend(fresh.content);
+      while (body.rows.length > MOST_ROWS) body.rows[body.rows.length - 1].remove();
+      table.hidden = false;
+      document.querySelector(".empty")?.remove();
+    });
+  };
+  tail.hidden = false;
+  tail.addEventListener("click", () => (source ? stop() : start()));
+}

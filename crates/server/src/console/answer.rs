@@ -1,0 +1,144 @@
+//! What handlers of pages answer with: a page, a way to another, or a page that says what went wrong.
+
+use askama::Template;
+use axum::response::{Html, IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use super::assets;
+use super::session::Visitor;
+use crate::context::Context;
+use crate::problem::Problem;
+
+/// What handlers return.
+pub(super) type PageResult = Result<Response, PageError>;
+
+/// What every page has around its content.
+pub(super) struct Frame {
+    pub(super) title: String,
+    /// The entry of the navigation that the page belongs to.
+    pub(super) section: &'static str,
+    /// The visitor's name and role, unless nobody is known.
+    pub(super) visitor: Option<(String, &'static str)>,
+    pub(super) is_signed_in: bool,
+    /// What the configuration wants said on every page.
+    pub(super) notice: Option<String>,
+    pub(super) style: &'static str,
+    pub(super) script: &'static str,
+}
+
+/// A place in the navigation.
+pub(super) struct Place {
+    pub(super) name: &'static str,
+    pub(super) path: &'static str,
+    /// The second key of its shortcut, after `g`.
+    pub(super) key: char,
+}
+
+/// The navigation.
+pub(super) const PLACES: [Place; 8] = [
+    place("Overview", "/", 'o'),
+    place("Prompts", "/prompts", 'p'),
+    place("Calls", "/calls", 'c'),
+    place("Feedback", "/feedback", 'f'),
+    place("Experiments", "/experiments", 'e'),
+    place("Models", "/models", 'm'),
+    place("Audit", "/audit", 'a'),
+    place("Settings", "/settings", 's'),
+];
+
+const fn place(name: &'static str, path: &'static str, key: char) -> Place {
+    Place { name, path, key }
+}
+
+impl Frame {
+    pub(super) fn new(
+        context: &Context,
+        visitor: &Visitor,
+        title: impl Into<String>,
+        section: &'static str,
+    ) -> Self {
+        Self {
+            visitor: Some((visitor.caller.name.clone(), visitor.caller.role().as_str())),
+            is_signed_in: visitor.is_signed_in,
+            notice: context.options.notice.clone(),
+            ..Self::bare(title)
+        }
+        .in_section(section)
+    }
+
+    /// For pages that anybody may see.
+    pub(super) fn bare(title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            section: "",
+            visitor: None,
+            is_signed_in: false,
+            notice: None,
+            style: assets::style_path(),
+            script: assets::script_path(),
+        }
+    }
+
+    fn in_section(mut self, section: &'static str) -> Self {
+        self.section = section;
+        self
+    }
+
+    pub(super) fn places(&self) -> &'static [Place] {
+        if self.visitor.is_some() { &PLACES } else { &[] }
+    }
+}
+
+/// Renders a page.
+pub(super) fn page(template: &impl Template) -> PageResult {
+    Ok(Html(render(template)?).into_response())
+}
+
+pub(super) fn render(template: &impl Template) -> Result<String, PageError> {
+    template.render().map_err(|error| {
+        tracing::error!(error.message = %error, "a page could not be rendered");
+        let detail = "the page could not be rendered; the server's log says why";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into()
+    })
+}
+
+/// Sends the browser to another page after a change.
+pub(super) fn go_to(path: &str) -> Response {
+    let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+/// A page that says what went wrong and what to do.
+#[derive(Debug)]
+pub(super) struct PageError(pub(super) Problem);
+
+impl<E: Into<Problem>> From<E> for PageError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    frame: Frame,
+    status: u16,
+    detail: &'a str,
+    hint: Option<&'a str>,
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        let status = self.0.status();
+        let page = ProblemPage {
+            frame: Frame::bare(status.canonical_reason().unwrap_or("Error")),
+            status: status.as_u16(),
+            detail: self.0.detail(),
+            hint: self.0.advice(),
+        };
+        match page.render() {
+            Ok(html) => (status, Html(html)).into_response(),
+            Err(_) => self.0.into_response(),
+        }
+    }
+}

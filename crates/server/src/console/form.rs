@@ -1,0 +1,93 @@
+//! What pages take from a request: paths, queries and forms, in which an empty field is one that was not given.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use http::request::Parts;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+
+use super::answer::PageError;
+use crate::extract::PathParams;
+use crate::problem::Problem;
+
+/// The largest form, in bytes: a correction of a long answer fits.
+const LARGEST_FORM: usize = 4 << 20;
+
+/// The parameters in the path.
+pub(super) struct PagePath<T>(pub(super) T);
+
+/// The query.
+pub(super) struct PageQuery<T>(pub(super) T);
+
+/// A form that was sent.
+pub(super) struct PageForm<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PagePath<T> {
+    type Rejection = PageError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PageError> {
+        let PathParams(path) = PathParams::from_request_parts(parts, state).await?;
+        Ok(Self(path))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for PageQuery<T> {
+    type Rejection = PageError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, PageError> {
+        let Query(query) = Query::try_from_uri(&parts.uri)
+            .map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+        Ok(Self(query))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for PageForm<T> {
+    type Rejection = PageError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, PageError> {
+        let bytes = read(request).await?;
+        Ok(Self(parse(&bytes)?))
+    }
+}
+
+/// The bytes of a form.
+pub(super) async fn read(request: Request) -> Result<Vec<u8>, Problem> {
+    let read = axum::body::to_bytes(request.into_body(), LARGEST_FORM).await;
+    match read {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        Err(error) => Err(
+            Problem::invalid(format!("the form cannot be read: {error}"))
+                .hint("a form may have 4 MiB; longer texts go through the API"),
+        ),
+    }
+}
+
+/// The fields of a form, or of a query.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| Problem::invalid("the form is not valid UTF-8"))?;
+    let uri = format!("/?{text}")
+        .parse()
+        .map_err(|_| Problem::invalid("the form is not one that a browser sends"))?;
+    let Query(fields) =
+        Query::try_from_uri(&uri).map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    Ok(fields)
+}
+
+/// Reads a field that may be empty.
+pub(super) fn given<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: FromStr,
+    T::Err: Display,
+    D: Deserializer<'de>,
+{
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.as_deref()
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(str::parse)
+        .transpose()
+        .map_err(D::Error::custom)
+}
