@@ -9,6 +9,7 @@
 
 mod bench;
 mod cargo;
+mod console;
 mod crash;
 mod test;
 mod tidy;
@@ -37,6 +38,8 @@ enum Command {
     BenchUpstream(bench::UpstreamArguments),
     /// Kill the server again and again under load and check that nothing acknowledged is missing
     Crash(crash::Arguments),
+    /// Write pictures of every page of the console, for people to look at
+    Screenshots(console::ScreenshotArguments),
     /// Run every check and test, as CI does
     Test(test::Arguments),
     /// Check sources and dependencies against the project's rules
@@ -50,6 +53,8 @@ fn main() -> ExitCode {
         Command::Crash(arguments) => {
             cargo::Workspace::load().and_then(|workspace| crash::run(&arguments, &workspace))
         }
+        Command::Screenshots(arguments) => cargo::Workspace::load()
+            .and_then(|workspace| console::screenshots(&arguments, &workspace)),
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => cargo::Workspace::load().and_then(|workspace| tidy::run(&workspace)),
     };

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::cargo::{self, Workspace};
+use crate::console::Browser;
 use crate::crash;
 use crate::tidy;
 
@@ -26,7 +27,7 @@ pub(crate) struct Arguments {
 enum Part {
     /// Unit, integration and documentation tests
     Unit,
-    /// The built binary against a real model, and killed again and again
+    /// The built binary against a real model, in a browser, and killed again and again
     E2e,
     /// Formatting, lints, tidy and documentation
     Checks,
@@ -89,6 +90,11 @@ const STAGES: &[Stage] = &[
         name: "e2e",
         part: Part::E2e,
         run: e2e::run,
+    },
+    Stage {
+        name: "console",
+        part: Part::E2e,
+        run: console,
     },
     Stage {
         name: CRASH,
@@ -211,6 +217,25 @@ fn documentation(context: &Context) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// The console in Chromium.
+fn console(context: &Context) -> Result<Outcome> {
+    let browser = match Browser::prepare(&context.workspace) {
+        Ok(browser) => browser,
+        Err(error) if context.ci => return Err(error),
+        Err(error) => {
+            eprintln!("*** TESTS OF THE CONSOLE NOT RUN: {error:#}");
+            return Ok(Outcome::Skipped(format!("{error:#}")));
+        }
+    };
+    let mut arguments = vec!["--test", "--test-reporter=spec"];
+    if let Some(filter) = &context.filter {
+        arguments.extend(["--test-name-pattern", filter]);
+    }
+    arguments.push("console.test.mjs");
+    browser.run(&arguments)?;
+    Ok(Outcome::Passed)
+}
+
 /// A few rounds every time; `cargo xtask crash` makes as many as one likes.
 fn crash(context: &Context) -> Result<Outcome> {
     let filter = context.filter.as_deref();
@@ -245,8 +270,14 @@ mod tests {
             stages.map(|stage| stage.name).collect::<Vec<_>>()
         };
         assert_eq!(names(None, None).len(), STAGES.len());
-        assert_eq!(names(None, Some("rollback")), ["unit", "e2e", "crash"]);
-        assert_eq!(names(Some(Part::E2e), Some("rollback")), ["e2e", "crash"]);
+        assert_eq!(
+            names(None, Some("rollback")),
+            ["unit", "e2e", "console", "crash"]
+        );
+        assert_eq!(
+            names(Some(Part::E2e), Some("rollback")),
+            ["e2e", "console", "crash"]
+        );
         assert_eq!(
             names(Some(Part::Checks), None),
             ["format", "clippy", "tidy", "deny", "documentation"]

@@ -149,7 +149,16 @@ async fn serve(
     let (recording, running, connections) =
         (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
     let shutdown = CancellationToken::new();
-    let context = load_context(config, &store, address.ip(), notice, &recording, &running).await?;
+    let context = load_context(
+        config,
+        &store,
+        address.ip(),
+        notice,
+        &shutdown,
+        &recording,
+        &running,
+    )
+    .await?;
     if !address.ip().is_loopback() && !context.keys.load().any_made() {
         bail!(
             "no key was made yet, so the server may listen on the loopback address only, not on {address}; \
@@ -224,6 +233,7 @@ async fn load_context(
     store: &Arc<SqliteStore>,
     ip: IpAddr,
     notice: Option<String>,
+    shutdown: &CancellationToken,
     recording: &TaskTracker,
     running: &TaskTracker,
 ) -> Result<Context> {
@@ -277,6 +287,7 @@ async fn load_context(
         },
         reloading: tokio::sync::Mutex::default(),
         sessions: Sessions::default(),
+        shutdown: shutdown.clone(),
     };
     Context::load(shared)
         .await

@@ -13,6 +13,7 @@ mod chart;
 mod experiments;
 mod feedback;
 mod form;
+mod labels;
 mod models;
 mod moves;
 mod overview;
@@ -28,11 +29,13 @@ mod tail;
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use flywheel_core::key::Permission::{self, Administer, Call, Change, Read};
-use http::Method;
+use http::{HeaderMap, Method, header};
 
 use crate::context::Context;
+use crate::problem::Problem;
 
 /// One page, or something that a page sends.
 pub struct ConsoleRoute {
@@ -107,6 +110,19 @@ pub fn routes() -> Vec<ConsoleRoute> {
         post("/signout", None, signin::sign_out),
         get("/assets/{asset}", None, assets::get_asset),
     ]
+}
+
+/// Whether whoever asks wants a page.
+pub(crate) fn is_for_reading(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT);
+    accepted.is_some_and(|accepted| accepted.as_bytes().starts_with(b"text/html"))
+}
+
+/// A page that says what went wrong.
+pub(crate) fn refuse(problem: Problem) -> Response {
+    let mut response = answer::PageError::from(problem).into_response();
+    session::protect(response.headers_mut());
+    response
 }
 
 /// The console's part of the router.

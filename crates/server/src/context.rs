@@ -11,6 +11,7 @@ use flywheel_storage::{EventStore, StateStore, StateTransaction, StorageResult};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Caller, KeyTable};
 use crate::console::session::Sessions;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub sessions: Sessions,
     /// The settings.
     pub options: ServerOptions,
+    /// Cancelled when the server is told to stop: what would go on for ever ends then.
+    pub shutdown: CancellationToken,
     /// Held while the table is loaded, so that an older one never replaces a newer one.
     pub reloading: Mutex<()>,
 }

@@ -10,7 +10,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use flywheel_core::key::Permission::{Administer, Call, Change, Read};
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 
 use crate::api::{
     apps, audit, calls, deployments, experiments, feedback, health, indexes, keys, manifests,
@@ -371,10 +371,12 @@ async fn check_parameters(
     }
 }
 
-async fn not_found(uri: Uri) -> axum::response::Response {
+async fn not_found(uri: Uri, headers: HeaderMap) -> axum::response::Response {
     let problem = Problem::not_found(format!("there is nothing at `{}`", uri.path()));
     if uri.path().starts_with("/v1/") {
         openai::refuse(&problem)
+    } else if console::is_for_reading(&headers) {
+        console::refuse(problem)
     } else {
         problem.into_response()
     }

@@ -24,6 +24,7 @@ pub(super) struct Frame {
     pub(super) notice: Option<String>,
     pub(super) style: &'static str,
     pub(super) script: &'static str,
+    pub(super) icon: &'static str,
 }
 
 /// A place in the navigation.
@@ -76,6 +77,7 @@ impl Frame {
             notice: None,
             style: assets::style_path(),
             script: assets::script_path(),
+            icon: assets::icon_path(),
         }
     }
 

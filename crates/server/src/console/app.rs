@@ -102,7 +102,7 @@ pub(super) async fn show_app(
     let environment = find_environment(&app, query.environment.as_ref())?;
     let history = whole_history(&mut *session, &name, &environment).await?;
     let sight = Sight::take(&context, &name, &environment, query.span, now).await?;
-    let concerns = concerns_of(
+    let mut concerns = concerns_of(
         &context,
         &app,
         &environment,
@@ -112,6 +112,12 @@ pub(super) async fn show_app(
         now,
     )
     .await?;
+    // This is the page that they point to.
+    for concern in &mut concerns {
+        concern
+            .links
+            .retain(|(path, _)| !path.starts_with("/apps/") || path.contains("/rollback"));
+    }
     let timeline = timeline(&mut *session, &history, now).await?;
     let versions = versions(&context, &name, &environment, &timeline).await?;
     let mut experiments = session.experiments().list().await?;

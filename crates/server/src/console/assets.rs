@@ -1,4 +1,4 @@
-//! The stylesheet and the script, compiled in. Their paths carry a hash, so browsers may keep them for ever.
+//! The stylesheet, the script and the icon, compiled in. Their paths carry a hash, so browsers may keep them for ever.
 
 use std::sync::LazyLock;
 
@@ -12,8 +12,10 @@ use crate::problem::Problem;
 
 const STYLE: &str = include_str!("../../assets/console.css");
 const SCRIPT: &str = include_str!("../../assets/console.js");
+const ICON: &str = include_str!("../../assets/icon.svg");
 
 static STYLE_PATH: LazyLock<String> = LazyLock::new(|| path("console", STYLE, "css"));
+static ICON_PATH: LazyLock<String> = LazyLock::new(|| path("icon", ICON, "svg"));
 static SCRIPT_PATH: LazyLock<String> = LazyLock::new(|| path("console", SCRIPT, "js"));
 
 fn path(name: &str, content: &str, extension: &str) -> String {
@@ -29,6 +31,10 @@ pub(super) fn script_path() -> &'static str {
     &SCRIPT_PATH
 }
 
+pub(super) fn icon_path() -> &'static str {
+    &ICON_PATH
+}
+
 /// `GET /assets/{asset}`
 pub(super) async fn get_asset(Path(asset): Path<String>) -> Response {
     let is = |path: &str| path.strip_prefix("/assets/") == Some(asset.as_str());
@@ -36,6 +42,8 @@ pub(super) async fn get_asset(Path(asset): Path<String>) -> Response {
         ("text/css; charset=utf-8", STYLE)
     } else if is(script_path()) {
         ("text/javascript; charset=utf-8", SCRIPT)
+    } else if is(icon_path()) {
+        ("image/svg+xml", ICON)
     } else {
         let problem = Problem::not_found("there is no such file");
         return PageError::from(problem).into_response();

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::answer::{Frame, PageResult, go_to, page};
 use super::form::{PageForm, PagePath, given};
+use super::labels::Labels;
 use super::session::Visitor;
 use super::show::{self, Markup, encoded};
 use crate::context::Context;
@@ -71,6 +72,10 @@ pub(super) async fn show_call(
 ) -> PageResult {
     let now = context.sources.clock.now();
     let call = find(&context, &visitor, &id).await?;
+    let mut labels = Labels::new(context.state.read().await?);
+    let label = labels
+        .of(call.facts.prompt.as_ref(), call.facts.prompt_version)
+        .await?;
     let feedback = context.events.feedback_on(&call.id).await?;
     let raw = serde_json::to_string_pretty(&call).unwrap_or_default();
     let pretty =
@@ -83,7 +88,7 @@ pub(super) async fn show_call(
         when: show::when(call.started_at, now),
         exact: show::exact(call.started_at),
         status: call.facts.status.as_str(),
-        facts: facts_of(&call),
+        facts: facts_of(&call, label),
         parts: parts_of(&call),
         error: content.error.as_deref().map(show::text),
         messages: content.messages.iter().map(message).collect(),
@@ -159,7 +164,7 @@ fn link(href: &str, text: &str) -> Markup {
     Markup(format!("<a href=\"{href}\">{}</a>", show::text(text)))
 }
 
-fn facts_of(call: &Call) -> Vec<(&'static str, Markup)> {
+fn facts_of(call: &Call, label: Option<String>) -> Vec<(&'static str, Markup)> {
     let facts = &call.facts;
     let mut shown = Vec::new();
     if let Some(app) = &facts.app {
@@ -173,10 +178,7 @@ fn facts_of(call: &Call) -> Vec<(&'static str, Markup)> {
     }
     if let (Some(prompt), Some(version)) = (&facts.prompt, facts.prompt_version) {
         let href = format!("/prompts/{}?version={version}", encoded(prompt.as_str()));
-        shown.push((
-            "prompt",
-            link(&href, &format!("{prompt}@{}", version.short())),
-        ));
+        shown.push(("prompt", link(&href, &label.unwrap_or_default())));
     }
     if let Some(manifest) = facts.manifest {
         let href = format!("/calls?manifest={manifest}");

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use flywheel_core::call::CallStatus;
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
 use flywheel_core::{AppName, ContentHash};
+use flywheel_storage::StorageResult;
 use flywheel_storage::events::{CallFilter, CallKey, CallSummary};
 use flywheel_storage::page::PageRequest;
 use http::header;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 use super::answer::{Frame, PageResult, page};
 use super::form::{PageQuery, given};
+use super::labels::Labels;
 use super::session::Visitor;
 use super::show::{self, Markup, encoded};
 use crate::api::calls::{covered_apps, cursor_of, parse_cursor, parse_status};
@@ -158,20 +160,29 @@ pub(super) struct CallRow {
 }
 
 impl CallRow {
-    pub(super) fn new(call: &CallSummary, now: Timestamp) -> Self {
+    /// Rows for calls, in their order.
+    pub(super) async fn all(context: &Context, calls: &[CallSummary]) -> StorageResult<Vec<Self>> {
+        let now = context.sources.clock.now();
+        let mut labels = Labels::new(context.state.read().await?);
+        let mut rows = Vec::with_capacity(calls.len());
+        for call in calls {
+            let facts = &call.facts;
+            let label = labels
+                .of(facts.prompt.as_ref(), facts.prompt_version)
+                .await?;
+            rows.push(Self::new(call, label, now));
+        }
+        Ok(rows)
+    }
+
+    fn new(call: &CallSummary, label: Option<String>, now: Timestamp) -> Self {
         let facts = &call.facts;
         let named = |name: Option<String>| name.unwrap_or_default();
-        let version = facts
-            .prompt_version
-            .map(|version| version.short().to_string());
         Self {
             short: short(&call.id),
             when: show::when(call.started_at, now),
             app: named(facts.app.as_ref().map(ToString::to_string)),
-            version: match (&facts.prompt, version) {
-                (Some(prompt), Some(version)) => format!("{prompt}@{}", &version[..6]),
-                _ => named(facts.model_id.as_ref().map(ToString::to_string)),
-            },
+            version: named(label.or_else(|| facts.model_id.as_ref().map(ToString::to_string))),
             arm: match (&facts.experiment, &facts.arm) {
                 (Some(experiment), Some(arm)) => format!("{experiment}/{arm}"),
                 _ => String::new(),
@@ -228,7 +239,6 @@ pub(super) async fn list_calls(
     RawQuery(raw): RawQuery,
     PageQuery(query): PageQuery<CallsQuery>,
 ) -> PageResult {
-    let now = context.sources.clock.now();
     let filter = query.filter(&visitor.caller)?;
     let found = context
         .events
@@ -256,11 +266,7 @@ pub(super) async fn list_calls(
         apps,
         statuses: CallStatus::ALL.map(CallStatus::as_str).to_vec(),
         rows: CallRows {
-            rows: found
-                .items
-                .iter()
-                .map(|call| CallRow::new(call, now))
-                .collect(),
+            rows: CallRow::all(&context, &found.items).await?,
         },
         next,
         is_filtered: !same.is_empty(),

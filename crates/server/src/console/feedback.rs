@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::answer::{Frame, PageResult, page};
 use super::call::opinion_value;
 use super::form::{PageQuery, given};
+use super::labels::Labels;
 use super::scores::{self, ScoreRow};
 use super::session::Visitor;
 use super::show::{self, Markup, encoded};
@@ -120,22 +121,22 @@ pub(super) async fn list_feedback(
         }
         address
     });
-    let rows = found
-        .items
-        .into_iter()
-        .map(|listed| Row {
+    let mut labels = Labels::new(context.state.read().await?);
+    let mut rows = Vec::with_capacity(found.items.len());
+    for listed in found.items {
+        let version = labels
+            .of(listed.prompt.as_ref(), listed.prompt_version)
+            .await?;
+        rows.push(Row {
+            version: version.unwrap_or_default(),
             kind: listed.feedback.body.kind(),
             value: opinion_value(&listed.feedback.body),
             author: listed.feedback.author.unwrap_or_default(),
             when: show::when(listed.feedback.created_at, now),
             app: listed.app.map_or_else(String::new, |app| app.to_string()),
-            version: match (listed.prompt, listed.prompt_version) {
-                (Some(prompt), Some(version)) => format!("{prompt}@{}", version.short()),
-                _ => String::new(),
-            },
             call_id: listed.feedback.call_id,
-        })
-        .collect();
+        });
+    }
     let versions = versions(&context, apps).await?;
     let table = context.table.load();
     let mut names: Vec<_> = table

@@ -267,7 +267,7 @@ impl Sight {
 
     /// The charts, with marks where a deployment changed what was served.
     pub(super) fn figures(&self, history: &[Deployment]) -> Figures {
-        let marks = self.marks(history);
+        let marks = marks(history, self.window);
         let of_slots = |read: fn(&ActivityRow) -> Option<f64>| {
             self.slots
                 .iter()
@@ -311,11 +311,12 @@ impl Sight {
         ];
         let mut drawn: Vec<_> = charts.iter().map(Chart::draw).collect();
         let mut numbers = vec![Numbers::of(&charts)];
-        if let Some(feedback) = self.feedback_chart(&marks) {
+        let mut feedback_marks = Vec::new();
+        if let Some(feedback) = self.feedback_chart(history, &mut feedback_marks) {
             drawn.insert(2, feedback.draw());
             numbers.push(Numbers::of(&[feedback]));
         }
-        let headlines = self.feedback.iter().filter_map(scores::headline);
+        let mut headlines = self.feedback.iter().filter_map(scores::headline);
         let dash = || "–".to_owned();
         Figures {
             calls: show::count(self.total.calls),
@@ -325,31 +326,17 @@ impl Sight {
                 .latency_quantile(0.95)
                 .map_or_else(dash, show::latency),
             cost: show::dollars(self.total.cost_nano_usd),
-            score: headlines.max_by_key(|reading| reading.n).map(Score::new),
+            score: headlines.next_back().map(Score::new),
             charts: drawn,
             numbers,
         }
     }
 
-    fn marks(&self, history: &[Deployment]) -> Vec<Mark> {
-        let since = self.window.since.as_second() as f64;
-        let length = f64::from(self.window.slot_seconds) * f64::from(self.window.slots);
-        history
-            .iter()
-            .map(|deployment| {
-                let place = (deployment.created_at.as_second() as f64 - since) / length;
-                let kind = deployment.kind.as_str();
-                let text = format!(
-                    "#{} {kind} by {}: {}",
-                    deployment.number, deployment.actor, deployment.reason
-                );
-                Mark { place, text }
-            })
-            .filter(|mark| (0.0..=1.0).contains(&mark.place))
-            .collect()
-    }
-
-    fn feedback_chart<'a>(&self, marks: &'a [Mark]) -> Option<Chart<'a>> {
+    fn feedback_chart<'a>(
+        &self,
+        history: &[Deployment],
+        marks: &'a mut Vec<Mark>,
+    ) -> Option<Chart<'a>> {
         let most = self
             .feedback
             .iter()
@@ -404,20 +391,42 @@ impl Sight {
             (_, Some(scale)) => ("Rating", Amount::Score, (scale.min, scale.max)),
             _ => return None,
         };
+        let window = Window {
+            since: begin,
+            slot_seconds,
+            slots: slots as u32,
+        };
+        *marks = self::marks(history, window);
         Some(Chart {
             title,
             amount,
-            window: Window {
-                since: begin,
-                slot_seconds,
-                slots: slots as u32,
-            },
+            window,
             points,
-            marks: if self.span == Span::Day { marks } else { &[] },
+            marks,
             ends: Some(ends),
             as_bars: false,
         })
     }
+}
+
+/// Where in a window deployments changed what was served.
+fn marks(history: &[Deployment], window: Window) -> Vec<Mark> {
+    let since = window.since.as_second() as f64;
+    let length = f64::from(window.slot_seconds) * f64::from(window.slots);
+    history
+        .iter()
+        .map(|deployment| Mark {
+            place: (deployment.created_at.as_second() as f64 - since) / length,
+            text: format!(
+                "#{} {} by {}: {}",
+                deployment.number,
+                deployment.kind.as_str(),
+                deployment.actor,
+                deployment.reason
+            ),
+        })
+        .filter(|mark| (0.0..=1.0).contains(&mark.place))
+        .collect()
 }
 
 fn failed_share(slot: &ActivityRow) -> Option<f64> {

@@ -222,7 +222,7 @@ async fn let_in(
 }
 
 /// Nothing but our own files runs or is shown, and nobody frames our pages.
-fn protect(headers: &mut HeaderMap) {
+pub(super) fn protect(headers: &mut HeaderMap) {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                           form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     let fixed = [

@@ -57,7 +57,12 @@ pub(super) fn line(text: &str) -> Markup {
         }
         words.push_str(word);
     }
-    text_up_to(&words, 160)
+    let mut line = words;
+    if let Some((end, _)) = line.char_indices().nth(160) {
+        line.truncate(end);
+        line.push('…');
+    }
+    self::text(&line)
 }
 
 fn push(html: &mut String, character: char) {
@@ -166,10 +171,16 @@ pub(super) fn dollars(nano_usd: i64) -> String {
     let dollars = nano_usd as f64 / 1e9;
     match dollars.abs() {
         0.0 => "$0".to_owned(),
-        ..0.01 => format!("${dollars:.6}"),
+        ..0.01 => format!("${}", two_digits(dollars)),
         0.01..1.0 => format!("${dollars:.4}"),
         _ => format!("${dollars:.2}"),
     }
+}
+
+/// A number below one to two significant digits.
+fn two_digits(number: f64) -> String {
+    let zeros = -number.abs().log10().floor();
+    format!("{number:.*}", (zeros + 1.0).clamp(2.0, 12.0) as usize)
 }
 
 /// A share as a percentage.
@@ -218,7 +229,8 @@ mod tests {
         assert_eq!(latency(999), "999 µs");
         assert_eq!(latency(184_300), "184 ms");
         assert_eq!(latency(2_500_000), "2.50 s");
-        assert_eq!(dollars(1_234_000), "$0.001234");
+        assert_eq!(dollars(1_234_000), "$0.0012");
+        assert_eq!(dollars(14_100), "$0.000014");
         assert_eq!(dollars(12_340_000_000), "$12.34");
         assert_eq!(percent(0.034), "3.4%");
         assert_eq!(percent(0.5), "50%");

@@ -74,7 +74,10 @@ pub(super) async fn tail_calls(
 impl Tail {
     async fn next(&mut self) -> Option<Bytes> {
         self.looks = self.looks.checked_sub(1)?;
-        tokio::time::sleep(EVERY).await;
+        tokio::select! {
+            () = self.context.shutdown.cancelled() => return None,
+            () = tokio::time::sleep(EVERY) => {}
+        }
         // A key that was revoked sees nothing more.
         if self.caller.identity() != "local" {
             let keys = self.context.keys.load();
@@ -85,25 +88,21 @@ impl Tail {
         filter.since = since.max(filter.since);
         let page = PageRequest::first(MOST_ROWS);
         let found = self.context.events.list_calls(&filter, page).await.ok()?;
-        let now = self.context.sources.clock.now();
-        let rows: Vec<_> = found
-            .items
-            .iter()
-            .filter(|call| {
-                self.newest.as_ref().is_none_or(|newest| {
-                    (call.started_at, &call.id) > (newest.started_at, &newest.id)
-                })
-            })
-            .map(|call| CallRow::new(call, now))
-            .collect();
-        if rows.is_empty() {
+        let mut fresh = found.items;
+        fresh.retain(|call| {
+            let newest = self.newest.as_ref();
+            newest
+                .is_none_or(|newest| (call.started_at, &call.id) > (newest.started_at, &newest.id))
+        });
+        let Some(first) = fresh.first() else {
             // Says that the connection lives, and notices when nobody is there any more.
             return Some(Bytes::from_static(b": nothing new\n\n"));
-        }
-        self.newest = found.items.first().map(|call| CallKey {
-            started_at: call.started_at,
-            id: call.id.clone(),
+        };
+        self.newest = Some(CallKey {
+            started_at: first.started_at,
+            id: first.id.clone(),
         });
+        let rows = CallRow::all(&self.context, &fresh).await.ok()?;
         let html = CallRows { rows }.render().ok()?;
         let lines: Vec<_> = html.lines().map(|line| format!("data: {line}\n")).collect();
         Some(format!("event: calls\n{}\n", lines.concat()).into())

@@ -24,6 +24,7 @@ use flywheel_server::{Context, ServerOptions, router};
 use flywheel_storage::StateStore;
 use flywheel_storage_sql::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::requests::User;
@@ -202,6 +203,7 @@ fn context(options: &Options, store: &Arc<SqliteStore>, sources: Sources) -> Sha
         },
         reloading: tokio::sync::Mutex::default(),
         sessions: Sessions::default(),
+        shutdown: CancellationToken::new(),
     }
 }
 
@@ -211,7 +213,7 @@ pub(crate) const LIMITS: [Option<&str>; 3] = [None, Some("support"), Some("other
 /// Every role.
 pub(crate) const ROLES: [Role; 4] = [Role::Admin, Role::Editor, Role::App, Role::Viewer];
 
-fn secret_of(role: Role, app: Option<&str>) -> String {
+pub(crate) fn secret_of(role: Role, app: Option<&str>) -> String {
     format!("fw_{}_{}", role.as_str(), app.unwrap_or("all"))
 }
 

@@ -73,7 +73,7 @@ async fn bodies_that_cannot_be_read_are_refused_everywhere() {
 async fn unknown_routes_and_methods_are_refused_in_the_form_of_their_door() {
     let app = TestApp::furnished().await;
     for path in [
-        "/",
+        "/nothing",
         "/api",
         "/api/v1/nothing",
         "/api/v1/prompts/a/b/c",

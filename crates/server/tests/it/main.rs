@@ -12,6 +12,7 @@ mod bad_input;
 mod calls;
 mod chat;
 mod clock_set_back;
+mod console;
 mod contract;
 mod deploy;
 mod deploy_races;

@@ -1,0 +1,279 @@
+// The console in a real browser: what an on-call engineer does, and what must hold on every page.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { APP, EMPTY_PAGES, NARROW, WIDE, launch, pagesOf, startDemo, startEmpty } from "./browser.mjs";
+
+const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+let browser;
+let demo;
+
+before(async () => {
+  browser = await launch();
+  demo = await startDemo(120);
+});
+
+after(async () => {
+  await browser?.close();
+  await demo?.stop();
+});
+
+/** Opens a page that fails the test when anything goes wrong on it, or when it asks another host for something. */
+async function open(options = {}) {
+  const context = await browser.newContext({ viewport: WIDE, ...options });
+  const page = await context.newPage();
+  const problems = [];
+  page.on("console", (message) => {
+    // A refusal that a test provokes is logged by the browser too.
+    if (message.type() === "error" && !message.text().includes("status of 4")) problems.push(message.text());
+  });
+  page.on("pageerror", (error) => problems.push(String(error)));
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (!["127.0.0.1", ""].includes(url.hostname)) problems.push(`asked ${url.href}`);
+  });
+  return {
+    page,
+    close: async () => {
+      await context.close();
+      assert.deepEqual(problems, []);
+    },
+  };
+}
+
+async function violations(page) {
+  // As a function of the test, not as a script of the page, which the content security policy keeps out.
+  await page.evaluate(AXE);
+  const result = await page.evaluate(() => window.axe.run(document));
+  return result.violations.map((violation) => `${violation.id}: ${violation.nodes.map((node) => node.target).join(", ")}`);
+}
+
+async function checkPages(address, pages) {
+  for (const colorScheme of ["light", "dark"]) {
+    for (const viewport of [WIDE, NARROW]) {
+      const { page, close } = await open({ colorScheme, viewport });
+      for (const [name, path] of Object.entries(pages)) {
+        await page.goto(address + path);
+        const where = `${name}, ${colorScheme}, ${viewport.width} px`;
+        assert.deepEqual(await violations(page), [], where);
+        const width = await page.evaluate(() => document.documentElement.scrollWidth);
+        assert.ok(width <= viewport.width, `${where}: the page is ${width} px wide`);
+      }
+      await close();
+    }
+  }
+}
+
+test("every page is accessible, fits, and keeps to itself", async () => {
+  await checkPages(demo.address, await pagesOf(demo.address));
+});
+
+test("so is every empty page", async (t) => {
+  const empty = await startEmpty();
+  t.after(empty.stop);
+  await checkPages(empty.address, EMPTY_PAGES);
+});
+
+test("the bad version is found and taken back with the keyboard alone", async () => {
+  const { page, close } = await open();
+  await page.goto(demo.address);
+  const concern = page.getByRole("alert");
+  await concern.waitFor();
+  assert.match(await concern.innerText(), /rated lower than what was before it/);
+  await page.keyboard.press("Control+k");
+  await page.getByRole("combobox", { name: "Go anywhere" }).waitFor();
+  await page.keyboard.type(APP.slice(0, 7));
+  await page.getByRole("option", { name: `app ${APP}` }).waitFor();
+  while ((await page.locator("li[aria-selected=true]").innerText()).replace(/\s+/g, " ") !== `app ${APP}`) {
+    await page.keyboard.press("ArrowDown");
+  }
+  await page.keyboard.press("Enter");
+  await page.waitForURL(`**/apps/${APP}`);
+  await page.keyboard.press("r");
+  await page.waitForURL("**/rollback?*");
+  await page.getByText("support/summary@3 → support/summary@2").waitFor();
+  assert.match(await page.locator("main").innerText(), /Stops the experiment shorter-summaries/);
+  await page.keyboard.type("users dislike it");
+  await page.keyboard.press("Enter");
+  await page.getByRole("status").waitFor();
+  assert.match(await page.getByRole("status").first().innerText(), /is in force/);
+  const timeline = page.getByRole("table").last();
+  assert.match(await timeline.innerText(), /rollback[\s\S]*users dislike it/);
+  const answer = await fetch(`${demo.address}/v1/chat/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: `flywheel/${APP}`, messages: [], flywheel: { variables: { ticket: "one two" } } }),
+  });
+  const app = await (await fetch(`${demo.address}/api/v1/apps/${APP}`)).json();
+  const current = app.current.find((deployment) => deployment.environment === "production");
+  assert.equal((await answer.json()).flywheel.manifest, current.manifest);
+  await close();
+});
+
+test("a version is deployed, and of two who do so at once one is told and keeps what was typed", async () => {
+  const [one, other] = [await open(), await open()];
+  for (const { page } of [one, other]) {
+    await page.goto(`${demo.address}/apps/${APP}`);
+    await page.getByRole("link", { name: "Deploy…" }).click();
+    await page.getByLabel("Prompt").selectOption("support/summary");
+    await page.getByLabel("Version").selectOption("1");
+    await page.getByRole("button", { name: "Deploy to support/summary@1" }).waitFor();
+  }
+  await one.page.getByLabel("Why").fill("first of two");
+  await one.page.getByRole("button", { name: "Deploy to" }).click();
+  await one.page.getByText("is in force").waitFor();
+  await other.page.getByLabel("Why").fill("second of two");
+  await other.page.getByRole("button", { name: "Deploy to" }).click();
+  const alert = other.page.getByRole("alert");
+  await alert.waitFor();
+  assert.match(await alert.innerText(), /does not serve .* any more; .* first of two/);
+  await other.page.getByText("This is deployed already.").waitFor();
+  await one.close();
+  await other.close();
+});
+
+test("a call is found by its text, rated and corrected", async () => {
+  const { page, close } = await open();
+  const ticket = "The zebra of order 77 is purple.";
+  await fetch(`${demo.address}/v1/chat/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: `flywheel/${APP}`, messages: [], user: "finder", flywheel: { variables: { ticket } } }),
+  });
+  await page.goto(`${demo.address}/calls`);
+  await page.getByLabel("Text").fill("zebra of order 77");
+  await page.getByRole("button", { name: "Filter" }).click();
+  const row = page.getByRole("row").nth(1);
+  assert.match(await row.innerText(), /finder/);
+  await row.getByRole("link").first().click();
+  await page.getByRole("heading", { name: "Answer" }).waitFor();
+  await page.getByLabel("2", { exact: true }).check();
+  await page.getByLabel("Comment").fill("not purple");
+  await page.getByText("Correct the answer").click();
+  await page.getByLabel("As it should have been").fill("The zebra is striped.");
+  await page.getByRole("button", { name: "Send feedback" }).click();
+  await page.getByText("2 of 5").waitFor();
+  const opinions = await page.locator(".opinions").innerText();
+  assert.match(opinions, /not purple/);
+  assert.match(opinions, /The zebra is striped\./);
+  await close();
+});
+
+test("two versions are compared", async () => {
+  const { page, close } = await open();
+  await page.goto(`${demo.address}/prompts/support%2Fsummary`);
+  await page.getByLabel("show @2").check();
+  await page.getByLabel("compare with @1").check();
+  await page.getByRole("button", { name: "Show and compare" }).click();
+  await page.getByRole("heading", { name: "@1 → @2" }).waitFor();
+  assert.match(await page.locator("mark").first().innerText(), /Begin with what the customer asks for/);
+  await page.getByRole("link", { name: "side by side" }).click();
+  await page.locator(".sides").first().waitFor();
+  await close();
+});
+
+test("the live tail shows new calls, and says when the connection is lost", async (t) => {
+  const own = await startDemo(600);
+  t.after(own.stop);
+  // The connection that is lost is logged by the browser as an error, which it is.
+  const { page } = await open();
+  await page.goto(`${own.address}/calls`);
+  await page.getByRole("button", { name: "Live" }).click();
+  await page.locator("tr.fresh").first().waitFor();
+  const shown = await page.locator("table.calls tbody tr").count();
+  await own.stop();
+  await page.getByText(/The connection was lost|The live tail ended/).waitFor();
+  assert.ok((await page.locator("table.calls tbody tr").count()) >= shown);
+  await page.context().close();
+});
+
+test("what a model answers is shown and does nothing", async () => {
+  const { page, close } = await open();
+  const hostile = "<img src=x onerror=\"window.hit=1\"><script>window.hit=1</script>\u202Egnihtemos\u001b[31m javascript:alert(1) " + "x".repeat(30);
+  const long = "y".repeat(5_000_000);
+  const logged = await fetch(`${demo.address}/api/v1/calls`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify([
+      { app: APP, id: "hostile", unit: hostile.slice(0, 100), output: hostile, messages: [{ role: "user", content: hostile }] },
+      { app: APP, id: "long", output: long, messages: [{ role: "user", content: long }] },
+    ].map(({ unit, ...call }) => ({ ...call, user: unit }))),
+  });
+  assert.equal(logged.status, 201, await logged.text());
+  for (const path of ["/calls", `/calls/${APP}:hostile`, `/calls/${APP}:long`, "/search?q=%3Cscript%3Ealert(1)%3C/script%3E"]) {
+    await page.goto(demo.address + path);
+    assert.equal(await page.evaluate(() => window.hit), undefined, path);
+  }
+  await page.goto(`${demo.address}/calls/${APP}:hostile`);
+  const text = await page.locator("main").innerText();
+  assert.ok(text.includes("<script>window.hit=1</script>"));
+  assert.ok(text.includes("U+202E") && text.includes("U+001B"));
+  await page.goto(`${demo.address}/calls/${APP}:long`);
+  assert.match(await page.locator("main").innerText(), /4,980,000 more characters/);
+  await close();
+});
+
+test("with keys: signing in, a session that ends in a form, a key that is revoked in use", async (t) => {
+  const own = await startDemo(1);
+  t.after(own.stop);
+  const { page, close } = await open();
+  await page.goto(`${own.address}/settings`);
+  await page.getByLabel("Name").fill("ops");
+  await page.getByRole("button", { name: "Make a key" }).click();
+  const admin = await page.locator(".secret").innerText();
+  await page.getByRole("link", { name: "Sign in with it" }).click();
+  await page.getByLabel("Key").fill("fw_wrong");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByText("This key is not known").waitFor();
+  await page.getByLabel("Key").fill(admin);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  await page.goto(`${own.address}/settings`);
+  await page.getByLabel("Name").fill("second");
+  await page.getByLabel("Role").selectOption("editor");
+  await page.getByRole("button", { name: "Make a key" }).click();
+  const editor = await page.locator(".secret").innerText();
+
+  const second = await open();
+  await second.page.goto(`${own.address}/apps/${APP}/rollback`);
+  assert.match(second.page.url(), /\/signin\?next=/);
+  await second.page.getByLabel("Key").fill(editor);
+  await second.page.getByRole("button", { name: "Sign in" }).click();
+  await second.page.getByLabel("Why").fill("typed before the session ended");
+  await second.page.context().clearCookies();
+  await second.page.getByRole("button", { name: "Roll back to" }).click();
+  await second.page.getByText("what you sent is kept").waitFor();
+  await second.page.getByLabel("Key").fill(editor);
+  await second.page.getByRole("button", { name: "Sign in" }).click();
+  await second.page.getByText("typed before the session ended").waitFor();
+  await second.page.getByRole("button", { name: "Do it now" }).click();
+  await second.page.getByText("is in force").waitFor();
+
+  await page.goto(`${own.address}/settings`);
+  const row = page.getByRole("row", { name: /^second/ });
+  await row.getByText("Revoke…").click();
+  await row.getByRole("button", { name: "Revoke second" }).click();
+  await page.getByText("revoked now").waitFor();
+  await second.page.goto(`${own.address}/calls`);
+  assert.match(second.page.url(), /\/signin\?next=/);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  await second.close();
+  await close();
+});
+
+test("everything works without JavaScript", async () => {
+  const { page, close } = await open({ javaScriptEnabled: false });
+  await page.goto(`${demo.address}/apps/${APP}/deploy?environment=production`);
+  await page.getByLabel("Prompt").selectOption("support/summary");
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByLabel("Version").selectOption("2");
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByLabel("Why").fill("without scripts");
+  await page.getByRole("button", { name: "Deploy to support/summary@2" }).click();
+  await page.getByText("is in force").waitFor();
+  await close();
+});
