@@ -100,40 +100,7 @@ async fn register(
 ) -> Result<Registered> {
     let ago = |hours| now - SignedDuration::from_hours(hours);
     let begun = ago(DEPLOYED_HOURS_AGO[0] + 2);
-    let model = ModelVersion {
-        model_id: story::MODEL.parse()?,
-        model_version: story::MODEL_VERSION.parse()?,
-        settings: ModelSettings {
-            provider: PROVIDER.parse()?,
-            provider_model: model.to_owned(),
-            price: Some(Price {
-                input: 0.15,
-                output: 0.6,
-                cached_input: None,
-            }),
-        },
-        created_at: begun,
-    };
-    transaction.models().put(&model).await?;
-    note(
-        transaction,
-        begun,
-        "ci",
-        "model.put",
-        story::MODEL,
-        json!({}),
-    )
-    .await?;
-    let app = App {
-        name: story::APP.parse()?,
-        settings: AppSettings {
-            description: story::DESCRIPTION.to_owned(),
-            ..AppSettings::default()
-        },
-        created_at: begun,
-    };
-    transaction.deployments().put_app(&app).await?;
-    note(transaction, begun, "ops", "app.put", story::APP, json!(app)).await?;
+    let app = register_app(transaction, model, begun).await?;
     let mut manifests: Vec<Manifest> = Vec::new();
     for (version, hours) in VERSIONS.iter().zip(DEPLOYED_HOURS_AGO) {
         let content = PromptContent::from_json(version.content())?;
@@ -211,6 +178,49 @@ async fn register(
         manifests,
         experiment,
     })
+}
+
+/// The model and the app, before any version of its prompt.
+async fn register_app(
+    transaction: &mut dyn StateTransaction,
+    model: &str,
+    begun: Timestamp,
+) -> Result<App> {
+    let model = ModelVersion {
+        model_id: story::MODEL.parse()?,
+        model_version: story::MODEL_VERSION.parse()?,
+        settings: ModelSettings {
+            provider: PROVIDER.parse()?,
+            provider_model: model.to_owned(),
+            price: Some(Price {
+                input: 0.15,
+                output: 0.6,
+                cached_input: None,
+            }),
+        },
+        created_at: begun,
+    };
+    transaction.models().put(&model).await?;
+    note(
+        transaction,
+        begun,
+        "ci",
+        "model.put",
+        story::MODEL,
+        json!({}),
+    )
+    .await?;
+    let app = App {
+        name: story::APP.parse()?,
+        settings: AppSettings {
+            description: story::DESCRIPTION.to_owned(),
+            ..AppSettings::default()
+        },
+        created_at: begun,
+    };
+    transaction.deployments().put_app(&app).await?;
+    note(transaction, begun, "ops", "app.put", story::APP, json!(app)).await?;
+    Ok(app)
 }
 
 fn experiment(manifests: &[Manifest], at: Timestamp) -> Result<Experiment> {
@@ -354,6 +364,17 @@ fn add_call(
         return;
     }
     let said = (at + SignedDuration::from_secs(random.i64(20..600))).min(now);
+    add_feedback(events, version, (call_id, user, said), sources, random);
+}
+
+/// What a user says of a call.
+fn add_feedback(
+    events: &mut Vec<NewEvent>,
+    version: &story::Version,
+    (call_id, user, said): (String, String, Timestamp),
+    sources: &Sources,
+    random: &mut fastrand::Rng,
+) {
     let mut say = |body| {
         events.push(NewEvent::Feedback(Box::new(Feedback {
             id: sources.id_at(said),
