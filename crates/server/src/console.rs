@@ -1,7 +1,7 @@
 //! The web console: pages rendered on the server, on the same operations as the API.
 //!
 //! One file for each page; [`routes`] is their table. Every page works without JavaScript; what a model or a user wrote is
-//! shown by [`show`] only, as hostile text.
+//! shown by `show.rs` only, as hostile text.
 
 mod answer;
 mod app;

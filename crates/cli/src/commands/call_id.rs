@@ -33,6 +33,15 @@ pub(super) async fn find(context: &Context<'_>, typed: &str) -> Result<Option<Va
     }
 }
 
+/// How long the ids are that the gateway gives.
+const WHOLE_ID: usize = 36;
+
+/// Whether an id may be a part of one that the gateway gave: digits of a hash, and fewer than all.
+pub(super) fn may_be_a_part(typed: &str) -> bool {
+    let is_of_one = |character: char| character.is_ascii_hexdigit() || character == '-';
+    typed.len() < WHOLE_ID && typed.chars().all(is_of_one)
+}
+
 /// The refusal for an id that no call has.
 pub(super) fn unknown(typed: &str) -> Refusal {
     let hint = if typed.chars().count() < SHORTEST_PART {
@@ -63,4 +72,21 @@ fn ambiguous(context: &Context<'_>, typed: &str, candidates: &[Record<'_>]) -> R
         "type more of the id",
     )
     .listing(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_told_from_whole_ids_and_from_those_that_apps_choose() {
+        for (typed, expected) in [
+            ("296d1fdc1288", true),
+            ("01a21247-e874-7fb2", true),
+            ("01a21247-e874-7fb2-8fe2-296d1fdc1288", false),
+            ("ticket-42", false),
+        ] {
+            assert_eq!(may_be_a_part(typed), expected, "{typed}");
+        }
+    }
 }

@@ -128,14 +128,23 @@ impl FeedbackCommand {
 }
 
 async fn send(mut args: SendArgs, context: &Context<'_>) -> Outcome {
-    let is_unknown = match call_id::find(context, &args.call_id).await {
+    let warning = match call_id::find(context, &args.call_id).await {
         Ok(Some(call)) => {
             args.call_id = Record(&call).text("id").to_owned();
-            false
+            None
         }
-        Ok(None) => true,
+        Ok(None) => Some(format!(
+            "no call `{}` is known yet; the feedback counts once one of exactly that id is recorded",
+            args.call_id
+        )),
         // A key that may send feedback need not be one that may read calls.
-        Err(error) if failure::is_forbidden(&error) => false,
+        Err(error) if failure::is_forbidden(&error) => call_id::may_be_a_part(&args.call_id).then(|| {
+            format!(
+                "this key may not look calls up, so `{}` was taken for a whole id; if it is a part of one, send again with \
+                 the whole id",
+                args.call_id
+            )
+        }),
         Err(error) => return Err(error),
     };
     let answer = context
@@ -148,11 +157,8 @@ async fn send(mut args: SendArgs, context: &Context<'_>) -> Outcome {
         context
             .printer
             .line(Style::Plain, &format!("stored as {id}"))?;
-        if is_unknown {
-            context.printer.warning(&format!(
-                "no call `{}` is known yet; the feedback counts once one of exactly that id is recorded",
-                args.call_id
-            ));
+        if let Some(warning) = &warning {
+            context.printer.warning(warning);
         }
         context.printer.tip(
             "feedback-summary",

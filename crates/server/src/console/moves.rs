@@ -341,7 +341,7 @@ async fn describe(
         .flat_map(|previous| flywheel_core::diff::diff_manifests(previous, &moved.manifest));
     let short = |value: Option<String>| {
         let value = value.unwrap_or_else(|| "none".to_owned());
-        value.chars().take(24).collect::<String>()
+        value.chars().take(12).collect::<String>()
     };
     Ok(Plan {
         from,
