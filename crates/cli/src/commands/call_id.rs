@@ -39,7 +39,7 @@ const WHOLE_ID: usize = 36;
 /// Whether an id may be a part of one that the gateway gave: digits of a hash, and fewer than all.
 pub(super) fn may_be_a_part(typed: &str) -> bool {
     let is_of_one = |character: char| character.is_ascii_hexdigit() || character == '-';
-    typed.len() < WHOLE_ID && typed.chars().all(is_of_one)
+    (SHORTEST_PART..WHOLE_ID).contains(&typed.len()) && typed.chars().all(is_of_one)
 }
 
 /// The refusal for an id that no call has.
@@ -85,6 +85,7 @@ mod tests {
             ("01a21247-e874-7fb2", true),
             ("01a21247-e874-7fb2-8fe2-296d1fdc1288", false),
             ("ticket-42", false),
+            ("c", false),
         ] {
             assert_eq!(may_be_a_part(typed), expected, "{typed}");
         }

@@ -341,12 +341,20 @@ fn feedback_on_a_call_that_is_not_known_yet_is_sent_and_said() {
         json!({"title": "Forbidden", "status": 403, "code": "forbidden", "detail": "no"});
     let stored = json!({"items": [{"id": "f-1", "stored": "stored"}]});
     let server = FakeServer::start(vec![
-        ("GET /api/v1/calls/c", 403, forbidden),
+        ("GET /api/v1/calls/c", 403, forbidden.clone()),
+        ("GET /api/v1/calls/1a2b3c4d5e6f", 403, forbidden),
         ("POST /api/v1/feedback", 201, stored),
     ]);
     let sent = run(&server, &["feedback", "send", "c", "--thumbs", "up"]);
     assert_eq!(sent.code, Some(0), "{}", sent.transcript());
     assert!(!sent.stderr.contains("warning"), "{}", sent.stderr);
+    let part = run(
+        &server,
+        &["feedback", "send", "1a2b3c4d5e6f", "--thumbs", "up"],
+    );
+    let expected =
+        "warning: this key may not look calls up, so `1a2b3c4d5e6f` was taken for a whole id";
+    assert!(part.stderr.contains(expected), "{}", part.transcript());
 }
 
 #[test]
