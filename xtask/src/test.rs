@@ -227,7 +227,7 @@ fn console(context: &Context) -> Result<Outcome> {
             return Ok(Outcome::Skipped(format!("{error:#}")));
         }
     };
-    let mut arguments = vec!["--test", "--test-reporter=spec"];
+    let mut arguments = vec!["--test", "--test-reporter=spec", "--test-timeout=1200000"];
     if let Some(filter) = &context.filter {
         arguments.extend(["--test-name-pattern", filter]);
     }

@@ -69,11 +69,15 @@ function openPalette() {
       });
     };
     let latest = 0;
+    // Enter goes where what was typed leads, not where the hits of an earlier text did.
+    let isEntered = false;
+    const enter = () => list.children[chosen]?.querySelector("a").click();
     const look = async () => {
       const number = ++latest;
-      const response = await fetch(`/search.json?q=${encodeURIComponent(input.value)}`);
-      if (!response.ok || number !== latest) return;
-      const hits = await response.json();
+      list.setAttribute("aria-busy", "true");
+      const response = await fetch(`/search.json?q=${encodeURIComponent(input.value)}`).catch(() => null);
+      const hits = response?.ok ? await response.json() : [];
+      if (number !== latest) return;
       list.replaceChildren(...hits.map((hit, index) => {
         const item = document.createElement("li");
         item.id = `palette-hit-${index}`;
@@ -89,6 +93,9 @@ function openPalette() {
         return item;
       }));
       choose(0);
+      list.setAttribute("aria-busy", "false");
+      if (isEntered) enter();
+      isEntered = false;
     };
     input.addEventListener("input", look);
     input.addEventListener("keydown", (event) => {
@@ -97,7 +104,8 @@ function openPalette() {
         choose(chosen + (event.key === "ArrowDown" ? 1 : -1));
       } else if (event.key === "Enter") {
         event.preventDefault();
-        list.children[chosen]?.querySelector("a").click();
+        if (list.getAttribute("aria-busy") === "true") isEntered = true;
+        else enter();
       }
     });
     dialog.append(input, list);
