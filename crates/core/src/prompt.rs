@@ -275,9 +275,48 @@ impl PromptContent {
                 mistakes.push(InvalidPrompt::PostProcess { index, error });
             }
         }
+        let undescribed = self.undescribed_variables();
+        if !undescribed.is_empty() {
+            let rule = format!(
+                "describes no {}, which the messages use; add it to `properties`, or correct its name",
+                undescribed.join(", ")
+            );
+            mistakes.push(broken("variables_schema", &rule));
+        }
         let templates = CompiledPrompt::mistakes(self);
         mistakes.extend(templates.into_iter().map(InvalidPrompt::Template));
         mistakes
+    }
+
+    /// Variables of the templates that the schema leaves out, in backticks, where it lists what there is.
+    fn undescribed_variables(&self) -> Vec<String> {
+        const OPEN: [&str; 6] = [
+            "patternProperties",
+            "$ref",
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "unevaluatedProperties",
+        ];
+        let Some(schema) = self.variables_schema.as_ref().and_then(Value::as_object) else {
+            return Vec::new();
+        };
+        let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+            return Vec::new();
+        };
+        let further = schema.get("additionalProperties");
+        if OPEN.iter().any(|keyword| schema.contains_key(*keyword))
+            || further.is_some_and(|further| *further != Value::Bool(false))
+        {
+            return Vec::new();
+        }
+        let Ok(compiled) = CompiledPrompt::compile(self) else {
+            return Vec::new();
+        };
+        let used = compiled.variables().iter();
+        used.filter(|name| !properties.contains_key(*name))
+            .map(|name| format!("`{name}`"))
+            .collect()
     }
 
     fn params_mistakes(&self) -> Vec<InvalidPrompt> {
@@ -407,6 +446,39 @@ mod tests {
                 base,
                 "{member}"
             );
+        }
+    }
+
+    #[test]
+    fn a_schema_that_lists_the_variables_lists_all_that_are_used() {
+        for (schema, is_wrong) in [
+            (json!({"properties": {"text": {}}}), false),
+            (json!({"properties": {"txt": {}}}), true),
+            (
+                json!({"properties": {}, "additionalProperties": false}),
+                true,
+            ),
+            (
+                json!({"properties": {}, "additionalProperties": true}),
+                false,
+            ),
+            (
+                json!({"properties": {}, "patternProperties": {"^t": {}}}),
+                false,
+            ),
+            (json!({"required": ["txt"]}), false),
+            (json!(true), false),
+        ] {
+            let mut content = minimal();
+            content["variables_schema"] = schema.clone();
+            let found = PromptContent::from_json(content).map_err(|error| error.to_string());
+            assert_eq!(found.is_err(), is_wrong, "{schema}: {found:?}");
+            if let Err(error) = found {
+                assert!(
+                    error.contains("describes no `text`, which the messages use"),
+                    "{error}"
+                );
+            }
         }
     }
 

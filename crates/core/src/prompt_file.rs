@@ -27,6 +27,7 @@ mod yaml;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
@@ -36,6 +37,7 @@ use crate::postprocess::PostProcess;
 use crate::prompt::{
     InvalidPrompt, OPAQUE_MEMBERS, PromptContent, PromptVersion, SamplingParams, TemplateFormat,
 };
+use crate::template::line_and_column;
 
 use messages::LocatedMessage;
 use yaml::{Mistakes, Place, Yaml};
@@ -204,6 +206,9 @@ fn read(
     let content = hash::without_nulls(Value::Object(content), &OPAQUE_MEMBERS);
     mistakes.take_all(check_forms(yaml, &content))?;
     let messages = messages.unwrap_or_default();
+    if members.get("format").is_none_or(Value::is_null) {
+        mistakes.take_all(check_braces(&messages))?;
+    }
     let located = |error| located_error(error, yaml, &messages);
     let content = mistakes.take(PromptContent::unchecked(content).map_err(located))?;
     let broken: Vec<_> = content.mistakes().into_iter().map(located).collect();
@@ -215,6 +220,44 @@ fn read(
         description: description.map(str::to_owned),
         labels,
         content,
+    })
+}
+
+/// Refuses what looks like a Jinja variable in a file that does not say which format it is in: it would be sent as text.
+fn check_braces(messages: &[LocatedMessage]) -> Result<(), Vec<PromptFileError>> {
+    let mistakes: Vec<_> = messages
+        .iter()
+        .filter(|located| located.message.literal != Some(true))
+        .filter_map(|located| {
+            let content = &located.message.content;
+            let found = jinja_variable(content)?;
+            let (line, column) = line_and_column(content, found.start);
+            let message = format!(
+                "`{}` is a variable in Jinja, and text in the format `fstring`; add `format: jinja` or `format: fstring` \
+                 to the front matter",
+                &content[found]
+            );
+            Some(located.place(line, column).error(message))
+        })
+        .collect();
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(mistakes)
+    }
+}
+
+/// Where `{{ name }}` first stands in a text.
+fn jinja_variable(text: &str) -> Option<Range<usize>> {
+    text.match_indices("{{").find_map(|(start, _)| {
+        let inside = &text[start + 2..];
+        let end = inside.find("}}")?;
+        let name = inside[..end].trim();
+        let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        is_name.then_some(start..start + 2 + end + 2)
     })
 }
 

@@ -42,8 +42,8 @@ impl RehearseArgs {
         if self.probe {
             body.insert("probe".into(), true.into());
         }
-        let needs_variables = self.probe && self.variables.is_empty();
-        if !self.variables.is_empty() {
+        let gave_variables = !self.variables.is_empty();
+        if gave_variables {
             body.insert("variables".into(), variables::read(&self.variables)?.into());
         }
         let target = Target::api("apps").at(&self.app).at("rehearse");
@@ -56,7 +56,11 @@ impl RehearseArgs {
         context.printer.show(&answer, |answer| {
             context.show_table(&items(answer), "there is no earlier manifest to go back to")
         })?;
-        if Record(&answer).flag("passed") {
+        let answer = Record(&answer);
+        if answer.items("items").next().is_none() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if answer.flag("passed") {
             context
                 .printer
                 .hint("a rollback to any of these would work");
@@ -66,7 +70,11 @@ impl RehearseArgs {
             context
                 .printer
                 .error("a rollback to some of these would not work", &[]);
-            if needs_variables {
+            let lacks_variables = answer
+                .items("items")
+                .filter_map(|item| item.record("probe")?.optional("problem"))
+                .any(|problem| problem.contains("variable"));
+            if lacks_variables && !gave_variables {
                 context
                     .printer
                     .hint("give the probes their variables with -v name=value");

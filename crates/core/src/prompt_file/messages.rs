@@ -2,8 +2,9 @@
 //!
 //! The text of a message is what stands between its heading and the next one, without the newlines at its beginning
 //! and its end, so that blank lines may be set where they read well. A line of the text that looks like a heading is
-//! written with one more backslash in front (`\# user`), which reading takes away again. Options of a heading, in
-//! parentheses and separated by commas:
+//! written with one more backslash in front (`\# user`), which reading takes away again. So is a line that looks like a
+//! misspelt heading (`# User`, `# asistant`): without the backslash it is a mistake rather than text that nobody meant.
+//! Options of a heading, in parentheses and separated by commas:
 //!
 //! | option | meaning |
 //! | --- | --- |
@@ -46,6 +47,8 @@ impl LocatedMessage {
 struct Heading<'a> {
     backslashes: usize,
     role: Role,
+    /// The word in the role's place, if it is not quite the role's name.
+    misspelt: Option<&'a str>,
     /// What stands between the parentheses, and the column of its beginning.
     options: Option<(&'a str, usize)>,
 }
@@ -72,6 +75,13 @@ pub(super) fn parse(
     for (index, line) in lines.iter().enumerate() {
         match heading(line).filter(|heading| heading.backslashes == 0) {
             Some(next) => {
+                if let Some(word) = next.misspelt {
+                    let message = format!(
+                        "`# {word}` is no heading; write `# {}`, or `\\# {word}` where it is text",
+                        next.role.as_str()
+                    );
+                    mistakes.take::<()>(Err(Place::new(first_line + index, 1).error(message)));
+                }
                 if let Some((start, heading)) = current.replace((index, next)) {
                     let mut text = lines[start + 1..index].to_vec();
                     text.push("");
@@ -223,32 +233,46 @@ fn message(
 fn heading(line: &str) -> Option<Heading<'_>> {
     let unescaped = line.trim_start_matches('\\');
     let after_hash = unescaped.strip_prefix("# ")?;
-    let role = ROLES
-        .into_iter()
-        .find(|role| after_hash.starts_with(role.as_str()))?;
-    let rest = after_hash[role.as_str().len()..].trim_end();
-    let backslashes = line.len() - unescaped.len();
-    if rest.is_empty() {
-        return Some(Heading {
-            backslashes,
-            role,
-            options: None,
-        });
+    let end = after_hash
+        .find(|character: char| !character.is_ascii_alphabetic())
+        .unwrap_or(after_hash.len());
+    let (word, rest) = after_hash.split_at(end);
+    let (role, is_exact) = role(word)?;
+    let mut heading = Heading {
+        backslashes: line.len() - unescaped.len(),
+        role,
+        misspelt: (!is_exact).then_some(word),
+        options: None,
+    };
+    let rest = rest.trim_end();
+    if !rest.is_empty() {
+        let options = rest
+            .trim_start_matches([' ', '\t'])
+            .strip_prefix('(')?
+            .strip_suffix(')')?;
+        if !rest.starts_with([' ', '\t']) {
+            return None;
+        }
+        // Everything before the options is one byte wide.
+        let column = line.trim_end().len() - options.len();
+        heading.options = Some((options, column));
     }
-    let options = rest
-        .trim_start_matches([' ', '\t'])
-        .strip_prefix('(')?
-        .strip_suffix(')')?;
-    if !rest.starts_with([' ', '\t']) {
+    Some(heading)
+}
+
+/// The role that a word names, and whether it is spelt exactly so.
+fn role(word: &str) -> Option<(Role, bool)> {
+    /// Two words with fewer letters in common, in order, are two words.
+    const ALIKE: f32 = 0.8;
+    // A longer word is no slip of the finger.
+    if word.len() > 12 {
         return None;
     }
-    // Everything before the options is one byte wide.
-    let column = line.trim_end().len() - options.len();
-    Some(Heading {
-        backslashes,
-        role,
-        options: Some((options, column)),
-    })
+    let names = ROLES.map(Role::as_str);
+    let lower = word.to_ascii_lowercase();
+    let name = *similar::get_close_matches(lower.as_str(), &names, 1, ALIKE).first()?;
+    let role = ROLES.into_iter().find(|role| role.as_str() == name)?;
+    Some((role, name == word))
 }
 
 /// Reads the options of a heading; `start` is where they begin.

@@ -116,6 +116,8 @@ fn awkward_texts_are_written_and_read_back() {
         "# user(x)",
         "# user (x) y",
         "# users",
+        "# User (literal)",
+        "\\# asistant",
         "## user",
         "---",
         "a\n---\nb",
@@ -482,12 +484,25 @@ fn mistakes_in_messages_have_a_place() {
             "8:8 unknown filter `nosuch`",
         ),
         ("# user (json)\n\"{% a %}\\r\"\n", "7:1 unknown statement"),
+        (
+            "# user\nHello\n# asistant\nHi\n",
+            "8:1 `# asistant` is no heading; write `# assistant`, or `\\# asistant` where it is text",
+        ),
+        (
+            "# User\nHello\n",
+            "6:1 `# User` is no heading; write `# user`",
+        ),
     ] {
         check_mistake(
             &format!("---\nprompt: p\nmodel: m:1\nformat: jinja\n---\n{body}"),
             expected,
         );
     }
+    let text = "---\nprompt: p\nmodel: m:1\n---\n# user\nok {{ {b} }} {{ name }}\n";
+    check_mistake(
+        text,
+        "6:14 `{{ name }}` is a variable in Jinja, and text in the format `fstring`; add `format: jinja`",
+    );
     let text = "---\nprompt: p\nmodel: m:1\n---\n# user\nok\n\\# user (})\n\\# user\n";
     check_mistake(text, "7:10 single `}`; write `}}` for a brace");
 }

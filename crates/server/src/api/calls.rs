@@ -148,17 +148,8 @@ pub async fn get_call(
     caller: Caller,
     PathParams(id): PathParams<String>,
 ) -> ApiResult<Json<DescribedCall>> {
-    let mut call = context.events.get_call(&id).await?;
-    if call.is_none()
-        && let Some(whole) = call_ids::find(&context, &caller, &id).await?
-    {
-        call = context.events.get_call(&whole).await?;
-    }
-    let visible = call.filter(|call| match &call.facts.app {
-        Some(app) => caller.must_cover(app).is_ok(),
-        None => caller.apps().is_empty(),
-    });
-    let call = visible.ok_or_else(|| {
+    let call = call_ids::get_visible(&context, &caller, &id).await?;
+    let call = call.ok_or_else(|| {
         Problem::not_found(format!("there is no call `{id}`"))
             .hint("`flywheel calls list` shows the newest calls")
     })?;

@@ -109,18 +109,8 @@ pub(super) async fn show_call(
 }
 
 async fn find(context: &Context, visitor: &Visitor, id: &str) -> ApiResult<Call> {
-    let caller = &visitor.caller;
-    let mut call = context.events.get_call(id).await?;
-    if call.is_none()
-        && let Some(whole) = call_ids::find(context, caller, id).await?
-    {
-        call = context.events.get_call(&whole).await?;
-    }
-    let visible = call.filter(|call| match &call.facts.app {
-        Some(app) => caller.must_cover(app).is_ok(),
-        None => caller.must_cover_all().is_ok(),
-    });
-    visible.ok_or_else(|| {
+    let call = call_ids::get_visible(context, &visitor.caller, id).await?;
+    call.ok_or_else(|| {
         Problem::not_found(format!("there is no call `{id}`")).hint(
             "it may have been removed by retention; the search finds calls by a part of their id",
         )

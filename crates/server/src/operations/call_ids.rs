@@ -6,11 +6,16 @@
 use std::collections::{BTreeSet, HashMap};
 
 use flywheel_core::AppName;
+use flywheel_core::call::Call;
+use flywheel_storage::events::CallFilter;
+use flywheel_storage::page::PageRequest;
 use serde_json::json;
 
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::problem::{ApiResult, Problem};
+
+const UUID_LENGTH: usize = 36;
 
 /// A call as feedback names it.
 pub struct NamedCall<'a> {
@@ -34,11 +39,38 @@ pub fn logged(app: &AppName, id: &str) -> String {
 }
 
 fn is_uuid(id: &str) -> bool {
-    id.len() == 36
-        && id.bytes().enumerate().all(|(place, byte)| match place {
+    id.len() == UUID_LENGTH && stands_in_uuid(id, 0)
+}
+
+/// Whether an id may be what somebody copied of a UUID's beginning or end.
+fn may_be_part(id: &str) -> bool {
+    const SHORTEST: usize = 8;
+    (SHORTEST..UUID_LENGTH).contains(&id.len())
+        && (stands_in_uuid(id, 0) || stands_in_uuid(id, UUID_LENGTH - id.len()))
+}
+
+/// Whether a text has the form that a UUID has from a place on.
+fn stands_in_uuid(text: &str, from: usize) -> bool {
+    text.bytes()
+        .enumerate()
+        .all(|(place, byte)| match from + place {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         })
+}
+
+/// The whole id of a call whose id begins or ends so.
+async fn whole_id(context: &Context, apps: &[AppName], part: &str) -> ApiResult<Option<String>> {
+    let filter = CallFilter {
+        id: Some(part.to_owned()),
+        apps: apps.to_vec(),
+        ..CallFilter::default()
+    };
+    let found = context
+        .events
+        .list_calls(&filter, PageRequest::first(1))
+        .await?;
+    Ok(found.items.into_iter().next().map(|call| call.id))
 }
 
 /// The ids under which the calls are kept that feedback is about.
@@ -66,6 +98,9 @@ pub async fn resolve(
             Some(id) if is_uuid(id) && !caller.apps().is_empty() => {
                 asked.insert(id.clone());
             }
+            Some(id) if may_be_part(call.id) => {
+                asked.insert(id.clone());
+            }
             Some(_) => {}
         }
     }
@@ -78,6 +113,17 @@ pub async fn resolve(
     let mut errors = Vec::new();
     for (index, (call, known)) in calls.iter().zip(resolved).enumerate() {
         let id = match known {
+            Some(id) if may_be_part(call.id) && !found.contains_key(&id) => {
+                if let Some(whole) = whole_id(context, &apps, call.id).await? {
+                    let detail = format!(
+                        "`call_id` is `{}`, which is only a part of the call's id, `{whole}`; send the whole id",
+                        call.id
+                    );
+                    errors.push(json!({"index": index, "detail": detail}));
+                    continue;
+                }
+                id
+            }
             Some(id) => id,
             None => match the_one(call.id, &apps, &found) {
                 Ok(id) => id,
@@ -97,20 +143,33 @@ pub async fn resolve(
     };
     let detail = first["detail"].as_str().unwrap_or_default().to_owned();
     Err(Problem::invalid(detail)
-        .hint("name the app that logs the call, in `app` or before the id as in `support:42`")
+        .hint(
+            "`call_id` is the whole id that the answer had; of a call that an app logs under an id of its own, name the \
+             app too, in `app` or before the id as in `support:42`",
+        )
         .with("errors", errors.into()))
 }
 
-/// The id under which a call is kept that an app logged as `id`, if there is one such call only.
+/// The call with this id, or that an app logged under it if there is one such call only; nothing where the caller's key
+/// does not cover its app.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn find(context: &Context, caller: &Caller, id: &str) -> ApiResult<Option<String>> {
-    let apps = covered(context, caller);
-    let candidates: Vec<String> = apps.iter().map(|app| logged(app, id)).collect();
-    let candidates: Vec<&str> = candidates.iter().map(String::as_str).collect();
-    let found = context.events.apps_of_calls(&candidates).await?;
-    Ok(the_one(id, &apps, &found).ok())
+pub async fn get_visible(context: &Context, caller: &Caller, id: &str) -> ApiResult<Option<Call>> {
+    let mut call = context.events.get_call(id).await?;
+    if call.is_none() {
+        let apps = covered(context, caller);
+        let candidates: Vec<String> = apps.iter().map(|app| logged(app, id)).collect();
+        let candidates: Vec<&str> = candidates.iter().map(String::as_str).collect();
+        let found = context.events.apps_of_calls(&candidates).await?;
+        if let Ok(whole) = the_one(id, &apps, &found) {
+            call = context.events.get_call(&whole).await?;
+        }
+    }
+    Ok(call.filter(|call| match &call.facts.app {
+        Some(app) => caller.must_cover(app).is_ok(),
+        None => caller.must_cover_all().is_ok(),
+    }))
 }
 
 fn covered(context: &Context, caller: &Caller) -> Vec<AppName> {

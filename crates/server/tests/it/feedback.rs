@@ -219,6 +219,28 @@ async fn feedback_finds_the_call_that_an_app_named() {
 }
 
 #[tokio::test]
+async fn a_part_of_an_id_is_refused_rather_than_kept_for_a_call_that_never_comes() {
+    const WHOLE: &str = "01980000-0000-7abc-9def-0000000000af";
+    let app = TestApp::furnished().await;
+    let user = app.limited(Role::App, "support");
+    logged(&app, &[WHOLE]).await;
+    let about = |call: &str| json!({"call_id": call, "kind": "thumbs", "value": true});
+    for part in ["01980000-0000", "0000000000af"] {
+        let refused =
+            user.post(FEEDBACK, &about(part))
+                .await
+                .problem_saying(422, "invalid", "only a part");
+        assert!(refused["detail"].to_string().contains(WHOLE), "{refused}");
+    }
+    // A number that an app counts its calls with, before and after its call is known.
+    user.post(FEEDBACK, &about("20261125")).await.ok();
+    logged(&app, &["01980000"]).await;
+    user.post(FEEDBACK, &about("01980000")).await.ok();
+    assert_eq!(feedback_on(&app, "01980000").await.len(), 1);
+    assert_eq!(feedback_on(&app, WHOLE).await.len(), 0);
+}
+
+#[tokio::test]
 async fn batches_come_as_arrays_and_as_lines() {
     let app = TestApp::furnished().await;
     logged(&app, &["c1", "c2"]).await;
