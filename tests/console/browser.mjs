@@ -60,6 +60,29 @@ export async function startEmpty() {
   };
 }
 
+/** A small real model behind OpenAI's API. */
+export async function startModel() {
+  const script = new URL("../../xtask/e2e/model_server.py", import.meta.url).pathname;
+  const child = spawn(process.env.PYTHON, [script, "--until-stdin-closes"], { stdio: ["pipe", "pipe", "ignore"] });
+  let output = "";
+  const address = await new Promise((resolve, reject) => {
+    child.stdout.on("data", (chunk) => {
+      output += chunk;
+      const found = output.match(/^listening (http:\/\/\S+)$/m);
+      if (found) resolve(found[1]);
+    });
+    child.on("exit", (code) => reject(new Error(`the model ended with ${code}:\n${output}`)));
+  });
+  const ended = new Promise((resolve) => child.on("exit", resolve));
+  return {
+    address,
+    stop: async () => {
+      child.stdin.end();
+      await ended;
+    },
+  };
+}
+
 /** Every page of a server that has data, by a name for it. */
 export async function pagesOf(address) {
   const calls = await (await fetch(`${address}/api/v1/calls?limit=1`)).json();
@@ -71,6 +94,7 @@ export async function pagesOf(address) {
     prompts: "/prompts",
     prompt: "/prompts/support%2Fsummary",
     "prompt-side": "/prompts/support%2Fsummary?version=3&against=1&view=side",
+    playground: "/playground?prompt=support%2Fsummary",
     calls: "/calls",
     "calls-filtered": "/calls?status=provider_error",
     feedback: "/feedback",
@@ -89,6 +113,7 @@ export async function pagesOf(address) {
 export const EMPTY_PAGES = {
   overview: "/",
   prompts: "/prompts",
+  playground: "/playground",
   calls: "/calls",
   feedback: "/feedback",
   experiments: "/experiments",

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { after, before, test as define } from "node:test";
-import { APP, EMPTY_PAGES, NARROW, WIDE, launch, pagesOf, startDemo, startEmpty } from "./browser.mjs";
+import { APP, EMPTY_PAGES, NARROW, WIDE, launch, pagesOf, startDemo, startEmpty, startModel } from "./browser.mjs";
 
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -163,6 +163,55 @@ test("a call is found by its text, rated and corrected", async () => {
   const opinions = await page.locator(".opinions").innerText();
   assert.match(opinions, /not purple/);
   assert.match(opinions, /The zebra is striped\./);
+  await close();
+});
+
+test("a version is edited, tried on a real model beside another, and saved", async (t) => {
+  const model = await startModel();
+  const own = await startDemo(1, ["--provider-url", `${model.address}/v1`, "--model", "smollm2-135m-instruct"]);
+  t.after(async () => {
+    await own.stop();
+    await model.stop();
+  });
+  const { page, close } = await open();
+  const ticket = "The invoice of May was charged twice.";
+  const made = await fetch(`${own.address}/v1/chat/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: `flywheel/${APP}`, messages: [], user: "player", flywheel: { variables: { ticket } } }),
+  });
+  await page.goto(`${own.address}/calls/${(await made.json()).id}`);
+  await page.getByRole("link", { name: "Play again" }).click();
+  assert.equal(await page.getByRole("textbox", { name: "ticket", exact: true }).inputValue(), ticket);
+  const text = page.getByRole("textbox", { name: "Prompt file" });
+  const original = await text.inputValue();
+
+  await text.fill(original.replace("# user", "# usr"));
+  await page.getByRole("button", { name: "Run" }).click();
+  assert.match(await page.getByRole("alert").innerText(), /line \d+, column 1: `# usr` is no heading; write `# user`/);
+  assert.equal(await page.getByRole("textbox", { name: "ticket", exact: true }).inputValue(), ticket);
+
+  await text.fill(original.replace("# user", "# user\nIn {language}:"));
+  await page.getByRole("button", { name: "Run" }).click();
+  assert.match(await page.getByRole("alert").innerText(), /`variables_schema` describes no `language`/);
+
+  await text.fill(original.replace("# user", "# user\nPlease:"));
+  await page.getByLabel("beside").selectOption("1");
+  await text.press("Control+Enter");
+  const outcomes = page.locator(".outcome");
+  await outcomes.nth(1).waitFor();
+  for (const place of [0, 1]) {
+    assert.notEqual((await outcomes.nth(place).locator("pre").innerText()).trim(), "");
+    assert.match(await outcomes.nth(place).locator("h2").innerText(), /\d+ \+ \d+ tokens/);
+  }
+  assert.deepEqual(await violations(page), []);
+
+  await page.getByRole("button", { name: "Save as a new version" }).click();
+  assert.match(await page.getByRole("alert").innerText(), /say what changed and why/);
+  await page.getByLabel("What changed, and why").fill("asks politely");
+  await page.getByRole("button", { name: "Save as a new version" }).click();
+  await page.waitForURL("**/prompts/support%2Fsummary?version=4");
+  assert.match(await page.locator("main").innerText(), /asks politely/);
   await close();
 });
 

@@ -141,7 +141,7 @@ def model_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL, up to `/v1`, of a server with a real language model."""
     log = tmp_path_factory.mktemp("model") / "model.log"
     with log.open("wb") as errors, subprocess.Popen(
-        [sys.executable, MODEL_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        [sys.executable, MODEL_SERVER, "--until-stdin-closes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
     ) as process:
         try:
             line = _first_line(process, MODEL_START_SECONDS)

@@ -1,8 +1,8 @@
 """Serves SmolLM2-135M-Instruct behind llama.cpp's own HTTP server, which speaks the OpenAI API.
 
 The model and the server are PyPI packages, so nothing is fetched from a model hub. Prints one line,
-`listening http://127.0.0.1:PORT`, once the server answers. It serves until its standard input closes, so that
-it never outlives the process that started it, or until SIGINT or SIGTERM.
+`listening http://127.0.0.1:PORT`, once the server answers. It serves until SIGINT or SIGTERM; for tests also until its
+standard input closes, so that it never outlives the process that started it.
 """
 
 import argparse
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free port")
     parser.add_argument("--slots", type=int, default=4, help="requests at a time")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--until-stdin-closes", action="store_true", help="end with whatever started it")
     arguments = parser.parse_args()
 
     server = start(arguments.port, arguments.slots, arguments.threads)
@@ -61,8 +62,10 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
     print("listening", server.listening_address, flush=True)
-    sys.stdin.buffer.read()
-    os._exit(0)
+    if arguments.until_stdin_closes:
+        sys.stdin.buffer.read()
+        os._exit(0)
+    signal.pause()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::cargo::{self, Workspace};
+use crate::test::e2e::prepare_environment;
 
 #[derive(Args)]
 pub(crate) struct ScreenshotArguments {
@@ -22,10 +23,12 @@ const OLDEST_NODE: u32 = 20;
 pub(crate) struct Browser<'a> {
     workspace: &'a Workspace,
     chromium: PathBuf,
+    /// The Python that can start a real model.
+    python: PathBuf,
 }
 
 impl<'a> Browser<'a> {
-    /// Finds Node and Chromium, and installs the pinned packages.
+    /// Finds Node and Chromium, and installs the pinned packages and the model.
     pub(crate) fn prepare(workspace: &'a Workspace) -> Result<Self> {
         let check =
             format!("process.exit(parseInt(process.versions.node) < {OLDEST_NODE} ? 1 : 0)");
@@ -55,6 +58,7 @@ impl<'a> Browser<'a> {
         Ok(Self {
             workspace,
             chromium,
+            python: prepare_environment(workspace)?,
         })
     }
 
@@ -73,7 +77,8 @@ impl<'a> Browser<'a> {
                     "FLYWHEEL_BINARY",
                     self.workspace.target.join("debug/flywheel"),
                 )
-                .env("CHROMIUM", &self.chromium),
+                .env("CHROMIUM", &self.chromium)
+                .env("PYTHON", &self.python),
         )
     }
 }

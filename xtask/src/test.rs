@@ -1,6 +1,6 @@
 //! `cargo xtask test`: checks, unit tests, documentation and end-to-end tests, in that order.
 
-mod e2e;
+pub(crate) mod e2e;
 
 use std::env;
 use std::fmt;

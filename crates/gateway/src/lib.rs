@@ -14,7 +14,6 @@ pub mod error;
 mod idempotency;
 pub mod limiter;
 pub mod plan;
-pub mod probe;
 pub mod provider;
 mod record;
 pub mod recorder;
@@ -27,6 +26,7 @@ pub mod sse;
 pub mod stream;
 #[cfg(feature = "testsuite")]
 pub mod testsuite;
+pub mod trial;
 
 pub use chat::{Gateway, GatewayOptions};
 pub use error::GatewayError;

@@ -29,10 +29,7 @@ impl Run {
         content.tool_calls = transcript.tool_calls();
         facts.finish_reason = transcript.finish_reason();
         facts.usage = transcript.usage;
-        facts.cost_nano_usd = model
-            .price
-            .zip(transcript.usage)
-            .map(|(price, usage)| price.cost(&usage));
+        facts.cost_nano_usd = model.cost(transcript.usage);
     }
 
     /// Records a call that failed. Returns its id if that worked.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use flywheel_core::deployment::Deployment;
 use flywheel_core::experiment::{Experiment, ExperimentStatus, UnitKind};
-use flywheel_core::model::{ModelVersion, Price};
+use flywheel_core::model::{ModelVersion, Price, Usage};
 use flywheel_core::name::{EnvironmentName, VersionName};
 use flywheel_core::postprocess::PreparedStep;
 use flywheel_core::template::CompiledPrompt;
@@ -96,6 +96,16 @@ pub struct ModelRoute {
     pub price: Option<Price>,
     /// Where it is served.
     pub endpoint: Arc<Endpoint>,
+}
+
+impl ModelRoute {
+    /// What tokens cost, in billionths of a dollar, if they were counted and have a price.
+    #[must_use]
+    pub fn cost(&self, usage: Option<Usage>) -> Option<i64> {
+        self.price
+            .zip(usage)
+            .map(|(price, usage)| price.cost(&usage))
+    }
 }
 
 /// The configured providers by name.

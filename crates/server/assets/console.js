@@ -19,6 +19,29 @@ for (const element of document.querySelectorAll("[data-copy]")) {
   element.addEventListener("keydown", (event) => event.key === "Enter" && copy());
 }
 
+// -- The playground ---------------------------------------------------------------------------------------------------
+
+const playground = document.querySelector("form#playground");
+
+playground?.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  playground.requestSubmit(playground.querySelector("[value=run]"));
+});
+
+// A model may take its time: the button says so, and is not pressed twice.
+playground?.addEventListener("submit", (event) => {
+  const button = event.submitter;
+  if (!button?.dataset.slow) return;
+  const chosen = document.createElement("input");
+  chosen.type = "hidden";
+  chosen.name = button.name;
+  chosen.value = button.value;
+  playground.append(chosen);
+  button.textContent = button.dataset.slow;
+  button.disabled = true;
+});
+
 // -- Choices that show at once what they lead to ----------------------------------------------------------------------
 
 for (const select of document.querySelectorAll("select[data-submit]")) {

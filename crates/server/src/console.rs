@@ -17,6 +17,7 @@ mod labels;
 mod models;
 mod moves;
 mod overview;
+mod playground;
 mod prompts;
 mod scores;
 mod search;
@@ -86,6 +87,8 @@ pub fn routes() -> Vec<ConsoleRoute> {
         post("/apps/{app}/rollback", Change, moves::roll_back),
         get("/prompts", Read, prompts::list_prompts),
         get("/prompts/{prompt}", Read, prompts::show_prompt),
+        get("/playground", Read, playground::show_playground),
+        post("/playground", Change, playground::use_playground),
         get("/calls", Read, calls::list_calls),
         get("/calls.csv", Read, calls::list_calls_as_csv),
         get("/calls/tail", Read, tail::tail_calls),

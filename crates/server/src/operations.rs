@@ -10,3 +10,4 @@ pub mod registry;
 pub mod rehearse;
 pub mod sent_events;
 pub mod summary;
+pub mod trial;

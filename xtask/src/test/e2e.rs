@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context) -> Result<Outcome> {
 }
 
 /// The Python of the environment in the target folder, which is made anew when its recipe has changed.
-fn prepare_environment(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn prepare_environment(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target.join("e2e-venv");
     let python = folder.join("bin/python");
     let made_from = folder.join("made-from.txt");

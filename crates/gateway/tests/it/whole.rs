@@ -368,16 +368,24 @@ async fn awkward_text_arrives_as_it_was_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_asks_but_records_nothing() {
+async fn a_trial_asks_but_records_nothing() {
     let app = TestApp::new([hello(), Reply::failure(400, "no")]).await;
     let target = request(json!({}));
     let table = app.gateway.table.load();
     let destination = flywheel_gateway::plan::destination(&table, &target, "x").unwrap();
     let served = destination.chosen.unwrap().served.unwrap();
     let variables = target.flywheel.variables;
-    let output = app.gateway.probe(&served, &variables).await.unwrap();
-    assert_eq!(output.as_deref(), Some("Hello Ada"));
-    let problem = app.gateway.probe(&served, &variables).await.unwrap_err();
+    let trial = app
+        .gateway
+        .try_out(&served, &variables, Vec::new())
+        .await
+        .unwrap();
+    assert_eq!(trial.output.as_deref(), Some("Hello Ada"));
+    let problem = app
+        .gateway
+        .try_out(&served, &variables, Vec::new())
+        .await
+        .unwrap_err();
     assert!(problem.ends_with("no"), "{problem}");
     assert!(app.store.calls().is_empty());
 }

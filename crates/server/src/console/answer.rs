@@ -36,9 +36,10 @@ pub(super) struct Place {
 }
 
 /// The navigation.
-pub(super) const PLACES: [Place; 8] = [
+pub(super) const PLACES: [Place; 9] = [
     place("Overview", "/", 'o'),
     place("Prompts", "/prompts", 'p'),
+    place("Playground", "/playground", 'y'),
     place("Calls", "/calls", 'c'),
     place("Feedback", "/feedback", 'f'),
     place("Experiments", "/experiments", 'e'),

@@ -62,6 +62,7 @@ struct CallPage {
     opinions: Vec<Opinion>,
     raw: Markup,
     may_rate: bool,
+    can_replay: bool,
 }
 
 /// `GET /calls/{call}`
@@ -104,11 +105,12 @@ pub(super) async fn show_call(
             .collect(),
         raw: show::text(&raw),
         may_rate: visitor.may(Permission::Call),
+        can_replay: call.facts.prompt.is_some() && call.facts.prompt_version.is_some(),
         id: call.id,
     })
 }
 
-async fn find(context: &Context, visitor: &Visitor, id: &str) -> ApiResult<Call> {
+pub(super) async fn find(context: &Context, visitor: &Visitor, id: &str) -> ApiResult<Call> {
     let call = call_ids::get_visible(context, &visitor.caller, id).await?;
     call.ok_or_else(|| {
         Problem::not_found(format!("there is no call `{id}`")).hint(

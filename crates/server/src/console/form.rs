@@ -64,16 +64,10 @@ pub(super) async fn read(request: Request) -> Result<Vec<u8>, Problem> {
     }
 }
 
-/// The fields of a form, or of a query.
+/// The fields of a form.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|_| Problem::invalid("the form is not valid UTF-8"))?;
-    let uri = format!("/?{text}")
-        .parse()
-        .map_err(|_| Problem::invalid("the form is not one that a browser sends"))?;
-    let Query(fields) =
-        Query::try_from_uri(&uri).map_err(|rejection| Problem::invalid(rejection.body_text()))?;
-    Ok(fields)
+    serde_urlencoded::from_bytes(bytes)
+        .map_err(|error| Problem::invalid(format!("the form is not one of this page: {error}")))
 }
 
 /// Reads a field that may be empty.

@@ -1,12 +1,9 @@
 //! Rehearsal: the preflight, and on request a real call, for the last manifests of an environment, so that the way
 //! back is known to work before it is needed.
 
-use std::sync::Arc;
-
 use flywheel_core::name::EnvironmentName;
 use flywheel_core::preflight::Preflight;
 use flywheel_core::{AppName, Manifest, ManifestId};
-use flywheel_gateway::routing::ServedManifest;
 use flywheel_storage::events::CallFilter;
 use flywheel_storage::page::PageRequest;
 use schemars::JsonSchema;
@@ -14,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::context::Context;
-use crate::operations::deploy;
+use crate::operations::{deploy, trial};
 use crate::problem::ApiResult;
 
 /// What is to be rehearsed.
@@ -159,26 +156,15 @@ async fn probe(
     variables: &Map<String, Value>,
 ) -> Probe {
     let begun = tokio::time::Instant::now();
-    let (id, version) = (&manifest.model_id, &manifest.model_version);
-    let model = context.table.load().model_version(id, version).cloned();
-    let outcome = match model {
-        None => Err(format!("model `{id}:{version}` is not served")),
-        Some(model) => match ServedManifest::new(manifest.id(), manifest.clone(), content, model) {
-            Ok(served) => context.gateway.probe(&Arc::new(served), variables).await,
-            Err(problem) => Err(problem),
-        },
-    };
+    let outcome = trial::try_out(context, manifest, content, variables, Vec::new()).await;
     let latency_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     match outcome {
-        Ok(output) => {
-            let output = output.map(|text| text.chars().take(200).collect());
-            Probe {
-                ok: true,
-                latency_ms,
-                output,
-                problem: None,
-            }
-        }
+        Ok(trial) => Probe {
+            ok: true,
+            latency_ms,
+            output: trial.output.map(|text| text.chars().take(200).collect()),
+            problem: None,
+        },
         Err(problem) => Probe {
             ok: false,
             latency_ms,
