@@ -22,6 +22,7 @@ mod retrievers;
 mod search;
 mod session;
 mod summary;
+mod sums;
 mod writer;
 
 use std::path::Path;
@@ -185,6 +186,10 @@ pub struct SqliteStore {
     /// Works off the log: a commit that did that would keep every other waiting for the disk.
     housekeeper: Arc<ConnectionThread>,
     log: Arc<Log>,
+    /// Keeps sums over events.
+    summer: Arc<ConnectionThread>,
+    /// Held by whoever brings the sums up to date.
+    summing: Arc<Mutex<()>>,
 }
 
 impl SqliteStore {
@@ -205,6 +210,7 @@ impl SqliteStore {
         };
         let appender = thread("sqlite-appender", Priority::Normal)?;
         let housekeeper = thread("sqlite-housekeeper", Priority::Low)?;
+        let summer = thread("sqlite-summer", Priority::Normal)?;
         Ok(Self {
             options,
             writer,
@@ -213,6 +219,8 @@ impl SqliteStore {
             readers,
             state_readers,
             housekeeper,
+            summer,
+            summing: Arc::default(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The event store: calls and feedback, appended in groups.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use async_trait::async_trait;
@@ -146,6 +147,35 @@ pub struct SummaryRow {
     pub series: Vec<SeriesSums>,
 }
 
+impl SummaryRow {
+    /// Adds the row of other calls with the same key.
+    pub fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.fallbacks += other.fallbacks;
+        self.provider_errors += other.provider_errors;
+        self.calls_with_latency += other.calls_with_latency;
+        self.latency_us_sum = self.latency_us_sum.saturating_add(other.latency_us_sum);
+        self.calls_with_cost += other.calls_with_cost;
+        self.cost_nano_usd_sum = self
+            .cost_nano_usd_sum
+            .saturating_add(other.cost_nano_usd_sum);
+        for series in &other.series {
+            self.add_series(series);
+        }
+    }
+
+    /// Adds a series of feedback on other calls. The series stay in the order of their names.
+    pub fn add_series(&mut self, sums: &SeriesSums) {
+        let place = self
+            .series
+            .binary_search_by(|there| there.series.cmp(&sums.series));
+        match place {
+            Ok(place) => self.series[place].add(sums),
+            Err(place) => self.series.insert(place, sums.clone()),
+        }
+    }
+}
+
 /// Sums over one series of feedback. The value of a rating is its share of the scale it was given on, from 0 for the
 /// worst grade to 1 for the best, so that ratings on several scales can be summed up.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -164,6 +194,36 @@ pub struct SeriesSums {
     pub squared_deviations: f64,
     /// The scales that ratings were given on, and how many on each; empty for other series.
     pub scales: Vec<(RatingScale, u64)>,
+}
+
+impl SeriesSums {
+    /// Adds the sums of other calls, as Chan, Golub and LeVeque do (1983).
+    pub fn add(&mut self, other: &Self) {
+        let (ours, theirs) = (self.n as f64, other.n as f64);
+        if other.n > 0 && self.n > 0 {
+            let apart = other.sum / theirs - self.sum / ours;
+            self.squared_deviations +=
+                other.squared_deviations + apart * apart * ours * theirs / (ours + theirs);
+        } else {
+            self.squared_deviations += other.squared_deviations;
+        }
+        self.n += other.n;
+        self.ones += other.ones;
+        self.zeros += other.zeros;
+        self.sum += other.sum;
+        for &(scale, n) in &other.scales {
+            match self.scales.iter_mut().find(|(known, _)| *known == scale) {
+                Some((_, known)) => *known += n,
+                None => self.scales.push((scale, n)),
+            }
+        }
+        self.scales.sort_by(|(left, _), (right, _)| {
+            let ends = |scale: &RatingScale| (scale.min, scale.max);
+            ends(left)
+                .partial_cmp(&ends(right))
+                .unwrap_or(Ordering::Equal)
+        });
+    }
 }
 
 /// What apps did in one slot of time.

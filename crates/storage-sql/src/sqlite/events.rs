@@ -17,7 +17,7 @@ use flywheel_storage::page::{Page, PageRequest};
 use rusqlite::Connection;
 
 use super::session::Snapshot;
-use super::{SqliteStore, activity, append, calls, feedback, prune, summary, writer};
+use super::{SqliteStore, activity, append, calls, feedback, prune, summary, sums, writer};
 
 #[async_trait]
 impl EventStore for SqliteStore {
@@ -82,8 +82,12 @@ impl EventStore for SqliteStore {
         filter: &SummaryFilter,
         by: SummaryKey,
     ) -> StorageResult<Vec<SummaryRow>> {
+        let are_complete = self.are_sums_complete().await;
         let mut snapshot = Snapshot::take(&self.readers).await?;
-        summary::summarize(snapshot.connection(), filter, by).await
+        match are_complete {
+            true => sums::summarize(snapshot.connection(), filter, by).await,
+            false => summary::summarize(snapshot.connection(), filter, by).await,
+        }
     }
 
     #[tracing::instrument(name = "db.calls.activity", skip_all)]
@@ -93,6 +97,13 @@ impl EventStore for SqliteStore {
         environment: Option<&EnvironmentName>,
         window: Window,
     ) -> StorageResult<Vec<ActivityRow>> {
+        if self.are_sums_complete().await {
+            let mut snapshot = Snapshot::take(&self.readers).await?;
+            let rows = sums::activity(snapshot.connection(), apps, environment, window).await?;
+            if let Some(rows) = rows {
+                return Ok(rows);
+            }
+        }
         let longest = self.options.longest_search;
         activity::activity(&self.readers, longest, apps, environment, window).await
     }
@@ -113,7 +124,8 @@ impl EventStore for SqliteStore {
 
     #[tracing::instrument(name = "db.events.maintain", skip_all)]
     async fn maintain(&self) -> StorageResult<()> {
-        self.checkpoint().await
+        self.checkpoint().await?;
+        self.advance_sums().await
     }
 
     #[tracing::instrument(name = "db.events.lasting_bytes", skip_all)]

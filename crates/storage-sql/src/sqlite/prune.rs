@@ -34,6 +34,9 @@ pub(super) async fn prune(
 ) -> StorageResult<u64> {
     let begun = Instant::now();
     let removed = remove(transaction.connection(), bound, begun + longest).await?;
+    if removed > 0 {
+        forget_sums(transaction.connection()).await?;
+    }
     let mut transaction = transaction.commit().await?;
     for _ in 0..MOST_GIVEN_BACK {
         query(PAGES_GIVEN_BACK)
@@ -45,6 +48,24 @@ pub(super) async fn prune(
         }
     }
     Ok(removed)
+}
+
+/// Removes the sums of hours of which no call is left. A number that was the last may be given again, so what was summed up
+/// to it ends at the last that is left.
+async fn forget_sums(connection: &mut SqliteConnection) -> StorageResult<()> {
+    for sql in [
+        "UPDATE sums_progress
+         SET calls = min(calls, (SELECT coalesce(max(number), 0) FROM calls)),
+             feedback = min(feedback, (SELECT coalesce(max(number), 0) FROM feedback))",
+        "DELETE FROM call_sums
+         WHERE (hour + 1) * 3600000000 <= coalesce((SELECT min(started_at) FROM calls), 9223372036854775807)",
+    ] {
+        query(sql)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed("removing old sums"))?;
+    }
+    Ok(())
 }
 
 async fn remove(
@@ -184,7 +205,7 @@ pub(super) async fn lasting_bytes(readers: &SqlitePool) -> StorageResult<u64> {
     let bytes: i64 = query_scalar(
         "SELECT coalesce(sum(
              CASE
-                 WHEN objects.tbl_name IN ('calls', 'call_contents', 'feedback') THEN size.page_size
+                 WHEN objects.tbl_name IN ('calls', 'call_contents', 'feedback', 'call_sums', 'feedback_sums') THEN size.page_size
                  ELSE (SELECT sum(pgsize) FROM dbstat WHERE name = objects.name AND aggregate = TRUE)
              END), 0)
          FROM (SELECT name, tbl_name FROM sqlite_schema WHERE rootpage > 0

@@ -1,4 +1,4 @@
-//! Calls and feedback summed up by a key.
+//! Calls and feedback summed up by a key, event by event.
 
 use std::collections::BTreeMap;
 
@@ -39,48 +39,57 @@ pub(super) async fn summarize(
         let Some(summary) = rows.get_mut(&key) else {
             continue;
         };
-        let sums = series_from(row)?;
-        match summary.series.last_mut() {
-            Some(there) if there.series == sums.series => add(there, sums),
-            _ => summary.series.push(sums),
-        }
+        summary.add_series(&series_from(row)?);
     }
     Ok(rows.into_values().collect())
 }
 
-/// The key as an expression over a call; NULL where the call has none.
-fn key_expression(by: SummaryKey) -> &'static str {
-    match by {
-        SummaryKey::Arm => "experiment || '/' || arm",
-        SummaryKey::PromptVersion => "lower(hex(prompt_version))",
-        SummaryKey::Manifest => "lower(hex(manifest))",
-        SummaryKey::Model => "model_id || ':' || model_version",
-        SummaryKey::Day => "strftime('%Y-%m-%d', started_at / 1000000.0, 'unixepoch')",
-        SummaryKey::Hour => "strftime('%Y-%m-%dT%H', started_at / 1000000.0, 'unixepoch')",
+/// What is summed up: events, or sums of them by the hour, which have the same columns but for the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Table {
+    Calls,
+    Sums,
+}
+
+impl Table {
+    /// The key as an expression over a row; NULL where the row has none.
+    pub(super) fn key(self, by: SummaryKey) -> &'static str {
+        match (by, self) {
+            (SummaryKey::Arm, _) => "experiment || '/' || arm",
+            (SummaryKey::PromptVersion, _) => "lower(hex(prompt_version))",
+            (SummaryKey::Manifest, _) => "lower(hex(manifest))",
+            (SummaryKey::Model, _) => "model_id || ':' || model_version",
+            (SummaryKey::Day, Self::Calls) => {
+                "strftime('%Y-%m-%d', started_at / 1000000.0, 'unixepoch')"
+            }
+            (SummaryKey::Hour, Self::Calls) => {
+                "strftime('%Y-%m-%dT%H', started_at / 1000000.0, 'unixepoch')"
+            }
+            (SummaryKey::Day, Self::Sums) => "strftime('%Y-%m-%d', hour * 3600, 'unixepoch')",
+            (SummaryKey::Hour, Self::Sums) => "strftime('%Y-%m-%dT%H', hour * 3600, 'unixepoch')",
+        }
     }
 }
 
-/// The column that is NULL where the key is, because the hexadecimal form of NULL is an empty text.
-fn key_column(by: SummaryKey) -> &'static str {
+/// What is NULL where the key is, because the hexadecimal form of NULL is an empty text.
+fn has_key(by: SummaryKey) -> &'static str {
     match by {
-        SummaryKey::Arm => "arm",
-        SummaryKey::PromptVersion => "prompt_version",
-        SummaryKey::Manifest => "manifest",
-        SummaryKey::Model => "model_version",
-        SummaryKey::Day | SummaryKey::Hour => "started_at",
+        SummaryKey::Arm => "arm IS NOT NULL AND experiment IS NOT NULL",
+        SummaryKey::PromptVersion => "prompt_version IS NOT NULL",
+        SummaryKey::Manifest => "manifest IS NOT NULL",
+        SummaryKey::Model => "model_version IS NOT NULL AND model_id IS NOT NULL",
+        SummaryKey::Day | SummaryKey::Hour => "TRUE",
     }
 }
 
-fn push_matching(sql: &mut QueryBuilder<Sqlite>, filter: &SummaryFilter, by: SummaryKey) {
-    sql.push(" FROM calls WHERE ")
-        .push(key_column(by))
-        .push(" IS NOT NULL");
-    if by == SummaryKey::Arm {
-        sql.push(" AND experiment IS NOT NULL");
-    }
-    if by == SummaryKey::Model {
-        sql.push(" AND model_id IS NOT NULL");
-    }
+/// The conditions of a filter. Those on time are only for events.
+pub(super) fn push_matching(
+    sql: &mut QueryBuilder<Sqlite>,
+    filter: &SummaryFilter,
+    by: SummaryKey,
+    table: Table,
+) {
+    sql.push(has_key(by));
     if !filter.apps.is_empty() {
         sql.push(" AND app IN (");
         let mut names = sql.separated(", ");
@@ -97,6 +106,9 @@ fn push_matching(sql: &mut QueryBuilder<Sqlite>, filter: &SummaryFilter, by: Sum
         sql.push(" AND experiment = ")
             .push_bind(experiment.as_str());
     }
+    if table == Table::Sums {
+        return;
+    }
     if let Some(since) = filter.since {
         sql.push(" AND started_at >= ")
             .push_bind(since.as_microsecond());
@@ -109,7 +121,7 @@ fn push_matching(sql: &mut QueryBuilder<Sqlite>, filter: &SummaryFilter, by: Sum
 
 /// The calls that a key's row is about. What the fallback manifest answered says nothing of the arm that the unit was in;
 /// the other keys name what did answer.
-fn counted(by: SummaryKey) -> &'static str {
+pub(super) fn counted(by: SummaryKey) -> &'static str {
     match by {
         SummaryKey::Arm => "fallback = 0",
         _ => "TRUE",
@@ -118,7 +130,7 @@ fn counted(by: SummaryKey) -> &'static str {
 
 /// Sums are taken of the upper and the lower half of each number, because a sum of many large ones may not fit.
 fn of_calls(filter: &SummaryFilter, by: SummaryKey) -> QueryBuilder<Sqlite> {
-    let (key, counted) = (key_expression(by), counted(by));
+    let (key, counted) = (Table::Calls.key(by), counted(by));
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(format_args!(
         "{key} AS key,
@@ -130,9 +142,10 @@ fn of_calls(filter: &SummaryFilter, by: SummaryKey) -> QueryBuilder<Sqlite> {
          coalesce(sum(latency_us & 4294967295) FILTER (WHERE {counted}), 0) AS latency_lower,
          count(cost_nano_usd) FILTER (WHERE {counted}) AS calls_with_cost,
          coalesce(sum(cost_nano_usd >> 32) FILTER (WHERE {counted}), 0) AS cost_upper,
-         coalesce(sum(cost_nano_usd & 4294967295) FILTER (WHERE {counted}), 0) AS cost_lower"
+         coalesce(sum(cost_nano_usd & 4294967295) FILTER (WHERE {counted}), 0) AS cost_lower
+         FROM calls WHERE "
     ));
-    push_matching(&mut sql, filter, by);
+    push_matching(&mut sql, filter, by, Table::Calls);
     sql.push(" GROUP BY 1");
     sql
 }
@@ -142,8 +155,9 @@ fn of_calls(filter: &SummaryFilter, by: SummaryKey) -> QueryBuilder<Sqlite> {
 /// has a row for each scale.
 fn of_feedback(filter: &SummaryFilter, by: SummaryKey) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("WITH matching AS (SELECT calls.id AS call_id, ");
-    sql.push(key_expression(by)).push(" AS key");
-    push_matching(&mut sql, filter, by);
+    sql.push(Table::Calls.key(by))
+        .push(" AS key FROM calls WHERE ");
+    push_matching(&mut sql, filter, by, Table::Calls);
     sql.push(" AND ").push(counted(by));
     sql.push(
         "),
@@ -165,7 +179,7 @@ fn of_feedback(filter: &SummaryFilter, by: SummaryKey) -> QueryBuilder<Sqlite> {
          ),
          latest AS (
              SELECT key, series, value, scale_min, scale_max,
-                    avg(value) OVER (PARTITION BY key, series) AS mean
+                    avg(value) OVER (PARTITION BY key, series, scale_min, scale_max) AS mean
              FROM ranked
              WHERE place = 1
          )
@@ -185,7 +199,7 @@ fn of_feedback(filter: &SummaryFilter, by: SummaryKey) -> QueryBuilder<Sqlite> {
     sql
 }
 
-fn calls_from(row: &SqliteRow) -> StorageResult<SummaryRow> {
+pub(super) fn calls_from(row: &SqliteRow) -> StorageResult<SummaryRow> {
     let fields = Fields::new(row, "calls", &["key"]);
     let latency = joined(fields.raw("latency_upper")?, fields.raw("latency_lower")?);
     let cost = joined(fields.raw("cost_upper")?, fields.raw("cost_lower")?);
@@ -206,7 +220,7 @@ fn calls_from(row: &SqliteRow) -> StorageResult<SummaryRow> {
     })
 }
 
-fn joined(upper: i64, lower: i64) -> i128 {
+pub(super) fn joined(upper: i64, lower: i64) -> i128 {
     (i128::from(upper) << 32) + i128::from(lower)
 }
 
@@ -229,14 +243,4 @@ fn series_from(row: &SqliteRow) -> StorageResult<SeriesSums> {
         sum: fields.number("sum")?,
         squared_deviations: fields.number("squared_deviations")?,
     })
-}
-
-/// Adds what was given on another scale. Both are sums of shares, and of deviations from the mean of all.
-fn add(sums: &mut SeriesSums, further: SeriesSums) {
-    sums.n += further.n;
-    sums.ones += further.ones;
-    sums.zeros += further.zeros;
-    sums.sum += further.sum;
-    sums.squared_deviations += further.squared_deviations;
-    sums.scales.extend(further.scales);
 }

@@ -114,7 +114,7 @@ async fn what_is_no_store_is_refused() {
         .connect()
         .await
         .unwrap();
-    sqlx::query("UPDATE _sqlx_migrations SET version = 9999")
+    sqlx::query("UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1")
         .execute(&mut connection)
         .await
         .unwrap();

@@ -7,6 +7,7 @@
 mod disk;
 mod inspection;
 mod schema;
+mod sums;
 
 use flywheel_storage_sql::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;
