@@ -3,6 +3,7 @@
 mod assignment;
 mod bed;
 mod connection;
+mod console;
 mod feedback;
 mod figures;
 mod latency;
@@ -37,6 +38,9 @@ pub(crate) struct Arguments {
     /// Measure one thing only
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// How many calls the console is measured on
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    calls: u32,
     /// How long memory is watched under a steady load
     #[arg(long, default_value_t = 1, value_name = "MINUTES")]
     soak: u64,
@@ -69,6 +73,8 @@ enum Part {
     Assignment,
     /// Memory idle, under load, and over time
     Memory,
+    /// The console's pages, and the server at rest, on a million calls
+    Console,
 }
 
 /// Measures in release builds: built for development, it builds those and hands over.
@@ -114,6 +120,12 @@ async fn measure(
         assignment::measure(figures)?;
     }
     if arguments.only == Some(Part::Assignment) {
+        return Ok(());
+    }
+    if wanted(Part::Console) {
+        console::measure(workspace, arguments.calls, figures).await?;
+    }
+    if arguments.only == Some(Part::Console) {
         return Ok(());
     }
     let bed = Bed::start(workspace, arguments.seconds, arguments.rounds).await?;

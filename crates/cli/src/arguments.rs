@@ -8,8 +8,8 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    app, audit, call, calls, completions, deploy, experiment, feedback, help, history, index, key,
-    manifest_diff, model, prompt, pull, push, rehearse, rollback,
+    app, audit, call, calls, completions, deploy, doctor, experiment, feedback, help, history,
+    index, init, key, manifest_diff, model, prompt, pull, push, rehearse, rollback,
 };
 use crate::demo;
 use crate::failure::EXIT_CODES;
@@ -57,7 +57,9 @@ pub(crate) struct GlobalOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::DemoArgs),
+    Init(init::InitArgs),
     Serve(serve::ServeArgs),
+    Doctor(doctor::DoctorArgs),
     Push(push::PushArgs),
     Pull(pull::PullArgs),
     #[command(subcommand)]

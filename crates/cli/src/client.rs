@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flywheel_gateway::endpoint::{self, HttpClient};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -115,6 +115,25 @@ impl Client {
             url,
             key: key.transpose()?,
         })
+    }
+
+    /// The server's URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How a resource is answered, whatever the answer is.
+    pub(crate) async fn head_of(
+        &self,
+        target: &Target,
+    ) -> Result<(StatusCode, HeaderMap), ClientError> {
+        let asked = self.request(Method::GET, target, None);
+        let answer = tokio::time::timeout(TOTAL_TIMEOUT, asked).await;
+        let answer = answer.map_err(|_| ClientError::TooLate {
+            url: self.url.clone(),
+            limit: TOTAL_TIMEOUT,
+        })??;
+        Ok((answer.status(), answer.headers().clone()))
     }
 
     /// Reads a resource.

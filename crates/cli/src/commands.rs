@@ -7,6 +7,7 @@ mod call_id;
 pub(crate) mod calls;
 pub(crate) mod completions;
 pub(crate) mod deploy;
+pub(crate) mod doctor;
 pub(crate) mod experiment;
 pub(crate) mod feedback;
 mod feedback_import;
@@ -14,6 +15,7 @@ mod feedback_summary;
 pub(crate) mod help;
 pub(crate) mod history;
 pub(crate) mod index;
+pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod manifest_diff;
 pub(crate) mod model;
@@ -56,6 +58,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer, sources: Sources) -> Outcome {
     let command = match cli.command {
         Command::Completions(args) => return args.run(printer),
         Command::Help(args) => return Ok(args.run(printer)),
+        Command::Init(args) => return args.run(printer),
         Command::Serve(args) => return serve::run(args, printer),
         Command::Demo(args) => return demo::run(args, printer, sources),
         client_command => client_command,
@@ -82,6 +85,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer, sources: Sources) -> Outcome {
 impl Context<'_> {
     async fn run(&self, command: Command) -> Outcome {
         match command {
+            Command::Doctor(args) => args.run(self).await,
             Command::Push(args) => args.run(self).await,
             Command::Pull(args) => args.run(self).await,
             Command::Prompt(command) => command.run(self).await,
@@ -100,9 +104,11 @@ impl Context<'_> {
             Command::Key(command) => command.run(self).await,
             Command::Audit(command) => command.run(self).await,
             // These need no client and have been run by now.
-            Command::Completions(_) | Command::Help(_) | Command::Serve(_) | Command::Demo(_) => {
-                Ok(ExitCode::SUCCESS)
-            }
+            Command::Completions(_)
+            | Command::Help(_)
+            | Command::Init(_)
+            | Command::Serve(_)
+            | Command::Demo(_) => Ok(ExitCode::SUCCESS),
         }
     }
 

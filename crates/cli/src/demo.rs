@@ -1,15 +1,17 @@
-//! `flywheel demo`: the whole loop on an example app, with simulated users, in a folder that is gone afterwards.
+//! `flywheel demo`: the whole loop on an example app, with simulated users, in a folder that is gone afterwards unless it is named.
 
 mod history;
 mod story;
 mod users;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use flywheel_gateway::clock::Sources;
 
 use crate::config::{Config, ConfigDuration, Kind, Provider};
@@ -28,9 +30,15 @@ pub(crate) struct DemoArgs {
     /// The provider's name for that model
     #[arg(long, value_name = "NAME", requires = "provider_url")]
     model: Option<String>,
-    /// How many calls the simulated users make in a minute
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=6000))]
+    /// How many calls the simulated users make in a minute; 0 keeps them away
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(0..=6000))]
     calls_per_minute: u32,
+    /// How many calls the week before has, about
+    #[arg(long, value_name = "N", default_value_t = 6000, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    history: u32,
+    /// Keep everything in this folder, which must be new or empty, rather than in one that is gone afterwards
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 /// The provider of the example app.
@@ -46,10 +54,7 @@ pub(crate) fn run(args: DemoArgs, printer: &Printer, sources: Sources) -> Result
         Some(address) => address,
         None => free_address()?,
     };
-    let folder = tempfile::Builder::new()
-        .prefix("flywheel-demo-")
-        .tempdir()
-        .context("no temporary folder can be made")?;
+    let folder = Folder::prepare(args.data.as_deref())?;
     let config = config(&args);
     serve::start_logging(&config)?;
     let data = serve::open_folder(folder.path())?;
@@ -58,14 +63,16 @@ pub(crate) fn run(args: DemoArgs, printer: &Printer, sources: Sources) -> Result
         .build()
         .context("the asynchronous runtime cannot be started")?;
     let model = args.model.as_deref().unwrap_or("simulated");
-    runtime.block_on(history::write(&data.database(), model, &sources))?;
+    let database = data.database();
+    runtime.block_on(history::write(&database, model, args.history, &sources))?;
+    let kept = match &args.data {
+        None => "Nothing here is kept.".to_owned(),
+        Some(path) => format!("Kept in {}.", path.display()),
+    };
     let notice = match &args.provider_url {
-        None => {
-            "Demo: users, answers and the week behind them are simulated; nothing here is kept."
-                .to_owned()
-        }
+        None => format!("Demo: users, answers and the week behind them are simulated. {kept}"),
         Some(url) => format!(
-            "Demo: users and the week behind them are simulated; live calls go to {url}. Nothing here is kept."
+            "Demo: users and the week behind them are simulated; live calls go to {url}. {kept}"
         ),
     };
     let pace = args.calls_per_minute;
@@ -77,16 +84,60 @@ pub(crate) fn run(args: DemoArgs, printer: &Printer, sources: Sources) -> Result
     };
     let took = sources.clock.now().duration_since(begun).as_secs_f64();
     let outcome = runtime.block_on(server.run(printer, |address, shutdown, tasks| {
-        printer.note(&welcome(address, took));
-        tasks.spawn(users::visit(address, pace, sources, shutdown));
+        printer.note(&welcome(address, took, &kept));
+        if pace > 0 {
+            tasks.spawn(users::visit(address, pace, sources, shutdown));
+        }
     }));
     drop(data);
     outcome
 }
 
-fn welcome(address: SocketAddr, took: f64) -> String {
+/// Where the demo keeps everything.
+enum Folder<'a> {
+    /// It is removed with this.
+    Temporary(tempfile::TempDir),
+    Kept(&'a Path),
+}
+
+impl<'a> Folder<'a> {
+    fn prepare(asked: Option<&'a Path>) -> Result<Self> {
+        let Some(path) = asked else {
+            let folder = tempfile::Builder::new()
+                .prefix("flywheel-demo-")
+                .tempdir()
+                .context("no temporary folder can be made")?;
+            return Ok(Self::Temporary(folder));
+        };
+        // The week is written into a new store only: what somebody keeps is not for a demo.
+        let is_empty = match std::fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == ErrorKind::NotFound => true,
+            Err(error) => {
+                return Err(error).with_context(|| format!("`{}` cannot be read", path.display()));
+            }
+        };
+        if !is_empty {
+            bail!(
+                "`{}` is not empty; name a new folder, or see it again with `flywheel serve --data {}`",
+                path.display(),
+                path.display()
+            );
+        }
+        Ok(Self::Kept(path))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(path) => path,
+        }
+    }
+}
+
+fn welcome(address: SocketAddr, took: f64, kept: &str) -> String {
     format!(
-        "ready in {took:.1} s; everything is simulated and gone when you stop it with Ctrl-C\n\n  \
+        "ready in {took:.1} s; everything is simulated. {kept} Ctrl-C ends it.\n\n  \
          open    http://{address}/\n\n  \
          A support team's app has a new prompt version since yesterday. Users do not like it: find it and take it back.\n\n  \
          or try  export FLYWHEEL_URL=http://{address}\n          \

@@ -17,5 +17,6 @@ pub mod problem;
 pub mod rate_limit;
 pub mod respond;
 pub mod router;
+mod unread;
 
 pub use context::{Context, ServerOptions};

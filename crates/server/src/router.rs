@@ -23,6 +23,7 @@ use crate::extract;
 use crate::openai;
 use crate::openapi;
 use crate::problem::Problem;
+use crate::unread;
 
 pub use self::table::Route;
 use self::table::{Anyone, Table};
@@ -357,6 +358,7 @@ pub fn router(context: &Context) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(context.options.largest_body))
+        .layer(middleware::from_fn(unread::see_to_rest))
         .with_state(context.clone())
 }
 

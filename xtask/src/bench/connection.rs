@@ -53,6 +53,13 @@ impl Connection {
         Ok((head.status, head.headers, body.collect().await?.to_bytes()))
     }
 
+    /// Gets a page.
+    pub(super) async fn get(&mut self, path: &str) -> Result<Bytes> {
+        let (head, body) = self.send("GET", path, Bytes::new()).await?.into_parts();
+        ensure!(head.status.is_success(), "{path}: {}", head.status);
+        Ok(body.collect().await?.to_bytes())
+    }
+
     /// Calls our own API.
     pub(super) async fn call(&mut self, method: &str, path: &str, body: &Value) -> Result<Value> {
         let (head, body) = self

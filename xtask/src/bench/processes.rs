@@ -25,6 +25,16 @@ impl Process {
         command: &mut Command,
         address: SocketAddr,
     ) -> Result<Self> {
+        Self::start_within(name, command, address, START)
+    }
+
+    /// The same for one that takes its time.
+    pub(super) fn start_within(
+        name: &'static str,
+        command: &mut Command,
+        address: SocketAddr,
+        longest: Duration,
+    ) -> Result<Self> {
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -36,10 +46,10 @@ impl Process {
             if let Some(status) = process.child.try_wait()? {
                 bail!("{name} ended at once: {status}");
             }
-            if begun.elapsed() > START {
+            if begun.elapsed() > longest {
                 bail!("{name} does not listen on {address}");
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(2));
         }
         Ok(process)
     }

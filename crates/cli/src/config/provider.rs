@@ -160,7 +160,12 @@ impl Provider {
         }
     }
 
-    fn endpoint(&self, name: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<Endpoint> {
+    /// What calls go to, with the keys from the environment.
+    pub(crate) fn endpoint(
+        &self,
+        name: &str,
+        variable: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Endpoint> {
         let secret = |name: &str| {
             if !is_variable_name(name) {
                 bail!(
@@ -231,7 +236,8 @@ impl Provider {
         Ok(Endpoint::http(name, format, base, client, options))
     }
 
-    fn base_url(&self) -> Result<&str> {
+    /// Where it is.
+    pub(crate) fn base_url(&self) -> Result<&str> {
         match (&self.base_url, self.kind) {
             (Some(url), _) => Ok(url),
             (None, Kind::OpenAi) => Ok("https://api.openai.com/v1"),

@@ -23,8 +23,11 @@ use super::story::{self, VERSIONS};
 
 const DAYS: i64 = 7;
 
-/// Calls in a day: few enough to be written in a second.
-const CALLS_PER_DAY: i64 = 1200;
+/// Of so many moments, [`is_busy`] takes about that many.
+const MOMENTS: (i64, i64) = (1000, 698);
+
+/// Calls of one user in the week, about.
+const CALLS_PER_USER: u32 = 7;
 
 /// How many events are written at a time.
 const GROUP: usize = 500;
@@ -44,8 +47,13 @@ struct Registered {
     experiment: Experiment,
 }
 
-/// Writes the example into a new store.
-pub(super) async fn write(database: &Path, model: &str, sources: &Sources) -> Result<()> {
+/// Writes the example into a new store, with about so many calls.
+pub(super) async fn write(
+    database: &Path,
+    model: &str,
+    calls: u32,
+    sources: &Sources,
+) -> Result<()> {
     let store = SqliteStore::open(database, SqliteOptions::default())
         .await
         .context("the store of the demo cannot be made")?;
@@ -55,7 +63,8 @@ pub(super) async fn write(database: &Path, model: &str, sources: &Sources) -> Re
     transaction.commit().await?;
     let mut random = fastrand::Rng::with_seed(7);
     let mut events = Vec::with_capacity(GROUP + 2);
-    let total = DAYS * CALLS_PER_DAY;
+    let total = i64::from(calls) * MOMENTS.0 / MOMENTS.1;
+    let users = calls.div_ceil(CALLS_PER_USER);
     for number in 0..total {
         // Up to a minute ago; from then on the simulated users call.
         let span = DAYS * 24 * 3600 - 60;
@@ -65,11 +74,12 @@ pub(super) async fn write(database: &Path, model: &str, sources: &Sources) -> Re
         if !is_busy(at, &mut random) {
             continue;
         }
+        let user = format!("user_{}", random.u32(0..users));
         add_call(
             &mut events,
             &registered,
-            at.min(now),
-            now,
+            user,
+            (at.min(now), now),
             sources,
             &mut random,
         );
@@ -275,12 +285,11 @@ async fn note(
 fn add_call(
     events: &mut Vec<NewEvent>,
     registered: &Registered,
-    at: Timestamp,
-    now: Timestamp,
+    user: String,
+    (at, now): (Timestamp, Timestamp),
     sources: &Sources,
     random: &mut fastrand::Rng,
 ) {
-    let user = format!("user_{}", random.u32(0..900));
     let hours = now.duration_since(at).as_hours();
     let mut index = DEPLOYED_HOURS_AGO
         .iter()

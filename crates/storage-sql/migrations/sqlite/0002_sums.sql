@@ -56,3 +56,6 @@ CREATE TABLE feedback_sums (
     squares_low REAL NOT NULL
 );
 CREATE INDEX feedback_sums_of_calls ON feedback_sums (call_sums, series);
+
+-- What went wrong is looked for among very many that did not.
+CREATE INDEX calls_not_ok ON calls (started_at) WHERE status <> 'ok';

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use flywheel_core::AppName;
-use flywheel_core::call::{Call, CallContent, CallFacts};
+use flywheel_core::call::{Call, CallContent, CallFacts, CallStatus};
 use flywheel_core::model::Usage;
 use flywheel_core::name::EnvironmentName;
 use flywheel_storage::StorageResult;
@@ -126,10 +126,27 @@ fn listing(filter: &CallFilter, before: Option<&CallKey>, limit: u32) -> QueryBu
     // An index on what is rarer than an app is the better one; the plus keeps the one on apps out.
     let has_rarer =
         filter.unit.is_some() || filter.session.is_some() || filter.experiment.is_some();
+    // A part of an id is looked up first, whatever else is asked for.
+    let has_id = filter.id.as_deref().is_some_and(|part| !part.is_empty());
+    // Without statistics, which nobody gathers here, an order that an index has is not what the planner thinks of first.
+    let in_order = |index: &'static str| match has_rarer || has_id {
+        true => "",
+        false if filter.status.is_some_and(|status| status != CallStatus::Ok) => {
+            " INDEXED BY calls_not_ok"
+        }
+        false => index,
+    };
     match filter.apps.as_slice() {
-        [] => push_branch(&mut sql, filter, before, limit, |_| {}),
+        [] => push_branch(
+            &mut sql,
+            filter,
+            before,
+            limit,
+            in_order(" INDEXED BY calls_by_time"),
+            |_| {},
+        ),
         apps if has_rarer || apps.len() > MOST_BRANCHES => {
-            push_branch(&mut sql, filter, before, limit, |sql| {
+            push_branch(&mut sql, filter, before, limit, "", |sql| {
                 sql.push(" AND +calls.app IN (");
                 let mut names = sql.separated(", ");
                 for app in apps {
@@ -143,7 +160,8 @@ fn listing(filter: &CallFilter, before: Option<&CallKey>, limit: u32) -> QueryBu
                 if position > 0 {
                     sql.push(" UNION ");
                 }
-                push_branch(&mut sql, filter, before, limit, |sql| {
+                let index = in_order(" INDEXED BY calls_by_app");
+                push_branch(&mut sql, filter, before, limit, index, |sql| {
                     sql.push(" AND calls.app = ").push_bind(app.as_str());
                 });
             }
@@ -159,9 +177,12 @@ fn push_branch(
     filter: &CallFilter,
     before: Option<&CallKey>,
     limit: u32,
+    index: &str,
     push_apps: impl FnOnce(&mut QueryBuilder<Sqlite>),
 ) {
-    sql.push("SELECT number FROM (SELECT calls.number FROM calls WHERE TRUE");
+    sql.push("SELECT number FROM (SELECT calls.number FROM calls")
+        .push(index)
+        .push(" WHERE TRUE");
     push_apps(sql);
     push_conditions(sql, filter);
     if let Some(before) = before {
@@ -204,6 +225,10 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &CallFilter) {
         if let Some(value) = value {
             sql.push(condition).push_bind(value);
         }
+    }
+    if filter.status.is_some_and(|status| status != CallStatus::Ok) {
+        // As the index on those says it.
+        sql.push(" AND calls.status <> 'ok'");
     }
     let hashes = [
         (" AND calls.manifest = ", &filter.manifest),
@@ -381,7 +406,7 @@ mod tests {
         let of_app = CallFilter {
             apps: vec![app.clone()],
             environment: Some("production".parse().unwrap()),
-            status: Some(flywheel_core::call::CallStatus::Ok),
+            status: Some(CallStatus::Ok),
             ..CallFilter::default()
         };
         for (filter, index) in [

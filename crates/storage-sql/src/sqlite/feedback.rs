@@ -74,7 +74,7 @@ fn listing(
 ) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new(
         "SELECT feedback.*, calls.app, calls.prompt, calls.prompt_version
-         FROM feedback LEFT JOIN calls ON calls.id = feedback.call_id
+         FROM feedback INDEXED BY feedback_by_time LEFT JOIN calls ON calls.id = feedback.call_id
          WHERE TRUE",
     );
     if !filter.apps.is_empty() {
