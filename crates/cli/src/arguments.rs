@@ -1,5 +1,7 @@
 //! The command line: global options, commands, and the small syntaxes of their arguments.
 
+#[cfg(test)]
+mod reference;
 mod values;
 
 use std::ffi::OsString;

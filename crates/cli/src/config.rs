@@ -184,6 +184,68 @@ mod tests {
         assert_eq!(config.retention.age.map(|age| age.0), Some(90 * day));
     }
 
+    /// What may stand in a part of the file, by the reader's own word.
+    fn members_of(part: &str) -> Vec<String> {
+        let error = Config::parse(&part.replace("NEW", "no_such_member = 1"));
+        let error = error.unwrap_err().to_string();
+        let (_, expected) = error.split_once("expected ").unwrap_or_default();
+        let names = expected.split('`').skip(1).step_by(2);
+        names.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_reference_has_every_member_and_no_other() {
+        let reference = include_str!("../../../docs/configuration.md");
+        for (heading, part, elsewhere) in [
+            (
+                "## `[providers.NAME]`",
+                "[providers.x]\nkind = \"openai\"\nNEW",
+                &[][..],
+            ),
+            ("## `[limits]`", "[limits]\nNEW", &[]),
+            ("## `[retention]`", "[retention]\nNEW", &[]),
+            ("## `[redaction]`", "[redaction]\nNEW", &[]),
+            ("## `[rehearsal]`", "[rehearsal]\nNEW", &[]),
+            ("## `[log]`", "[log]\nNEW", &[]),
+            (
+                "## Top level",
+                "NEW",
+                &[
+                    "data",
+                    "listen",
+                    "providers",
+                    "limits",
+                    "retention",
+                    "redaction",
+                    "rehearsal",
+                    "log",
+                ],
+            ),
+        ] {
+            let (_, section) = reference.split_once(heading).unwrap();
+            let section = section.split("\n## ").next().unwrap_or_default();
+            let documented = section
+                .lines()
+                .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+            let mut documented: Vec<_> = documented.map(str::to_owned).collect();
+            documented.extend(elsewhere.iter().map(ToString::to_string));
+            documented.sort();
+            let mut members = members_of(part);
+            members.sort();
+            assert_eq!(documented, members, "{heading}");
+        }
+        for table in ["timeouts", "retries", "breaker"] {
+            let part = format!("[providers.x]\nkind = \"openai\"\n{table} = {{ NEW }}");
+            let line = reference
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{table}`")))
+                .unwrap();
+            for member in members_of(&part) {
+                assert!(line.contains(&format!("{member} = ")), "{table}.{member}");
+            }
+        }
+    }
+
     #[test]
     fn faults_are_named_with_their_place() {
         for (text, expected) in [
