@@ -97,6 +97,8 @@ export async function pagesOf(address) {
     playground: "/playground?prompt=support%2Fsummary",
     calls: "/calls",
     "calls-filtered": "/calls?status=provider_error",
+    sessions: "/sessions",
+    users: "/users",
     feedback: "/feedback",
     experiments: "/experiments",
     experiment: "/experiments/shorter-summaries",
@@ -105,7 +107,12 @@ export async function pagesOf(address) {
     audit: "/audit?verify=true",
     search: "/search?q=sup",
   };
-  if (calls.items.length > 0) pages.call = `/calls/${calls.items[0].id}`;
+  const [call] = calls.items;
+  if (call) {
+    pages.call = `/calls/${call.id}`;
+    pages.user = `/users/${encodeURIComponent(call.unit)}`;
+    pages.session = `/sessions/${encodeURIComponent(call.session)}`;
+  }
   return pages;
 }
 
@@ -115,6 +122,8 @@ export const EMPTY_PAGES = {
   prompts: "/prompts",
   playground: "/playground",
   calls: "/calls",
+  sessions: "/sessions",
+  users: "/users",
   feedback: "/feedback",
   experiments: "/experiments",
   models: "/models",

@@ -17,6 +17,7 @@ mod labels;
 mod models;
 mod moves;
 mod overview;
+mod people;
 mod playground;
 mod prompts;
 mod scores;
@@ -94,6 +95,10 @@ pub fn routes() -> Vec<ConsoleRoute> {
         get("/calls/tail", Read, tail::tail_calls),
         get("/calls/{call}", Read, call::show_call),
         post("/calls/{call}/feedback", Call, call::send_feedback),
+        get("/sessions", Read, people::list_sessions),
+        get("/sessions/{session}", Read, people::show_session),
+        get("/users", Read, people::list_users),
+        get("/users/{unit}", Read, people::show_user),
         get("/feedback", Read, feedback::list_feedback),
         get("/experiments", Read, experiments::list_experiments),
         get(

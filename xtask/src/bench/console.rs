@@ -30,7 +30,7 @@ const SAMPLE: usize = 200;
 /// The provider of the demo, so that what is deployed can be served.
 const CONFIGURATION: &str = "[providers.demo]\nkind = \"simulated\"\n";
 
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 18] = [
     "/",
     "/?span=30d",
     "/apps/support-summarizer",
@@ -41,6 +41,8 @@ const PAGES: [&str; 16] = [
     "/calls",
     "/calls?status=provider_error",
     "/calls?text=invoice",
+    "/sessions",
+    "/users",
     "/feedback",
     "/experiments",
     "/experiments/shorter-summaries",

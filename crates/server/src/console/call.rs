@@ -184,11 +184,11 @@ fn facts_of(call: &Call, label: Option<String>) -> Vec<(&'static str, Markup)> {
         shown.push(("experiment", link(&href, &format!("{experiment}/{arm}"))));
     }
     if let Some(unit) = &facts.unit {
-        let href = format!("/calls?unit={}", encoded(unit));
+        let href = format!("/users/{}", encoded(unit));
         shown.push(("user", link(&href, unit)));
     }
     if let Some(session) = &facts.session {
-        let href = format!("/calls?session={}", encoded(session));
+        let href = format!("/sessions/{}", encoded(session));
         shown.push(("session", link(&href, session)));
     }
     if let Some(usage) = facts.usage {

@@ -56,6 +56,8 @@ fn path_of(route: &console::ConsoleRoute) -> String {
         .replace("{app}", "support")
         .replace("{prompt}", "greeting")
         .replace("{call}", "nothing")
+        .replace("{session}", "nothing")
+        .replace("{unit}", "nothing")
         .replace("{experiment}", "nothing")
         .replace("{asset}", "nothing")
 }
