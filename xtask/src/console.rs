@@ -1,9 +1,11 @@
 //! The console in a browser: its tests, and pictures of every page for people to look at.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::cargo::{self, Workspace};
@@ -62,13 +64,17 @@ impl<'a> Browser<'a> {
         })
     }
 
-    /// Runs Node on the console's scripts.
+    /// Runs Node on the console's scripts, with the program as it now is.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<()> {
         cargo::run(
             &mut self
                 .workspace
                 .cargo(&["build", "--package", "flywheel-cli"]),
         )?;
+        self.run_script(arguments)
+    }
+
+    fn run_script(&self, arguments: &[&str]) -> Result<()> {
         cargo::run(
             Command::new("node")
                 .args(arguments)
@@ -88,4 +94,60 @@ pub(crate) fn screenshots(arguments: &ScreenshotArguments, workspace: &Workspace
     let folder = workspace.root.join(&arguments.folder);
     let browser = Browser::prepare(workspace)?;
     browser.run(&["screenshots.mjs", &folder.to_string_lossy()])
+}
+
+/// From a clean clone to the first page in a browser with data on it, by the README's first command, and how long that took.
+pub(crate) fn first_page(workspace: &Workspace) -> Result<()> {
+    const FIRST_COMMAND: &str = "cargo run --release -- demo";
+    let readme = std::fs::read_to_string(workspace.root.join("README.md"))?;
+    let first = readme.lines().find_map(|line| line.strip_prefix("    "));
+    ensure!(
+        first == Some(FIRST_COMMAND),
+        "the README's first command is {first:?}, not `{FIRST_COMMAND}`"
+    );
+    let browser = Browser::prepare(workspace)?;
+    let folder = tempfile::Builder::new()
+        .prefix("first-page-")
+        .tempdir_in(&workspace.target)?;
+    let begun = Instant::now();
+    let clone = folder.path().join("flywheel");
+    cargo::run(
+        Command::new("git")
+            .args(["clone", "--quiet"])
+            .arg(&workspace.root)
+            .arg(&clone),
+    )?;
+    let words: Vec<_> = FIRST_COMMAND.split(' ').collect();
+    let mut demo = Command::new(words[0])
+        .args(&words[1..])
+        .current_dir(&clone)
+        .env_remove("CARGO_TARGET_DIR")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("the demo cannot be started")?;
+    let said = BufReader::new(demo.stderr.take().context("the demo says nothing")?);
+    let mut address = None;
+    for line in said.lines() {
+        let line = line?;
+        eprintln!("{line}");
+        if let Some((_, rest)) = line.split_once("listening on ") {
+            address = rest.split(',').next().map(str::to_owned);
+            break;
+        }
+    }
+    let shown = match &address {
+        Some(address) => browser.run_script(&["first-page.mjs", address]),
+        None => Err(anyhow!("the demo ended before it listened")),
+    };
+    let took = begun.elapsed().as_secs_f64();
+    // By now the program has taken the place of cargo.
+    let ended = Command::new("kill")
+        .args(["-TERM", &demo.id().to_string()])
+        .status();
+    ended.context("the demo cannot be ended")?;
+    demo.wait()?;
+    shown?;
+    println!("from a clean clone to the first page: {took:.0} s, building included");
+    Ok(())
 }

@@ -40,6 +40,8 @@ enum Command {
     Crash(crash::Arguments),
     /// Write pictures of every page of the console, for people to look at
     Screenshots(console::ScreenshotArguments),
+    /// Follow the README's first command from a clean clone to the first page, and say how long that took
+    FirstPage,
     /// Run every check and test, as CI does
     Test(test::Arguments),
     /// Check sources and dependencies against the project's rules
@@ -55,6 +57,9 @@ fn main() -> ExitCode {
         }
         Command::Screenshots(arguments) => cargo::Workspace::load()
             .and_then(|workspace| console::screenshots(&arguments, &workspace)),
+        Command::FirstPage => {
+            cargo::Workspace::load().and_then(|workspace| console::first_page(&workspace))
+        }
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => cargo::Workspace::load().and_then(|workspace| tidy::run(&workspace)),
     };
