@@ -85,7 +85,7 @@ test("the bad version is found and taken back with the keyboard alone", async ()
   await page.goto(demo.address);
   const concern = page.getByRole("alert");
   await concern.waitFor();
-  assert.match(await concern.innerText(), /rated lower than what was before it/);
+  assert.match(await concern.innerText(), /support\/summary@3, deployed by ops \(#\d+\), is rated lower than support\/summary@2/);
   await page.keyboard.press("Control+k");
   await page.getByRole("combobox", { name: "Go anywhere" }).waitFor();
   await page.keyboard.type(APP.slice(0, 7));
@@ -124,13 +124,13 @@ test("a version is deployed, and of two who do so at once one is told and keeps 
     await page.getByRole("link", { name: "Deploy…" }).click();
     await page.getByLabel("Prompt").selectOption("support/summary");
     await page.getByLabel("Version").selectOption("1");
-    await page.getByRole("button", { name: "Deploy to support/summary@1" }).waitFor();
+    await page.getByRole("button", { name: "Deploy support/summary@1" }).waitFor();
   }
   await one.page.getByLabel("Why").fill("first of two");
-  await one.page.getByRole("button", { name: "Deploy to" }).click();
+  await one.page.getByRole("button", { name: "Deploy support/summary" }).click();
   await one.page.getByText("is in force").waitFor();
   await other.page.getByLabel("Why").fill("second of two");
-  await other.page.getByRole("button", { name: "Deploy to" }).click();
+  await other.page.getByRole("button", { name: "Deploy support/summary" }).click();
   const alert = other.page.getByRole("alert");
   await alert.waitFor();
   assert.match(await alert.innerText(), /does not serve .* any more; .* first of two/);
@@ -196,7 +196,7 @@ test("a version is edited, tried on a real model beside another, and saved", asy
   assert.match(await page.getByRole("alert").innerText(), /`variables_schema` describes no `language`/);
 
   await text.fill(original.replace("# user", "# user\nPlease:"));
-  await page.getByLabel("beside").selectOption("1");
+  await page.getByLabel("against").selectOption("1");
   await text.press("Control+Enter");
   const outcomes = page.locator(".outcome");
   await outcomes.nth(1).waitFor();
@@ -210,8 +210,10 @@ test("a version is edited, tried on a real model beside another, and saved", asy
   assert.match(await page.getByRole("alert").innerText(), /say what changed and why/);
   await page.getByLabel("What changed, and why").fill("asks politely");
   await page.getByRole("button", { name: "Save as a new version" }).click();
-  await page.waitForURL("**/prompts/support%2Fsummary?version=4");
+  await page.waitForURL("**/prompts/support%2Fsummary?version=4&saved=true");
   assert.match(await page.locator("main").innerText(), /asks politely/);
+  await page.getByRole("link", { name: `Deploy @4 to ${APP}, production…` }).click();
+  await page.getByRole("button", { name: "Deploy support/summary@4" }).waitFor();
   await close();
 });
 
@@ -326,7 +328,7 @@ test("everything works without JavaScript", async () => {
   await page.getByLabel("Version").selectOption("2");
   await page.getByRole("button", { name: "Show" }).click();
   await page.getByLabel("Why").fill("without scripts");
-  await page.getByRole("button", { name: "Deploy to support/summary@2" }).click();
+  await page.getByRole("button", { name: "Deploy support/summary@2" }).click();
   await page.getByText("is in force").waitFor();
   await close();
 });

@@ -9,5 +9,6 @@ pub mod logged_calls;
 pub mod registry;
 pub mod rehearse;
 pub mod sent_events;
+pub mod served;
 pub mod summary;
 pub mod trial;

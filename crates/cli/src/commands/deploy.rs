@@ -200,6 +200,15 @@ fn show_dry_run(context: &Context<'_>, app: &str, answer: Record<'_>) -> Printed
                 .unwrap_or_default(),
         )
         .entry("before", previous_id(answer));
+    for (name, member) in [
+        ("would stop", "stopped_experiments"),
+        ("goes on", "running_experiments"),
+    ] {
+        let experiments = answer.joined(member);
+        if !experiments.is_empty() {
+            block.entry(name, experiments);
+        }
+    }
     context.printer.block(&block)?;
     show_changes(context, answer)?;
     if let Some(preflight) = answer.record("preflight") {

@@ -1,4 +1,4 @@
-//! `flywheel feedback summary`: what feedback and signals come to, by arm, version, manifest, model or day.
+//! `flywheel feedback summary`: what feedback and signals come to, by arm, version, manifest, model, day or hour.
 
 use clap::{Args, ValueEnum};
 
@@ -40,6 +40,7 @@ enum Division {
     Manifest,
     Model,
     Day,
+    Hour,
 }
 
 impl Division {
@@ -50,6 +51,7 @@ impl Division {
             Self::Manifest => "manifest",
             Self::Model => "model",
             Self::Day => "day",
+            Self::Hour => "hour",
         }
     }
 }

@@ -92,7 +92,8 @@ impl InitArgs {
         printer.note(&format!(
             "\nnext, in one terminal\n\n{enter}  flywheel serve\n\nand in another\n\n{enter}  flywheel push prompts\n  \
              flywheel app create assistant\n  flywheel deploy assistant --prompt assistant/answer --reason \"first version\"\n  \
-             flywheel call assistant -v question=\"How long does a refund take?\""
+             flywheel call assistant -v question=\"How long does a refund take?\"\n\n\
+             sh tests/check.sh tries every prompt on a server of its own; flywheel doctor says what is wrong, if something is."
         ));
         Ok(ExitCode::SUCCESS)
     }

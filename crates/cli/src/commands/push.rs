@@ -227,6 +227,15 @@ fn result(entry: Record<'_>) -> Cell {
 
 /// What one usually does after a push.
 fn suggest(context: &Context<'_>, answer: Record<'_>) {
+    for prompt in answer.items("prompts") {
+        let (ordinal, newest) = (prompt.shown("ordinal"), prompt.shown("newest"));
+        if ordinal != newest && !newest.is_empty() {
+            let name = prompt.text("prompt");
+            context.printer.warning(&format!(
+                "the file of `{name}` is version {ordinal} again, and the newest is {newest}; name the version to deploy it: --prompt {name}@{ordinal}"
+            ));
+        }
+    }
     match answer
         .items("prompts")
         .find(|prompt| prompt.flag("created"))

@@ -9,7 +9,7 @@ use flywheel_core::deployment::{App, AppSettings, DeploymentKind};
 use flywheel_core::experiment::{Arm, Experiment, ExperimentStatus, UnitKind};
 use flywheel_core::feedback::{Feedback, FeedbackBody, RatingScale};
 use flywheel_core::model::{ModelSettings, ModelVersion, Price, Usage};
-use flywheel_core::{Manifest, PromptContent};
+use flywheel_core::{Manifest, ManifestId, PromptContent};
 use flywheel_gateway::clock::Sources;
 use flywheel_storage::deployments::NewDeployment;
 use flywheel_storage::prompts::NewPromptVersion;
@@ -34,6 +34,9 @@ const GROUP: usize = 500;
 
 /// Hours before now at which each version went to production.
 const DEPLOYED_HOURS_AGO: [i64; 3] = [7 * 24, 4 * 24 + 10, 22];
+
+/// Hours before now at which each was registered and went to staging.
+const REGISTERED_HOURS_AGO: [i64; 3] = [7 * 24 + 1, 4 * 24 + 11, 61];
 
 /// The experiment began so long ago.
 const EXPERIMENT_HOURS_AGO: i64 = 60;
@@ -110,84 +113,124 @@ async fn register(
 ) -> Result<Registered> {
     let ago = |hours| now - SignedDuration::from_hours(hours);
     let begun = ago(DEPLOYED_HOURS_AGO[0] + 2);
-    let app = register_app(transaction, model, begun).await?;
+    register_app(transaction, model, begun).await?;
     let mut manifests: Vec<Manifest> = Vec::new();
-    for (version, hours) in VERSIONS.iter().zip(DEPLOYED_HOURS_AGO) {
-        let content = PromptContent::from_json(version.content())?;
-        let manifest = Manifest {
-            model_id: content.model_id.clone(),
-            model_version: content.model_version.clone(),
-            prompt_id: story::PROMPT.parse()?,
-            prompt_version: content.id(),
-            retriever_index_version: None,
-            guards_version: None,
+    let mut running = None;
+    // In the order in which it happened, which is that of the audit log.
+    for (index, version) in VERSIONS.iter().enumerate() {
+        let pushed = ago(REGISTERED_HOURS_AGO[index]);
+        let manifest = register_version(transaction, version, pushed).await?;
+        let previous = manifests.last().map(Manifest::id);
+        let mut move_to = Step {
+            environment: "staging",
+            actor: "ci",
+            manifest: manifest.clone(),
+            previous,
+            reason: version.reason,
+            at: pushed,
         };
-        let pushed = ago(hours + 1);
-        let new = NewPromptVersion {
-            prompt: manifest.prompt_id.clone(),
-            content,
-            author: "ci".to_owned(),
-            description: version.description.to_owned(),
-            created_at: pushed,
-        };
-        transaction.prompts().register(new).await?;
-        let detail = json!({"version": manifest.prompt_version});
-        note(
-            transaction,
-            pushed,
-            "ci",
-            "prompt.register",
-            story::PROMPT,
-            detail,
-        )
-        .await?;
-        let id = manifest.id();
-        for (environment, at) in [("staging", pushed), ("production", ago(hours))] {
-            transaction
-                .deployments()
-                .put_manifest(&manifest, at)
-                .await?;
-            let made = NewDeployment {
-                app: app.name.clone(),
-                environment: environment.parse()?,
-                manifest: id,
-                previous_manifest: manifests.last().map(Manifest::id),
-                kind: DeploymentKind::Deploy,
-                actor: if environment == "staging" {
-                    "ci"
-                } else {
-                    "ops"
-                }
-                .to_owned(),
-                reason: version.reason.to_owned(),
-                created_at: at,
-                forced_over: Vec::new(),
-            };
-            let actor = made.actor.clone();
-            let made = transaction.deployments().append(made).await?;
-            let subject = format!("{}/{environment}", story::APP);
-            let detail = json!({"number": made.number, "manifest": id, "reason": made.reason});
-            note(transaction, at, &actor, "app.deploy", &subject, detail).await?;
-        }
+        deploy(transaction, &move_to).await?;
         manifests.push(manifest);
+        if let [_, control, shorter] = manifests.as_slice() {
+            let started = ago(EXPERIMENT_HOURS_AGO);
+            let experiment = experiment(control, shorter, started)?;
+            transaction.experiments().put(&experiment).await?;
+            let (action, detail) = ("experiment.start", json!(experiment));
+            note(
+                transaction,
+                started,
+                "ops",
+                action,
+                story::EXPERIMENT,
+                detail,
+            )
+            .await?;
+            running = Some(experiment);
+        }
+        move_to.environment = "production";
+        move_to.actor = "ops";
+        move_to.at = ago(DEPLOYED_HOURS_AGO[index]);
+        deploy(transaction, &move_to).await?;
     }
-    let experiment = experiment(&manifests, ago(EXPERIMENT_HOURS_AGO))?;
-    transaction.experiments().put(&experiment).await?;
-    let detail = json!(experiment);
-    let started = ago(EXPERIMENT_HOURS_AGO);
+    Ok(Registered {
+        manifests,
+        experiment: running.context("the example has three versions")?,
+    })
+}
+
+async fn register_version(
+    transaction: &mut dyn StateTransaction,
+    version: &story::Version,
+    at: Timestamp,
+) -> Result<Manifest> {
+    let content = PromptContent::from_json(version.content())?;
+    let manifest = Manifest {
+        model_id: content.model_id.clone(),
+        model_version: content.model_version.clone(),
+        prompt_id: story::PROMPT.parse()?,
+        prompt_version: content.id(),
+        retriever_index_version: None,
+        guards_version: None,
+    };
+    let new = NewPromptVersion {
+        prompt: manifest.prompt_id.clone(),
+        content,
+        author: "ci".to_owned(),
+        description: version.description.to_owned(),
+        created_at: at,
+    };
+    transaction.prompts().register(new).await?;
+    let detail = json!({"version": manifest.prompt_version});
     note(
         transaction,
-        started,
-        "ops",
-        "experiment.start",
-        story::EXPERIMENT,
+        at,
+        "ci",
+        "prompt.register",
+        story::PROMPT,
         detail,
     )
     .await?;
-    Ok(Registered {
-        manifests,
-        experiment,
-    })
+    transaction
+        .deployments()
+        .put_manifest(&manifest, at)
+        .await?;
+    Ok(manifest)
+}
+
+/// A deployment of the week.
+struct Step {
+    environment: &'static str,
+    actor: &'static str,
+    manifest: Manifest,
+    previous: Option<ManifestId>,
+    reason: &'static str,
+    at: Timestamp,
+}
+
+async fn deploy(transaction: &mut dyn StateTransaction, step: &Step) -> Result<()> {
+    let made = NewDeployment {
+        app: story::APP.parse()?,
+        environment: step.environment.parse()?,
+        manifest: step.manifest.id(),
+        previous_manifest: step.previous,
+        kind: DeploymentKind::Deploy,
+        actor: step.actor.to_owned(),
+        reason: step.reason.to_owned(),
+        created_at: step.at,
+        forced_over: Vec::new(),
+    };
+    let made = transaction.deployments().append(made).await?;
+    let subject = format!("{}/{}", story::APP, step.environment);
+    let detail = json!({"number": made.number, "manifest": made.manifest, "reason": made.reason});
+    note(
+        transaction,
+        step.at,
+        step.actor,
+        "app.deploy",
+        &subject,
+        detail,
+    )
+    .await
 }
 
 /// The model and the app, before any version of its prompt.
@@ -195,7 +238,7 @@ async fn register_app(
     transaction: &mut dyn StateTransaction,
     model: &str,
     begun: Timestamp,
-) -> Result<App> {
+) -> Result<()> {
     let model = ModelVersion {
         model_id: story::MODEL.parse()?,
         model_version: story::MODEL_VERSION.parse()?,
@@ -229,11 +272,10 @@ async fn register_app(
         created_at: begun,
     };
     transaction.deployments().put_app(&app).await?;
-    note(transaction, begun, "ops", "app.put", story::APP, json!(app)).await?;
-    Ok(app)
+    note(transaction, begun, "ops", "app.put", story::APP, json!(app)).await
 }
 
-fn experiment(manifests: &[Manifest], at: Timestamp) -> Result<Experiment> {
+fn experiment(control: &Manifest, shorter: &Manifest, at: Timestamp) -> Result<Experiment> {
     let arm = |name: &str, manifest: &Manifest| -> Result<Arm> {
         Ok(Arm {
             name: name.parse()?,
@@ -251,10 +293,7 @@ fn experiment(manifests: &[Manifest], at: Timestamp) -> Result<Experiment> {
         layer: format!("{}/production", story::APP),
         layer_share: 10_000,
         layer_offset: 0,
-        arms: vec![
-            arm("control", &manifests[1])?,
-            arm("shorter", &manifests[2])?,
-        ],
+        arms: vec![arm("control", control)?, arm("shorter", shorter)?],
         exposure: EXPOSURE,
         status: ExperimentStatus::Running,
         created_at: at,

@@ -1,6 +1,8 @@
 //! The simulated users: they call the app through its public door and say what they think, at a human pace.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use flywheel_core::PromptContent;
@@ -28,7 +30,8 @@ pub(super) async fn visit(
     sources.entropy.fill(&mut seed);
     let mut random = fastrand::Rng::with_seed(u64::from_le_bytes(seed));
     let visits = tokio_util::task::TaskTracker::new();
-    let client = std::sync::Arc::new(client);
+    let client = Arc::new(client);
+    let was_told = Arc::new(AtomicBool::new(false));
     loop {
         // Between nothing and twice the mean: people do not come by the clock.
         let mean = 60_000 / u64::from(calls_per_minute);
@@ -37,15 +40,21 @@ pub(super) async fn visit(
             () = shutdown.cancelled() => break,
             () = tokio::time::sleep(pause) => {}
         }
-        let (client, own) = (std::sync::Arc::clone(&client), random.fork());
+        let (client, own) = (Arc::clone(&client), random.fork());
         let shutdown = shutdown.clone();
+        let was_told = Arc::clone(&was_told);
         visits.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 done = one_visit(&client, own) => {
-                    // Somebody may have made a key or taken the app away: users do not mind.
+                    // Somebody may have taken the app away: users do not mind.
                     if let Err(error) = done {
                         tracing::debug!(error.message = %error, "a simulated user gave up");
+                        if is_locked_out(&error) && !was_told.swap(true, Ordering::Relaxed) {
+                            tracing::warn!(
+                                "the simulated users have no key, so they stay away since the first one was made"
+                            );
+                        }
                     }
                 }
             }
@@ -53,6 +62,10 @@ pub(super) async fn visit(
     }
     visits.close();
     visits.wait().await;
+}
+
+fn is_locked_out(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused(problem) if problem.status == http::StatusCode::UNAUTHORIZED)
 }
 
 async fn one_visit(client: &Client, mut random: fastrand::Rng) -> Result<(), ClientError> {
@@ -71,9 +84,10 @@ async fn one_visit(client: &Client, mut random: fastrand::Rng) -> Result<(), Cli
     let answer = client
         .post(&Target::outside("/v1/chat/completions"), &request)
         .await?;
-    let (Some(call_id), Some(version)) = (answer["id"].as_str(), version_of(&answer)) else {
+    let Some(call_id) = answer["id"].as_str() else {
         return Ok(());
     };
+    let version = version_of(&answer);
     if random.u32(0..100) >= 40 {
         return Ok(());
     }
@@ -97,11 +111,16 @@ async fn one_visit(client: &Client, mut random: fastrand::Rng) -> Result<(), Cli
     Ok(())
 }
 
-/// The version that answered, if it is one of the example's own: of what people push themselves nobody knows the taste.
-fn version_of(answer: &Value) -> Option<&'static Version> {
-    let id = answer["flywheel"]["prompt_version"].as_str()?;
-    VERSIONS.iter().find(|version| {
+/// The version that answered. Of one that somebody made here the users think as of the example's own that answers at about
+/// such length: what is cut off before it says what the customer wants, they like as little as they did before.
+fn version_of(answer: &Value) -> &'static Version {
+    const ENOUGH_WORDS: usize = 15;
+    let id = answer["flywheel"]["prompt_version"].as_str();
+    let own = VERSIONS.iter().find(|version| {
         let content = PromptContent::from_json(version.content());
-        content.is_ok_and(|content| content.id().to_string() == id)
-    })
+        content.is_ok_and(|content| Some(content.id().to_string().as_str()) == id)
+    });
+    let text = answer["choices"][0]["message"]["content"].as_str();
+    let words = text.map_or(0, |text| text.split_whitespace().count());
+    own.unwrap_or(&VERSIONS[if words < ENOUGH_WORDS { 2 } else { 1 }])
 }

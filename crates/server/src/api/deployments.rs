@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub(super) use self::answers::DescribedDeployment;
-use self::answers::{DescribedMove, RehearsalResult, Resolved, Served};
+use self::answers::{DescribedMove, RehearsalResult, Resolved};
 use super::manifests::DescribedManifest;
 use crate::auth::Caller;
 use crate::context::Context;
@@ -24,6 +24,7 @@ use crate::extract::{JsonBody, PageQuery, PathParams, QueryParams};
 use crate::openai::problem_of;
 use crate::operations::deploy::{self, Goal, Move, Moved, Selection, find_app};
 use crate::operations::rehearse::{self, Rehearsal, Rehearsed};
+use crate::operations::served;
 use crate::problem::{ApiResult, Problem};
 use crate::respond::{List, list};
 
@@ -123,7 +124,10 @@ async fn describe_move(context: &Context, moved: Moved, dry_run: bool) -> Descri
 /// The deployment that was made. That it was is what counts: if the store cannot tell more of it now, less is told.
 async fn describe_moved(context: &Context, deployment: Deployment) -> DescribedDeployment {
     let served = match context.state.read().await {
-        Ok(mut session) => find_served(&mut *session, &deployment).await.ok().flatten(),
+        Ok(mut session) => served::find(&mut *session, &deployment.manifest)
+            .await
+            .ok()
+            .flatten(),
         Err(_) => None,
     };
     DescribedDeployment { deployment, served }
@@ -170,31 +174,8 @@ pub(super) async fn describe_deployment(
     session: &mut dyn StateSession,
     deployment: Deployment,
 ) -> ApiResult<DescribedDeployment> {
-    let served = find_served(session, &deployment).await?;
+    let served = served::find(session, &deployment.manifest).await?;
     Ok(DescribedDeployment { deployment, served })
-}
-
-async fn find_served(
-    session: &mut dyn StateSession,
-    deployment: &Deployment,
-) -> ApiResult<Option<Served>> {
-    let manifest = session
-        .deployments()
-        .get_manifest(&deployment.manifest)
-        .await?;
-    let Some(manifest) = manifest else {
-        return Ok(None);
-    };
-    let version = session
-        .prompts()
-        .get(&manifest.prompt_id, &manifest.prompt_version)
-        .await?;
-    Ok(Some(Served {
-        model: format!("{}:{}", manifest.model_id, manifest.model_version),
-        prompt: manifest.prompt_id,
-        prompt_version: manifest.prompt_version,
-        prompt_ordinal: version.map(|version| version.ordinal),
-    }))
 }
 
 /// `POST /api/v1/apps/{app}/rehearse`

@@ -22,6 +22,7 @@ use super::session::Visitor;
 use super::show::{self, Markup};
 use crate::context::Context;
 use crate::operations::deploy::{find_app, find_environment, whole_history};
+use crate::operations::served;
 use crate::problem::ApiResult;
 
 /// How many deployments the timeline shows.
@@ -130,13 +131,23 @@ pub(super) async fn show_app(
         Some(current) => describe_serving(&mut *session, current, now).await?,
         None => None,
     };
-    let done = query.done.and_then(|number| {
-        let made = history.iter().find(|made| made.number == number)?;
-        Some(format!(
-            "#{number} is in force: every request that starts now is served by {}",
-            made.manifest.short()
-        ))
-    });
+    let made = query
+        .done
+        .and_then(|number| history.iter().find(|made| made.number == number));
+    let done = match made {
+        None => None,
+        Some(made) => {
+            let served = served::find(&mut *session, &made.manifest).await?;
+            Some(format!(
+                "#{} is in force: every request that starts now is served by {}",
+                made.number,
+                served.map_or_else(
+                    || made.manifest.short().to_string(),
+                    |served| served.label()
+                )
+            ))
+        }
+    };
     page(&AppPage {
         frame: Frame::new(&context, &visitor, name.as_str(), "/"),
         name: name.to_string(),

@@ -244,8 +244,8 @@ fn parts_of(call: &Call) -> Vec<Part> {
     };
     let parts = [
         part("own", "gateway", 0, overhead),
-        part("first", "to the first byte", overhead, first),
-        part("rest", "to the end", first, total),
+        part("first", "until the first byte", overhead, first),
+        part("rest", "until the last byte", first, total),
     ];
     parts.into_iter().filter(|part| part.width > 0.0).collect()
 }

@@ -1,6 +1,7 @@
 //! The explorer of calls: filters in the URL, pages by key, the same list as CSV and JSON, and a live tail.
 
 use std::fmt::Write as _;
+use std::str::FromStr;
 
 use askama::Template;
 use axum::extract::{RawQuery, State};
@@ -40,6 +41,24 @@ const FEEDBACK: [&str; 6] = [
     "outcome",
 ];
 
+/// A time, or the beginning of a day in UTC.
+#[derive(Debug, Clone, Copy)]
+struct Moment(Timestamp);
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let begin_of_day = || format!("{text}T00:00:00Z").parse().ok();
+        let time = text.parse().ok().or_else(begin_of_day);
+        time.map(Self).ok_or_else(|| {
+            format!(
+                "`{text}` is no time; write a date such as `2026-07-01`, or `2026-07-01T12:00:00Z`"
+            )
+        })
+    }
+}
+
 /// The filters, as they stand in the URL.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -67,9 +86,9 @@ pub(super) struct CallsQuery {
     #[serde(deserialize_with = "given")]
     feedback: Option<String>,
     #[serde(deserialize_with = "given")]
-    since: Option<Timestamp>,
+    since: Option<Moment>,
     #[serde(deserialize_with = "given")]
-    until: Option<Timestamp>,
+    until: Option<Moment>,
     #[serde(deserialize_with = "given")]
     cursor: Option<String>,
 }
@@ -88,8 +107,8 @@ impl CallsQuery {
             unit: self.unit.clone(),
             session: self.session.clone(),
             status: parse_status(self.status.as_deref())?,
-            since: self.since,
-            until: self.until,
+            since: self.since.map(|moment| moment.0),
+            until: self.until.map(|moment| moment.0),
             text: self.text.clone(),
             feedback: self.feedback.clone(),
         })
@@ -118,8 +137,8 @@ impl CallsQuery {
                 "prompt_version",
                 self.prompt_version.map(|id| id.to_string()),
             ),
-            ("since", self.since.map(|time| time.to_string())),
-            ("until", self.until.map(|time| time.to_string())),
+            ("since", self.since.map(|moment| moment.0.to_string())),
+            ("until", self.until.map(|moment| moment.0.to_string())),
         ];
         let given = given.into_iter();
         given

@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::operations::deploy::{
     self, Goal, Move, Moved, Selection, find_app, find_environment, whole_history,
 };
+use crate::operations::served;
 use crate::problem::{ApiResult, Problem};
 
 /// What is to be done, as a page or a form says it.
@@ -249,14 +250,8 @@ async fn prepare(
         let mut targets = Vec::new();
         for candidate in rollback_candidates(&history) {
             let id = candidate.manifest.to_string();
-            let manifest = session
-                .deployments()
-                .get_manifest(&candidate.manifest)
-                .await?;
-            let label = match manifest {
-                Some(manifest) => label_of(&mut *session, &manifest).await?,
-                None => id[..12].to_owned(),
-            };
+            let served = served::find(&mut *session, &candidate.manifest).await?;
+            let label = served.map_or_else(|| id[..12].to_owned(), |served| served.label());
             targets.push(Choice {
                 label: format!("{label} (#{}: {})", candidate.number, candidate.reason),
                 is_chosen: chosen == Some(id.as_str()),
@@ -311,24 +306,13 @@ async fn choices(
     Ok((prompts, targets))
 }
 
-async fn label_of(session: &mut dyn StateSession, manifest: &Manifest) -> ApiResult<String> {
-    let version = session
-        .prompts()
-        .get(&manifest.prompt_id, &manifest.prompt_version)
-        .await?;
-    Ok(match version {
-        Some(version) => format!("{}@{}", manifest.prompt_id, version.ordinal),
-        None => manifest.prompt_id.to_string(),
-    })
-}
-
 async fn describe(
     session: &mut dyn StateSession,
     moved: Moved,
     expected: String,
 ) -> ApiResult<Plan> {
     let from = match &moved.previous {
-        Some(previous) => Some(label_of(session, previous).await?),
+        Some(previous) => Some(served::describe(session, previous).await?.label()),
         None => None,
     };
     let changes = match &moved.previous {
@@ -345,7 +329,7 @@ async fn describe(
     };
     Ok(Plan {
         from,
-        to: label_of(session, &moved.manifest).await?,
+        to: served::describe(session, &moved.manifest).await?.label(),
         manifest: moved.manifest.id().to_string(),
         expected,
         unchanged: moved.unchanged,

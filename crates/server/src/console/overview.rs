@@ -21,6 +21,7 @@ use super::session::Visitor;
 use super::show::{self, Markup, encoded};
 use crate::context::Context;
 use crate::operations::deploy::whole_history;
+use crate::operations::served;
 use crate::operations::summary::{Reading, ReadingKind, Summary};
 use crate::problem::ApiResult;
 
@@ -198,21 +199,11 @@ pub(super) async fn describe_serving(
     deployment: &Deployment,
     now: Timestamp,
 ) -> ApiResult<Option<Serving>> {
-    let manifest = session
-        .deployments()
-        .get_manifest(&deployment.manifest)
-        .await?;
-    let Some(manifest) = manifest else {
-        return Ok(None);
-    };
-    let version = session
-        .prompts()
-        .get(&manifest.prompt_id, &manifest.prompt_version)
-        .await?;
-    Ok(Some(Serving {
-        prompt: manifest.prompt_id.to_string(),
-        ordinal: version.map(|version| version.ordinal),
-        model: format!("{}:{}", manifest.model_id, manifest.model_version),
+    let served = served::find(session, &deployment.manifest).await?;
+    Ok(served.map(|served| Serving {
+        prompt: served.prompt.to_string(),
+        ordinal: served.prompt_ordinal,
+        model: served.model,
         manifest: deployment.manifest.to_string(),
         since: show::when(deployment.created_at, now),
         actor: deployment.actor.clone(),
@@ -463,9 +454,13 @@ pub(super) async fn concerns_of(
         });
     }
     if let Some(text) = rated_lower(context, &app.name, environment, history, sight).await? {
+        let said = (
+            format!("/feedback?app={name}&kind=comment"),
+            "What they say",
+        );
         concerns.push(Concern {
             text: format!("{}: {text}", app.name),
-            links: links(vec![page]),
+            links: links(vec![page, said]),
         });
     }
     let hour = Window {
@@ -535,14 +530,23 @@ async fn rated_lower(
     };
     let is_lower = new.series == old.series
         && matches!((new.high, old.low), (Some(high), Some(low)) if high < low);
-    Ok(is_lower.then(|| {
-        format!(
-            "what is deployed since #{} is rated lower than what was before it: {} against {}",
-            current.number,
-            in_words(new),
-            in_words(old)
-        )
-    }))
+    if !is_lower {
+        return Ok(None);
+    }
+    let mut session = context.state.read().await?;
+    let mut label = async |manifest| -> ApiResult<String> {
+        let served = served::find(&mut *session, manifest).await?;
+        Ok(served.map_or_else(|| manifest.short().to_string(), |served| served.label()))
+    };
+    Ok(Some(format!(
+        "{}, deployed by {} (#{}), is rated lower than {}, which was before it: {} against {}",
+        label(&current.manifest).await?,
+        current.actor,
+        current.number,
+        label(&previous).await?,
+        in_words(new),
+        in_words(old)
+    )))
 }
 
 fn in_words(reading: &Reading) -> String {

@@ -59,6 +59,9 @@ pub(super) struct PlaygroundForm {
     /// The name that was last read in it, for while it cannot be read.
     #[serde(deserialize_with = "given")]
     prompt: Option<PromptName>,
+    /// The number of the version that the text began as.
+    #[serde(deserialize_with = "given")]
+    based_on: Option<u64>,
     /// A version of the same prompt to run beside it.
     #[serde(deserialize_with = "given")]
     beside: Option<String>,
@@ -116,6 +119,11 @@ struct PlaygroundPage {
     frame: Frame,
     prompts: Vec<Choice>,
     versions: Vec<Choice>,
+    /// The versions once more, to begin with another.
+    origins: Vec<Choice>,
+    based_on: Option<u64>,
+    /// How many lines of the text are shown at once.
+    lines: usize,
     /// The name in the text.
     prompt: Option<String>,
     text: String,
@@ -137,7 +145,7 @@ pub(super) async fn show_playground(
     PageQuery(query): PageQuery<PlaygroundQuery>,
 ) -> PageResult {
     let mut form = PlaygroundForm::default();
-    let mut reference = query.version.unwrap_or_else(|| "latest".to_owned());
+    let mut reference = query.version;
     let mut prompt = query.prompt;
     let call = match &query.call {
         Some(id) => Some(call::find(&context, &visitor, id).await?),
@@ -151,15 +159,20 @@ pub(super) async fn show_playground(
             .into());
         };
         prompt = Some(name.clone());
-        reference = version.to_string();
+        reference = Some(version.to_string());
         for (name, value) in &call.content.variables {
             form.set_variable(name, value);
         }
     }
     let mut session = context.state.read().await?;
     if let Some(prompt) = &prompt {
+        let reference = match reference {
+            Some(reference) => reference,
+            None => served_version(&mut *session, prompt).await?,
+        };
         let version = find_version(&mut *session, prompt, &reference).await?;
         form.text = text_of(&version);
+        form.based_on = Some(version.ordinal);
         let newest = match &call {
             Some(_) => None,
             None => newest_call(&context, &visitor, &version).await?,
@@ -238,6 +251,17 @@ async fn newest_call(
     })
 }
 
+/// The version that people are served, or else the newest.
+async fn served_version(session: &mut dyn StateSession, prompt: &PromptName) -> ApiResult<String> {
+    let uses = session.deployments().uses_of_prompt(prompt, None).await?;
+    let served = || uses.iter().filter(|item| item.current);
+    let production = served().find(|item| item.environment.as_str() == "production");
+    Ok(production.or_else(|| served().next()).map_or_else(
+        || "latest".to_owned(),
+        |item| item.prompt_version.to_string(),
+    ))
+}
+
 /// A version as the text that is edited. What is said of a version is said of this one, not of the next.
 fn text_of(version: &PromptVersion) -> String {
     prompt_file::format(&PromptFile {
@@ -302,7 +326,7 @@ async fn save(
         ));
     }
     Ok(format!(
-        "/prompts/{}?version={}",
+        "/prompts/{}?version={}&saved=true",
         encoded(saved.version.prompt.as_str()),
         saved.version.ordinal
     ))
@@ -443,6 +467,17 @@ fn variables_of(
     Ok(variables)
 }
 
+fn choices(versions: &[PromptVersion], chosen: Option<String>) -> Vec<Choice> {
+    versions
+        .iter()
+        .map(|version| Choice {
+            value: version.ordinal.to_string(),
+            is_chosen: chosen.as_deref() == Some(version.ordinal.to_string().as_str()),
+            label: format!("@{} {}", version.ordinal, version.description),
+        })
+        .collect()
+}
+
 async fn prepare(
     context: &Context,
     visitor: &Visitor,
@@ -485,15 +520,11 @@ async fn prepare(
                 label: prompt.name.to_string(),
             })
             .collect(),
-        versions: versions
-            .into_iter()
-            .map(|version| Choice {
-                value: version.ordinal.to_string(),
-                is_chosen: form.beside == Some(version.ordinal.to_string()),
-                label: format!("@{} {}", version.ordinal, version.description),
-            })
-            .collect(),
+        origins: choices(&versions, form.based_on.map(|number| number.to_string())),
+        versions: choices(&versions, form.beside.clone()),
         prompt: name.map(|name| name.to_string()),
+        based_on: form.based_on,
+        lines: (form.text.lines().count() + 1).clamp(12, 40),
         text: form.text.clone(),
         variables: names
             .into_iter()

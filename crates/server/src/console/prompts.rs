@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use askama::Template;
 use axum::extract::State;
 use flywheel_core::diff::{Change, DiffLineKind, diff_prompts};
+use flywheel_core::key::Permission;
 use flywheel_core::prompt::PromptVersion;
 use flywheel_core::{PromptName, PromptVersionId};
+use flywheel_storage::deployments::PromptUse;
 use flywheel_storage::events::{SummaryFilter, SummaryKey};
 use serde::Deserialize;
 use serde_json::Value;
@@ -98,6 +100,8 @@ pub(super) struct PromptQuery {
     view: Option<String>,
     #[serde(deserialize_with = "given")]
     before: Option<u64>,
+    /// The version shown was saved just now.
+    saved: bool,
 }
 
 struct VersionRow {
@@ -162,6 +166,25 @@ struct PromptPage {
     versions: Vec<VersionRow>,
     next: Option<u64>,
     uses: Vec<Use>,
+    is_saved: bool,
+    places: Vec<Place>,
+}
+
+struct Place {
+    app: String,
+    environment: String,
+}
+
+/// Where another version of a prompt is served, if the visitor may deploy this one there.
+fn places_for(visitor: &Visitor, uses: &[PromptUse], shown: &PromptVersion) -> Vec<Place> {
+    uses.iter()
+        .filter(|item| item.current && item.prompt_version != shown.version)
+        .filter(|_| visitor.may(Permission::Change))
+        .map(|item| Place {
+            app: item.app.to_string(),
+            environment: item.environment.to_string(),
+        })
+        .collect()
 }
 
 /// `GET /prompts/{prompt}`
@@ -204,6 +227,7 @@ pub(super) async fn show_prompt(
         let place = format!("{} {}", item.app, item.environment);
         serving.entry(item.prompt_version).or_default().push(place);
     }
+    let places = places_for(&visitor, &uses, &shown);
     let ordinals: BTreeMap<_, _> = history
         .iter()
         .map(|version| (version.version, version.ordinal))
@@ -251,6 +275,8 @@ pub(super) async fn show_prompt(
         changes,
         versions,
         next,
+        is_saved: query.saved,
+        places,
         uses: uses
             .into_iter()
             .map(|item| Use {

@@ -95,6 +95,16 @@ async fn find(context: &Context, caller: &Caller, sought: &str) -> ApiResult<Vec
         let path = format!("/experiments/{}", encoded(experiment.name.as_str()));
         hits.push(hit("experiment", experiment.name.as_str(), path));
     }
+    let models = session.models().list().await?;
+    let models = models
+        .iter()
+        .map(|model| format!("{}:{}", model.model_id, model.model_version))
+        .filter(|name| fits(name));
+    for name in models.take(MOST) {
+        hits.push(hit("model", &name, "/models".to_owned()));
+    }
+    drop(session);
+    hits.extend(people(context, caller, sought).await?);
     if sought.len() >= SHORTEST_ID {
         let filter = CallFilter {
             id: Some(sought.to_owned()),
@@ -110,6 +120,68 @@ async fn find(context: &Context, caller: &Caller, sought: &str) -> ApiResult<Vec
     if !sought.is_empty() {
         let path = format!("/calls?text={}", encoded(sought));
         hits.push(hit("text", &format!("calls that say “{sought}”"), path));
+    }
+    Ok(hits)
+}
+
+/// The user, the session and the manifest of that very name, if a call has them.
+async fn people(context: &Context, caller: &Caller, sought: &str) -> ApiResult<Vec<Hit>> {
+    if sought.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = || CallFilter {
+        apps: caller.apps().to_vec(),
+        ..CallFilter::default()
+    };
+    let name = || Some(sought.to_owned());
+    let mut asked = vec![
+        (
+            "user",
+            format!("/users/{}", encoded(sought)),
+            CallFilter {
+                unit: name(),
+                ..all()
+            },
+        ),
+        (
+            "session",
+            format!("/sessions/{}", encoded(sought)),
+            CallFilter {
+                session: name(),
+                ..all()
+            },
+        ),
+    ];
+    let table = context.table.load();
+    let manifests = table
+        .apps()
+        .filter_map(|app| table.app(app))
+        .flat_map(|app| {
+            let deployed = app
+                .environments
+                .values()
+                .map(|routes| routes.deployed.as_ref());
+            deployed.flatten().filter_map(|served| served.as_ref().ok())
+        });
+    let deployed = manifests
+        .map(|served| served.id)
+        .find(|id| sought.len() >= SHORTEST_ID && id.to_string().starts_with(sought));
+    if let Some(id) = deployed {
+        let filter = CallFilter {
+            manifest: Some(id),
+            ..all()
+        };
+        asked.push(("calls by manifest", format!("/calls?manifest={id}"), filter));
+    }
+    let mut hits = Vec::new();
+    for (kind, path, filter) in asked {
+        let found = context
+            .events
+            .list_calls(&filter, PageRequest::first(1))
+            .await?;
+        if !found.items.is_empty() {
+            hits.push(hit(kind, sought, path));
+        }
     }
     Ok(hits)
 }

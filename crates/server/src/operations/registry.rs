@@ -3,7 +3,7 @@
 use flywheel_core::model::{ModelAlias, ModelSettings, ModelVersion, Price};
 use flywheel_core::name::{Label, ProviderName, VersionName};
 use flywheel_core::prompt::PromptVersion;
-use flywheel_core::{ModelName, PromptContent, PromptName, hash};
+use flywheel_core::{AppName, ModelName, PromptContent, PromptName, hash};
 use flywheel_storage::prompts::{NewPromptVersion, Registered};
 use flywheel_storage::{StateSession, StateTransaction};
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::auth::Caller;
 use crate::context::Context;
+use crate::operations::deploy::provider_problem;
 use crate::problem::{ApiResult, Problem};
 
 /// A prompt as it is pushed.
@@ -70,6 +71,8 @@ pub struct Pushed {
     pub models: Vec<(ModelVersion, ModelChange)>,
     /// The prompt versions.
     pub prompts: Vec<Registered>,
+    /// For each of them, the number of its prompt's newest version: content that was there before may be an older one.
+    pub newest: Vec<u64>,
 }
 
 /// What registering a model changed.
@@ -125,10 +128,25 @@ pub async fn push(context: &Context, caller: &Caller, push: Push) -> ApiResult<P
     let mut pushed = Pushed {
         models: Vec::new(),
         prompts: Vec::new(),
+        newest: Vec::new(),
     };
+    let mut changed_models = Vec::new();
     for model in push.models {
         let aliases = model.aliases.clone();
+        must_go_on_serving(context, &model)?;
+        let before = transaction
+            .models()
+            .get(&model.model_id, &model.model_version)
+            .await?;
         let registered = put_model(&mut *transaction, model, now).await?;
+        if registered.1 != ModelChange::Unchanged {
+            changed_models.push(json!({
+                "model_id": registered.0.model_id,
+                "model_version": registered.0.model_version,
+                "before": before.map(|model| model.settings),
+                "after": registered.0.settings,
+            }));
+        }
         for alias in aliases {
             let (model_id, model_version) = (
                 registered.0.model_id.clone(),
@@ -150,13 +168,17 @@ pub async fn push(context: &Context, caller: &Caller, push: Push) -> ApiResult<P
             .prompts
             .push(register(&mut *transaction, caller, prompt, content, now).await?);
     }
+    for registered in &pushed.prompts {
+        let version = &registered.version;
+        let newest = transaction.prompts().latest(&version.prompt).await?;
+        let newest = newest.map_or(version.ordinal, |newest| newest.ordinal);
+        pushed.newest.push(newest);
+    }
     let detail = json!({
         "prompts": pushed.prompts.iter().filter(|registered| registered.created).map(|registered| {
             json!({"prompt": registered.version.prompt, "version": registered.version.version})
         }).collect::<Vec<_>>(),
-        "models": pushed.models.iter().filter(|(_, change)| *change != ModelChange::Unchanged).map(|(model, _)| {
-            json!({"model_id": model.model_id, "model_version": model.model_version})
-        }).collect::<Vec<_>>(),
+        "models": changed_models,
     });
     let subject = format!(
         "{} prompts, {} models",
@@ -167,6 +189,40 @@ pub async fn push(context: &Context, caller: &Caller, push: Push) -> ApiResult<P
         .commit(transaction, caller, "registry.push", &subject, detail)
         .await?;
     Ok(pushed)
+}
+
+/// Refuses to take a model away from what is deployed. Registering changes what is served in no other way: another name or
+/// price at the provider is in force at once, and is meant to be.
+fn must_go_on_serving(context: &Context, model: &PushedModel) -> ApiResult<()> {
+    let provider = model.provider.as_str();
+    let Some(problem) = provider_problem(context, provider) else {
+        return Ok(());
+    };
+    let table = context.table.load();
+    let is_used = |app: &AppName| {
+        let routes = table.app(app)?;
+        let (environment, _) = routes.environments.iter().find(|(_, routes)| {
+            let served = routes
+                .deployed
+                .as_ref()
+                .and_then(|served| served.as_ref().ok());
+            served.is_some_and(|served| {
+                served.manifest.model_id == model.model_id
+                    && served.manifest.model_version == model.model_version
+            })
+        })?;
+        Some(format!("`{app}` in {environment}"))
+    };
+    let Some(place) = table.apps().find_map(is_used) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "model `{}:{}` answers for {place}, and could not any more: {problem}",
+        model.model_id, model.model_version
+    );
+    Err(Problem::conflict("model_in_use", detail).hint(
+        "configure the provider and restart the server first, or register the model under another version",
+    ))
 }
 
 async fn register(

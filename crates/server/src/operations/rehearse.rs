@@ -1,6 +1,7 @@
 //! Rehearsal: the preflight, and on request a real call, for the last manifests of an environment, so that the way
 //! back is known to work before it is needed.
 
+use flywheel_core::call::CallStatus;
 use flywheel_core::name::EnvironmentName;
 use flywheel_core::preflight::Preflight;
 use flywheel_core::{AppName, Manifest, ManifestId};
@@ -24,7 +25,7 @@ pub struct Rehearsal {
     pub last: Option<usize>,
     /// Whether each is to answer a real call.
     pub probe: bool,
-    /// The variables of that call; those of the newest recorded call if absent.
+    /// The variables of that call; those of the newest recorded call that succeeded if absent.
     pub variables: Option<Map<String, Value>>,
 }
 
@@ -136,6 +137,8 @@ async fn recorded_variables(
     let filter = CallFilter {
         apps: vec![app.clone()],
         environment: Some(environment.clone()),
+        // One that was refused for its variables would fail here too.
+        status: Some(CallStatus::Ok),
         ..CallFilter::default()
     };
     let page = context

@@ -452,12 +452,22 @@ async fn an_arm_may_be_a_prompt_version() {
 async fn what_cannot_be_served_any_more_is_not_started() {
     let app = TestApp::furnished().await;
     let arms = manifests(&app).await;
-    let draft = experiment("exp", &arms);
+    let mut draft = experiment("exp", &arms);
+    let content = json!({
+        "template_format": "fstring", "messages": [{"role": "user", "content": "{text}"}],
+        "model_id": "moving", "model_version": "1",
+    });
+    let push = json!({
+        "models": [{"model_id": "moving", "model_version": "1", "provider": "simulated"}],
+        "prompts": [{"prompt": "moving", "content": content}],
+    });
+    app.editor().post("/api/v1/push", &push).await.ok();
+    draft["arms"][1] = json!({"name": "b", "prompt": "moving", "weight": 5000});
     app.editor().post("/api/v1/experiments", &draft).await.ok();
     for (provider, status) in [(BROKEN_PROVIDER, 422), ("simulated", 200)] {
         let model = json!({"provider": provider});
         app.editor()
-            .put("/api/v1/models/m/versions/1", &model)
+            .put("/api/v1/models/moving/versions/1", &model)
             .await
             .ok();
         let answer = start(&app, "exp").await;

@@ -389,3 +389,49 @@ async fn a_limited_key_hears_of_no_other_app() {
         }
     }
 }
+
+/// Registering is not deploying: what users are served does not depend on it.
+#[tokio::test]
+async fn a_model_that_answers_users_cannot_be_taken_away_by_a_push() {
+    let app = TestApp::furnished().await;
+    app.deploy_greeting(1).await;
+    let model = |provider: &str, name: &str| json!({"models": [{"model_id": "m", "model_version": "1", "provider": provider, "provider_model": name}]});
+    let refused = app
+        .editor()
+        .post("/api/v1/push", &model("no-such-provider", "x"))
+        .await;
+    refused.problem_saying(
+        409,
+        "model_in_use",
+        "`m:1` answers for `support` in production",
+    );
+    app.editor()
+        .post("/api/v1/push", &model("simulated", "renamed"))
+        .await
+        .ok();
+    let log = app.admin().get("/api/v1/audit?limit=1").await.ok();
+    let change = &log["items"][0]["detail"]["models"][0];
+    assert_eq!(change["after"]["provider_model"], "renamed", "{log}");
+    assert!(change["before"]["provider"].is_string(), "{log}");
+}
+
+/// A file that was changed back is an older version again, and `latest` is not what it says.
+#[tokio::test]
+async fn a_push_of_older_content_tells_of_the_newest() {
+    let app = TestApp::furnished().await;
+    let push = |text: &str| {
+        let content = json!({
+            "template_format": "fstring", "messages": [{"role": "user", "content": text}],
+            "model_id": "m", "model_version": "1",
+        });
+        json!({"prompts": [{"prompt": "turned", "content": content}]})
+    };
+    for (text, ordinal, newest) in [("one", 1, 1), ("two", 2, 2), ("one", 1, 2)] {
+        let pushed = app.editor().post("/api/v1/push", &push(text)).await.ok();
+        let prompt = &pushed["prompts"][0];
+        assert_eq!(
+            (&prompt["ordinal"], &prompt["newest"]),
+            (&json!(ordinal), &json!(newest))
+        );
+    }
+}

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::api::manifests::DescribedManifest;
 use crate::operations::rehearse::{Probe, Rehearsed};
+use crate::operations::served::Served;
 
 /// What a move did, or would do.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -60,19 +61,6 @@ pub struct DescribedDeployment {
     pub(super) deployment: Deployment,
     #[serde(flatten)]
     pub(super) served: Option<Served>,
-}
-
-/// What a manifest names.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Served {
-    /// The prompt.
-    pub(super) prompt: PromptName,
-    /// Its version.
-    pub(super) prompt_version: PromptVersionId,
-    /// The model, as `name:version`.
-    pub(super) model: String,
-    /// The number of the prompt's version.
-    pub(super) prompt_ordinal: Option<u64>,
 }
 
 /// How the last manifests of an environment did.

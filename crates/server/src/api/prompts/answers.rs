@@ -43,6 +43,8 @@ pub(crate) struct DescribedPushedPrompt {
     ordinal: u64,
     /// Whether it is new.
     created: bool,
+    /// The number of the prompt's newest version.
+    newest: u64,
 }
 
 impl From<Pushed> for DescribedPush {
@@ -59,11 +61,13 @@ impl From<Pushed> for DescribedPush {
                 })
                 .collect(),
             prompts: prompts
-                .map(|registered| DescribedPushedPrompt {
+                .zip(pushed.newest)
+                .map(|(registered, newest)| DescribedPushedPrompt {
                     prompt: registered.version.prompt,
                     version: registered.version.version,
                     ordinal: registered.version.ordinal,
                     created: registered.created,
+                    newest,
                 })
                 .collect(),
         }
