@@ -1,0 +1,105 @@
+//! The noncentral t distribution, which the power of t tests needs.
+
+use crate::special::gamma::{LN_SQRT_TWO_PI, ln_1p_less, stirling_error};
+use crate::special::{normal, quadrature, root};
+use crate::undefined::{Defined, finite, positive};
+
+/// How far from the mode, in ln of the scale, the integrand is looked at.
+const WIDEST: f64 = 700.0;
+
+/// P(T ≤ t) with `degrees_of_freedom` ν > 0 and noncentrality δ.
+///
+/// ∫ Φ(t s − δ) f(s) ds with ν s² ~ χ²_ν, over ln s, by Gauss-Legendre panels outwards from the mode of the integrand;
+/// about 10⁻¹¹ relative in the smaller tail.
+pub fn cdf(t: f64, degrees_of_freedom: f64, noncentrality: f64) -> Defined<f64> {
+    check(t, degrees_of_freedom, noncentrality)?;
+    // The larger tail is one less the smaller, so that it cannot exceed 1.
+    if t < noncentrality {
+        Ok(lower(t, degrees_of_freedom, noncentrality).min(1.0))
+    } else {
+        Ok(1.0 - lower(-t, degrees_of_freedom, -noncentrality).min(1.0))
+    }
+}
+
+/// P(T > t).
+pub fn sf(t: f64, degrees_of_freedom: f64, noncentrality: f64) -> Defined<f64> {
+    cdf(-t, degrees_of_freedom, -noncentrality)
+}
+
+fn check(t: f64, df: f64, noncentrality: f64) -> Defined<()> {
+    positive(df)?;
+    finite(t)?;
+    finite(noncentrality)?;
+    Ok(())
+}
+
+fn lower(t: f64, df: f64, delta: f64) -> f64 {
+    // The derivative of the log integrand in v = ln s changes its sign once, from plus to minus.
+    let slope = |v: f64| {
+        let s = v.exp();
+        -df * (2.0 * v).exp_m1() + normal::inverse_mills_below(t * s - delta) * t * s
+    };
+    let mode = root::bisect(|v| -slope(v), -WIDEST, 300.0);
+    let log_value = |v: f64| {
+        // ν (v − (e^2v − 1)/2), without cancellation around v = 0.
+        let growth = (2.0 * v).exp_m1();
+        let chi = -0.5 * df * (growth - 2.0 * v);
+        let chi = if v.abs() < 0.1 {
+            0.5 * df * ln_1p_less(growth)
+        } else {
+            chi
+        };
+        chi + normal::ln_cdf(t * v.exp() - delta)
+    };
+    let top = log_value(mode);
+    if top == f64::NEG_INFINITY {
+        return 0.0;
+    }
+    // The width from the second difference of the slope, bounded by that of the χ part alone.
+    let step = 0.1 / (2.0 * df + 1.0).sqrt();
+    let curvature = (slope(mode - step) - slope(mode + step)) / (2.0 * step);
+    let width = 1.5 / curvature.max(0.5 * df.min(1.0)).sqrt();
+    let above = |u: f64| (log_value(mode + u) - top).exp();
+    let below = |u: f64| (log_value(mode - u) - top).exp();
+    let sum = quadrature::decaying(&above, width, WIDEST)
+        + quadrature::decaying(&below, width, 4.0 * WIDEST / df.min(1.0));
+    // ln of f(s) s at s = 1: 2 (ν/2)^(ν/2) e^(−ν/2) / Γ(ν/2).
+    let half = 0.5 * df;
+    let scale = std::f64::consts::LN_2 + 0.5 * half.ln() - LN_SQRT_TWO_PI - stirling_error(half);
+    (scale + top).exp() * sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFERENCE: [(f64, f64, f64, f64); 13] = [
+        (2.1, 48.0, 2.8, 0.24343894982323628),
+        (0.0, 5.0, 1.0, 0.15865525393145705),
+        (-2.0, 5.0, 1.0, 0.0058964622898421618),
+        (-2.0, 2.0, 3.0, 4.673_970_824_211_311e-5),
+        (1.96, 100000.0, 2.8, 0.200_455_081_185_489_5),
+        (3.0, 1.0, 2.0, 0.524_857_161_733_687_9),
+        (1.0, 0.5, 0.5, 0.537_213_229_192_856_1),
+        (2.0, 2.0, 2.0, 0.420_475_480_863_718_7),
+        (30.0, 10.0, 20.0, 0.922_318_616_706_945_1),
+        (5.0, 300.0, 12.0, 3.436772384586721e-12),
+        (1.96, 10000000.0, 5.5, 0.00020006373659102593),
+        (2.0, 1000.0, -3.0, 0.999_999_705_084_410_4),
+        (1.5, 1000000000.0, 2.8, 0.096_800_484_646_660_44),
+    ];
+
+    #[test]
+    fn matches_mpmath() {
+        // Reference: mpmath, adaptive quadrature with 30 digits.
+        for (t, df, delta, expected) in REFERENCE {
+            let found = cdf(t, df, delta).unwrap();
+            assert!(
+                (found - expected).abs() <= 1e-10 * expected,
+                "{t} {df} {delta}: {found:e}, not {expected:e}"
+            );
+        }
+        assert!(cdf(1.0, 0.0, 0.0).is_err());
+        assert!(cdf(f64::NAN, 2.0, 0.0).is_err());
+    }
+}
