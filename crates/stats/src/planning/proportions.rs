@@ -1,6 +1,7 @@
 //! Sample sizes for two proportions.
 
 use super::{ArmSizes, ErrorRates, planned_ratio};
+use crate::special::{normal, root};
 use crate::undefined::{Defined, Undefined, computed, finite, probability};
 
 /// The smallest difference worth detecting, which people must say in one of two ways: "5% on 60%" is 65% or 63%.
@@ -52,16 +53,29 @@ pub fn sample_size_with_continuity(
     sizes(plain * factor * factor, ratio)
 }
 
-/// Units by the arcsine transformation (Cohen 1988): n1 = (1 + 1/r)((z_α + z_β)/h)², h = 2 asin √p2 − 2 asin √p1.
+/// Units by the arcsine transformation (Cohen 1988), a cross-check of [`sample_size`].
 ///
-/// A cross-check of [`sample_size`].
+/// Solves Φ(δ − z_α) + Φ(−δ − z_α) = power, one-sided its first part, for δ = |h| √(n1/(1 + 1/r)) with
+/// h = 2 asin √p2 − 2 asin √p1. Leaving out the second part, the chance to reject in the wrong direction, gives the usual
+/// n1 = (1 + 1/r)((z_α + z_β)/h)².
 pub fn sample_size_arcsine(p1: f64, p2: f64, ratio: f64, rates: ErrorRates) -> Defined<ArmSizes> {
     rates_differ(p1, p2)?;
     let ratio = planned_ratio(ratio)?;
     let (z_level, z_power) = rates.quantiles()?;
+    if rates.power <= rates.alpha {
+        return Err(Undefined::PowerNotAboveLevel);
+    }
     let effect = 2.0 * (p2.sqrt().asin() - p1.sqrt().asin());
-    let root = (z_level + z_power) / effect;
-    sizes((1.0 + 1.0 / ratio) * root * root, ratio)
+    let mut shift = z_level + z_power;
+    if rates.two_sided {
+        let step = |shift: f64| {
+            let excess = normal::cdf(shift - z_level) + normal::sf(shift + z_level) - rates.power;
+            let slope = normal::density(shift - z_level) - normal::density(shift + z_level);
+            (excess, slope)
+        };
+        shift = root::newton(step, 0.0, shift.max(0.0) + 1.0, shift);
+    }
+    sizes((1.0 + 1.0 / ratio) * (shift / effect).powi(2), ratio)
 }
 
 fn rates_differ(p1: f64, p2: f64) -> Defined<f64> {

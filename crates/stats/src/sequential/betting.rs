@@ -5,7 +5,7 @@ use crate::Interval;
 use crate::special::root;
 use crate::undefined::{Defined, Undefined, level};
 
-/// The largest bet before the mean is known, and its share of the largest that a mean allows.
+/// The share of the largest bet that a mean allows.
 const TRUNCATION: f64 = 0.5;
 
 /// The means that the hedged capital process does not reject, after all of `scores`.
@@ -49,7 +49,7 @@ pub fn confidence_interval(scores: &[f64], alpha: f64, grid: u32) -> Defined<Int
     Ok(Interval { low, high })
 }
 
-/// λ_t = min(√(2 ln(1/α)/(σ̂²_{t−1} t ln(1+t))), ½), from the scores before t.
+/// λ_t = √(2 ln(2/α)/(σ̂²_{t−1} t ln(1+t))), from the scores before t.
 fn predictable_bets(scores: &[f64], alpha: f64) -> Vec<f64> {
     let mut squares = 0.25;
     let mut sum = 0.0;
@@ -57,8 +57,7 @@ fn predictable_bets(scores: &[f64], alpha: f64) -> Vec<f64> {
     for (index, score) in scores.iter().enumerate() {
         let t = index as f64 + 1.0;
         let variance = squares / t;
-        let bet = (-2.0 * alpha.ln() / (variance * t * t.ln_1p())).sqrt();
-        bets.push(bet.min(TRUNCATION));
+        bets.push((2.0 * (2.0 / alpha).ln() / (variance * t * t.ln_1p())).sqrt());
         sum += score;
         let mean = (0.5 + sum) / (t + 1.0);
         squares += (score - mean).powi(2);
