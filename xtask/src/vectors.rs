@@ -132,6 +132,10 @@ fn compare(vector: &Vector) -> Vec<Miss> {
         Err(Failure::Undefined(reason)) => Answer::undefined(reason),
         Err(Failure::Unreadable(reason)) => return vec![miss("", String::new(), reason)],
     };
+    if let Some(member) = answer.not_a_number() {
+        let got = "NaN, which no function may return".to_owned();
+        return vec![miss(&member, String::new(), got)];
+    }
     let Some(expected) = &vector.expected else {
         let defined = answer.first_defined().into_iter();
         return defined

@@ -3,7 +3,7 @@
 use crate::sequential::mixture;
 use crate::sequential::net_win::log_mean_exp;
 use crate::special::chi_squared;
-use crate::undefined::{Defined, Undefined, positive};
+use crate::undefined::{Defined, Undefined, computed, positive};
 
 /// Concentrations over which the evidence is averaged by default.
 pub const CONCENTRATIONS: [f64; 3] = [100.0, 1000.0, 10_000.0];
@@ -35,7 +35,7 @@ impl SplitTest {
 pub fn log_e(counts: &[u64], weights: &[f64], concentration: f64) -> Defined<f64> {
     positive(concentration)?;
     let (counts, shares) = checked(counts, weights)?;
-    Ok(mixture::log_e(&counts, &shares, concentration))
+    computed(mixture::log_e(&counts, &shares, concentration))
 }
 
 /// ln E averaged over [`CONCENTRATIONS`]: the default. At ln 1000 the experiment is invalid.
@@ -44,7 +44,7 @@ pub fn averaged_log_e(counts: &[u64], weights: &[f64]) -> Defined<f64> {
     let terms = CONCENTRATIONS
         .iter()
         .map(|concentration| mixture::log_e(&counts, &shares, *concentration));
-    Ok(log_mean_exp(terms))
+    computed(log_mean_exp(terms))
 }
 
 /// Whether the evidence says that the split is broken.

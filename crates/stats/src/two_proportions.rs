@@ -9,6 +9,8 @@ use crate::undefined::{Defined, Undefined, finite, level};
 const SMALLEST_EXPECTED: f64 = 5.0;
 /// Tables count as no more likely than the observed one within this relative difference.
 const TIE_TOLERANCE: f64 = 1e-7;
+/// The standard deviation of a count beyond which its exact distribution takes too long to add up.
+const WIDEST_EXACT: f64 = 1e6;
 /// Events and non-events that each arm needs for a normal approximation.
 const FEWEST_EVENTS: u64 = 10;
 
@@ -86,6 +88,10 @@ pub fn fisher_exact(table: [[u64; 2]; 2]) -> Defined<f64> {
     let (left, right) = (a as f64 + c as f64, b as f64 + d as f64);
     if [top, bottom, left, right].contains(&0.0) {
         return Err(Undefined::NoEvents);
+    }
+    let spread = (top / (top + bottom)) * (bottom / (top + bottom)) * left * right;
+    if spread.sqrt() > WIDEST_EXACT * (top + bottom).sqrt() {
+        return Err(Undefined::TooLargeForExact);
     }
     let tables = Tables {
         top,

@@ -64,6 +64,21 @@ impl Answer {
             .or(self.reason.as_ref())
     }
 
+    /// A member that is not a number, which none may be.
+    pub(super) fn not_a_number(&self) -> Option<String> {
+        let members = self.members.iter().map(|(name, got)| (*name, got));
+        let numbered = self.numbered.iter().map(|(name, got)| (&**name, got));
+        let is_nan = |got: &Got| match got {
+            Got::Number(value) => value.is_nan(),
+            Got::Numbers(values) => values.iter().any(|value| value.is_nan()),
+            Got::Undefined(_) => false,
+        };
+        members
+            .chain(numbered)
+            .find(|(_, got)| is_nan(got))
+            .map(|(name, _)| name.to_owned())
+    }
+
     /// The first member that has a value.
     pub(super) fn first_defined(&self) -> Option<(&'static str, &Got)> {
         self.members

@@ -9,9 +9,12 @@ pub const OUTERMOST: f64 = 8.0;
 pub const SPENDING_EXPONENT: f64 = 2.0;
 /// Looks that the integration takes at most.
 const MOST_LOOKS: usize = 200;
-/// Panels of the quadrature grid.
+/// Panels of the quadrature grid, and standard deviations of a step that one spans.
 const FEWEST_PANELS: f64 = 12.0;
-const MOST_PANELS: f64 = 60.0;
+const MOST_PANELS: f64 = 400.0;
+const PANEL_WIDTH: f64 = 2.5;
+/// Standard deviations of a step beyond which nothing arrives.
+const REACH: f64 = 9.0;
 
 /// |z| at each look for shares of the planned information, spending α t^φ in all.
 ///
@@ -47,7 +50,7 @@ pub fn boundaries(information: &[f64], alpha: f64, phi: f64, sides: u32) -> Defi
         let due = side_alpha * share.min(1.0).powf(phi);
         let boundary = path.boundary(*share, (due - spent).max(0.0));
         spent = due.max(spent);
-        path = path.advance(*share, boundary);
+        path = path.advance(*share, boundary)?;
         found.push(boundary);
     }
     Ok(found)
@@ -89,7 +92,7 @@ impl Path {
         let slope = |z: f64| {
             let step = (time - self.time).sqrt();
             let density: f64 = self
-                .points
+                .within(z * scale, REACH * step)
                 .iter()
                 .map(|(at, mass)| mass * normal::density((z * scale - at) / step))
                 .sum();
@@ -98,7 +101,14 @@ impl Path {
         root::newton(|z| (excess(z), slope(z)), -OUTERMOST, OUTERMOST, 2.0)
     }
 
-    fn advance(&self, time: f64, boundary: f64) -> Self {
+    /// The points, which rise, at most `reach` away from a value.
+    fn within(&self, value: f64, reach: f64) -> &[(f64, f64)] {
+        let from = self.points.partition_point(|(at, _)| *at < value - reach);
+        let to = self.points.partition_point(|(at, _)| *at <= value + reach);
+        &self.points[from..to.max(from)]
+    }
+
+    fn advance(&self, time: f64, boundary: f64) -> Defined<Self> {
         let scale = time.sqrt();
         let step = (time - self.time).sqrt();
         let high = boundary * scale;
@@ -108,31 +118,34 @@ impl Path {
             -OUTERMOST * scale
         };
         if high <= low {
-            return Self {
+            return Ok(Self {
                 time,
                 two_sided: self.two_sided,
                 points: Vec::new(),
-            };
+            });
         }
-        let panels = ((high - low) / step)
+        let panels = ((high - low) / (PANEL_WIDTH * step))
             .ceil()
-            .clamp(FEWEST_PANELS, MOST_PANELS);
+            .max(FEWEST_PANELS);
+        if panels > MOST_PANELS {
+            return Err(Undefined::Domain("two looks are too close together"));
+        }
         let points = quadrature::composite(low, high, panels as usize)
             .into_iter()
             .map(|(at, weight)| {
                 let density: f64 = self
-                    .points
+                    .within(at, REACH * step)
                     .iter()
                     .map(|(before, mass)| mass * normal::density((at - before) / step))
                     .sum();
                 (at, weight * density / step)
             })
             .collect();
-        Self {
+        Ok(Self {
             time,
             two_sided: self.two_sided,
             points,
-        }
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::proportion::Proportion;
 use crate::sequential::mixture;
-use crate::undefined::{Defined, open_probability, positive};
+use crate::undefined::{Defined, computed, open_probability, positive};
 
 /// The concentration of the mixture by default.
 pub const CONCENTRATION: f64 = 100.0;
@@ -33,10 +33,12 @@ pub fn log_e_of_counts(a: [f64; 2], b: [f64; 2], share_b: f64, concentration: f6
         }
     }
     let shares = [share_b, 1.0 - share_b];
-    Ok(a.iter()
-        .zip(&b)
-        .map(|(a, b)| mixture::log_e(&[*b, *a], &shares, concentration))
-        .sum())
+    let outcomes = a.iter().zip(&b);
+    computed(
+        outcomes
+            .map(|(a, b)| mixture::log_e(&[*b, *a], &shares, concentration))
+            .sum(),
+    )
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub fn log_e(t: f64, units: f64, degrees_of_freedom: f64, rho_squared: f64) -> D
     }
     // ln k by the growth, which keeps its digits while k is near 1.
     let ln_shrinkage = -(units * rho_squared).ln_1p();
-    Ok(log_bayes_factor(
+    computed(log_bayes_factor(
         t.abs(),
         degrees_of_freedom,
         shrinkage,

@@ -2,7 +2,7 @@
 
 use crate::special::gamma::{away_from_zero, deviance, ln_1p_less, stirling_error};
 use crate::special::{quadrature, root};
-use crate::undefined::{Defined, Undefined, open_probability, positive};
+use crate::undefined::{Defined, Undefined, computed, open_probability, positive};
 
 /// From this first parameter on the tail is integrated, because the continued fraction needs √a terms and cancels.
 const QUADRATURE_FROM: f64 = 500.0;
@@ -42,10 +42,10 @@ pub fn tails(a: f64, b: f64, x: f64, y: f64) -> Defined<(f64, f64)> {
         y * (a + b + 2.0) >= b + 1.0
     };
     Ok(if below {
-        let tail = lower_tail(a, b, x, y);
+        let tail = computed(lower_tail(a, b, x, y))?;
         (tail, 1.0 - tail)
     } else {
-        let tail = lower_tail(b, a, y, x);
+        let tail = computed(lower_tail(b, a, y, x))?;
         (1.0 - tail, tail)
     })
 }
@@ -158,7 +158,7 @@ fn solve(p: f64, q: f64, a: f64, b: f64) -> Defined<f64> {
         LARGEST_LOGIT,
         start.clamp(-700.0, 700.0),
     );
-    Ok(from_logit(logit).0)
+    computed(from_logit(logit).0)
 }
 
 fn ln_or_lowest(value: f64) -> f64 {

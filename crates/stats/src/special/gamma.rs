@@ -1,7 +1,7 @@
 //! The gamma function's logarithm, its Stirling error, and the incomplete gamma function.
 
 use crate::special::quadrature;
-use crate::undefined::{Defined, Undefined, positive};
+use crate::undefined::{Defined, Undefined, computed, positive};
 
 /// ln √(2π).
 pub(crate) const LN_SQRT_TWO_PI: f64 = 0.918_938_533_204_672_8;
@@ -67,7 +67,7 @@ const TINY: f64 = 1e-300;
 ///
 /// Stirling's series from 12 on, Taylor's series at 1 and 2 with ζ(k) − 1 below, the recurrence between.
 pub fn ln_gamma(x: f64) -> Defined<f64> {
-    positive(x).map(ln_gamma_of_positive)
+    computed(ln_gamma_of_positive(positive(x)?))
 }
 
 /// The lower and the upper regularised incomplete gamma functions P(a, x) and Q(a, x), for a > 0 and x ≥ 0.
@@ -96,7 +96,7 @@ pub fn incomplete_gamma(a: f64, x: f64) -> Defined<(f64, f64)> {
         (true, true) => prefactor / x * lower_integral(a, x),
         (false, true) => prefactor / x * upper_integral(a, x),
     };
-    let tail = tail.clamp(0.0, 1.0);
+    let tail = computed(tail.clamp(0.0, 1.0))?;
     Ok(if below {
         (tail, 1.0 - tail)
     } else {

@@ -2,7 +2,7 @@
 
 use crate::special::gamma::{LN_SQRT_TWO_PI, ln_1p_less, stirling_error};
 use crate::special::{normal, quadrature, root};
-use crate::undefined::{Defined, finite, positive};
+use crate::undefined::{Defined, computed, finite, positive};
 
 /// How far from the mode, in ln of the scale, the integrand is looked at.
 const WIDEST: f64 = 700.0;
@@ -15,9 +15,9 @@ pub fn cdf(t: f64, degrees_of_freedom: f64, noncentrality: f64) -> Defined<f64> 
     check(t, degrees_of_freedom, noncentrality)?;
     // The larger tail is one less the smaller, so that it cannot exceed 1.
     if t < noncentrality {
-        Ok(lower(t, degrees_of_freedom, noncentrality).min(1.0))
+        computed(lower(t, degrees_of_freedom, noncentrality)).map(|tail| tail.min(1.0))
     } else {
-        Ok(1.0 - lower(-t, degrees_of_freedom, -noncentrality).min(1.0))
+        computed(lower(-t, degrees_of_freedom, -noncentrality)).map(|tail| 1.0 - tail.min(1.0))
     }
 }
 

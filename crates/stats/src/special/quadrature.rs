@@ -44,19 +44,17 @@ pub(crate) fn decaying(f: &impl Fn(f64) -> f64, width: f64, limit: f64) -> f64 {
     sum
 }
 
-/// Nodes and weights of a composite rule with `panels` panels from `low` to `high`.
+/// Nodes, in rising order, and weights of a composite rule with `panels` panels from `low` to `high`.
 pub(crate) fn composite(low: f64, high: f64, panels: usize) -> Vec<(f64, f64)> {
     let width = (high - low) / panels as f64;
     let half = 0.5 * width;
     (0..panels)
         .flat_map(|index| {
             let centre = low + (index as f64 + 0.5) * width;
-            RULE.iter().flat_map(move |(node, weight)| {
-                [
-                    (centre - half * node, half * weight),
-                    (centre + half * node, half * weight),
-                ]
-            })
+            let below = RULE.iter().rev();
+            let below = below.map(move |(node, weight)| (centre - half * node, half * weight));
+            let above = RULE.iter();
+            below.chain(above.map(move |(node, weight)| (centre + half * node, half * weight)))
         })
         .collect()
 }

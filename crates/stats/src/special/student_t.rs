@@ -2,7 +2,7 @@
 
 use crate::special::gamma::{LN_SQRT_TWO_PI, stirling_error};
 use crate::special::{beta, normal, root};
-use crate::undefined::{Defined, Undefined, open_probability};
+use crate::undefined::{Defined, Undefined, computed, open_probability};
 
 /// Beyond this many degrees of freedom the distribution is the normal one in double precision.
 const NORMAL_FROM: f64 = 1e17;
@@ -111,7 +111,7 @@ fn positive_quantile(q: f64, centre: f64, df: f64) -> Defined<f64> {
         return normal::upper_quantile(q);
     }
     if df == 1.0 {
-        return Ok(if q < 0.25 {
+        return computed(if q < 0.25 {
             1.0 / (std::f64::consts::PI * q).tan()
         } else {
             (std::f64::consts::PI * centre).tan()
@@ -143,7 +143,7 @@ fn positive_quantile(q: f64, centre: f64, df: f64) -> Defined<f64> {
     if log >= LARGEST_LOG - 1e-6 {
         return Err(Undefined::OutOfRange);
     }
-    Ok(log.exp())
+    computed(log.exp())
 }
 
 /// ln of a first guess: the Cornish-Fisher expansion, or the power law of the tail where that is far off.
