@@ -7,6 +7,8 @@ use crate::undefined::{Defined, Undefined, computed, level};
 
 /// Items that agreement needs before it is shown.
 pub const FEWEST_ITEMS: u64 = 50;
+/// Items that each class needs.
+pub const FEWEST_OF_CLASS: u64 = 10;
 
 /// What a disagreement between two categories counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

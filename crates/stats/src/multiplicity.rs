@@ -2,6 +2,9 @@
 
 use crate::undefined::{Defined, Undefined, level, probability};
 
+/// Users that a segment needs before it is shown, as a hypothesis and not as a result.
+pub const SEGMENT_USERS: u64 = 100;
+
 /// Holm's adjusted p-values, in the order given (Holm 1979): p̃_(i) = max_{j≤i} min(1, (m−j+1) p_(j)).
 ///
 /// Controls the chance of any false rejection, whatever the dependence.

@@ -1,6 +1,8 @@
 //! Paired verdicts: how often B won, lost or tied against A on the same input.
 
 use crate::Interval;
+use crate::accumulate::CrossMoments;
+use crate::estimate::Estimate;
 use crate::proportion::wilson_interval;
 use crate::special::{binomial, normal, root};
 use crate::undefined::{Defined, Undefined, level};
@@ -107,6 +109,31 @@ impl PairedCounts {
     }
 }
 
+/// The net win that is left when both answers are equally long: the intercept of the scores regressed on the difference
+/// of log tokens, from each pair's score (column 0) and difference (column 1).
+///
+/// A check on verbosity bias; SE² = s²(1/n + x̄²/Σ(x−x̄)²). Without any spread in lengths it is the plain mean.
+pub fn length_adjusted(pairs: &CrossMoments<2>) -> Defined<Estimate> {
+    let n = pairs.n();
+    if n < 3 {
+        return Err(Undefined::TooFewValues {
+            needed: 3,
+            found: n,
+        });
+    }
+    let count = n as f64;
+    let (mean, spread) = (pairs.mean(1)?, pairs.covariance(1, 1)?);
+    if spread == 0.0 {
+        let error = (pairs.covariance(0, 0)? / count).sqrt();
+        return Estimate::new(pairs.mean(0)?, error, count - 1.0, count);
+    }
+    let slope = pairs.covariance(0, 1)? / spread;
+    let residual = (pairs.covariance(0, 0)? - slope * slope * spread).max(0.0);
+    let variance = residual * (count - 1.0) / (count - 2.0);
+    let error = (variance * (1.0 / count + mean * mean / (spread * (count - 1.0)))).sqrt();
+    Estimate::new(pairs.mean(0)? - slope * mean, error, count - 2.0, count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +141,21 @@ mod tests {
     fn counts(wins: u64, losses: u64, ties: u64) -> PairedCounts {
         PairedCounts { wins, losses, ties }
     }
+
+    #[test]
+    fn length_adjustment_matches_least_squares() {
+        // Reference: numpy.polyfit and its covariance, statsmodels OLS(...).fit().bse[0].
+        let pairs = [[1.0, 0.5], [0.0, 0.1], [1.0, 0.4], [-1.0, -0.3], [0.0, 0.2]];
+        let found = length_adjusted(&CrossMoments::of(&pairs)).unwrap();
+        assert!((found.value - LENGTH_ADJUSTED.0).abs() < 1e-12, "{found:?}");
+        assert!(
+            (found.standard_error - LENGTH_ADJUSTED.1).abs() < 1e-12,
+            "{found:?}"
+        );
+        assert!(length_adjusted(&CrossMoments::of(&pairs[..2])).is_err());
+    }
+
+    const LENGTH_ADJUSTED: (f64, f64) = (-0.2731958762886598, 0.10584806069595491);
 
     #[test]
     fn intervals_hold_the_net_win_and_mirror() {

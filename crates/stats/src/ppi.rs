@@ -11,6 +11,9 @@ use crate::undefined::{Defined, Undefined, computed, finite, level};
 /// Human labels from which on z replaces Student's t.
 const NORMAL_FROM: u64 = 100;
 
+/// The smallest chance to be labelled.
+const SMALLEST_PROBABILITY: f64 = 0.05;
+
 /// How the judge's verdicts are weighed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Weight {
@@ -145,6 +148,42 @@ fn tuned(labelled: &CrossMoments<2>, unlabelled: &Moments) -> Defined<f64> {
     Ok((covariance / spread).clamp(0.0, 1.0))
 }
 
+/// An item whose chance to be labelled was not the same for all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SampledItem {
+    /// The judge's verdict.
+    pub judge: f64,
+    /// The human verdict, if the item was labelled.
+    pub human: Option<f64>,
+    /// The chance that it would be, known beforehand.
+    pub probability: f64,
+}
+
+/// The human mean when items were chosen for labelling with known probabilities, such as by disagreement (Zrnic & Candès
+/// 2024): the mean of λf + (y − λf)/π over labelled and of λf over other items.
+///
+/// Probabilities below .05 are refused, because single labels would decide the estimate.
+pub fn weighted_mean(items: &[SampledItem], lambda: f64) -> Defined<Estimate> {
+    finite(lambda)?;
+    let mut moments = Moments::default();
+    for item in items {
+        if !(SMALLEST_PROBABILITY..=1.0).contains(&item.probability) {
+            return Err(Undefined::Domain(
+                "the chance to be labelled must lie between 0.05 and 1",
+            ));
+        }
+        let judged = lambda * finite(item.judge)?;
+        let correction = match item.human {
+            Some(human) => (finite(human)? - judged) / item.probability,
+            None => 0.0,
+        };
+        moments.push(judged + correction);
+    }
+    let n = moments.n() as f64;
+    let error = (moments.variance()? / n).sqrt();
+    Estimate::new(moments.mean()?, error, n - 1.0, n)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +212,32 @@ mod tests {
         assert!((alone.effective_labels - 40.0).abs() < 1e-9);
         assert_eq!(alone.estimate, 0.5);
         assert!(tuned.as_estimate().is_ok());
+    }
+
+    #[test]
+    fn weights_undo_the_choice_of_items() {
+        let items: Vec<SampledItem> = (0..400)
+            .map(|index| {
+                let human = f64::from(u8::from(index % 4 == 0));
+                // Ones are labelled always, zeros every second time.
+                let probability = if human == 1.0 { 1.0 } else { 0.5 };
+                let labelled = human == 1.0 || index % 8 < 4;
+                SampledItem {
+                    judge: human,
+                    human: labelled.then_some(human),
+                    probability,
+                }
+            })
+            .collect();
+        let found = weighted_mean(&items, 0.0).unwrap();
+        assert!((found.value - 0.25).abs() < 1e-12, "{found:?}");
+        assert!(weighted_mean(&items, 1.0).unwrap().standard_error <= found.standard_error);
+        let rare = SampledItem {
+            probability: 0.01,
+            ..items[0]
+        };
+        assert!(weighted_mean(&[rare, rare], 1.0).is_err());
+        assert!(weighted_mean(&[], 1.0).is_err());
     }
 
     #[test]

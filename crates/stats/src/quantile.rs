@@ -1,8 +1,9 @@
 //! Quantiles, such as the median and the 95th percentile of latency, and their differences.
 
 use crate::Interval;
-use crate::accumulate::LogHistogram;
+use crate::accumulate::{CrossMoments, LogHistogram};
 use crate::estimate::{ArmEstimate, Estimate};
+use crate::ratio;
 use crate::special::{binomial, normal};
 use crate::undefined::{Defined, Undefined, computed, finite, level, open_probability};
 
@@ -88,6 +89,15 @@ pub fn clustered_ranks(n: u64, p: f64, alpha: f64, design_effect: f64) -> Define
             .upper
             .map(|rank| ((rank as f64 * spread).ceil() as u64).min(n)),
     })
+}
+
+/// The design effect of clustered values at their `p` quantile q̂, from each user's number of values up to q̂ (column 0)
+/// and of all values (column 1): Var of the delta-method mean of 1{x ≤ q̂} over p(1−p)/n.
+pub fn design_effect(users: &CrossMoments<2>, p: f64) -> Defined<f64> {
+    open_probability(p)?;
+    let arm = ratio::arm(users)?;
+    let values = users.mean(1)? * users.n() as f64;
+    computed(arm.squared_error() * values / (p * (1.0 - p)))
 }
 
 /// The `p` quantile of a sample with its distribution-free interval.
@@ -222,6 +232,18 @@ mod tests {
                 upper: Some(390)
             }
         );
+    }
+
+    #[test]
+    fn independent_values_have_no_design_effect() {
+        let users: Vec<[f64; 2]> = (0..4000)
+            .map(|user| [f64::from(u8::from(user % 2 == 0)), 1.0])
+            .collect();
+        let found = design_effect(&CrossMoments::of(&users), 0.5).unwrap();
+        assert!((found - 1.0).abs() < 1e-3, "{found}");
+        let alike: Vec<[f64; 2]> = users.iter().map(|[x, y]| [x * 10.0, y * 10.0]).collect();
+        let found = design_effect(&CrossMoments::of(&alike), 0.5).unwrap();
+        assert!((found - 10.0).abs() < 1e-2, "{found}");
     }
 
     #[test]

@@ -74,6 +74,21 @@ pub fn sample_size(d: f64, ratio: f64, rates: ErrorRates) -> Defined<ArmSizes> {
     })
 }
 
+/// The difference in standard deviations that `n1` and `n2` units detect: what has been reached so far.
+pub fn detectable_effect(n1: f64, n2: f64, rates: ErrorRates) -> Defined<f64> {
+    rates.quantiles()?;
+    if rates.power <= rates.alpha {
+        return Err(Undefined::PowerNotAboveLevel);
+    }
+    power(0.0, n1, n2, rates.alpha, rates.two_sided)?;
+    let excess = |log: f64| {
+        power(log.exp(), n1, n2, rates.alpha, rates.two_sided)
+            .map_or(f64::NAN, |power| power - rates.power)
+    };
+    // Over ln d: by halving, because far from the root the power is flat.
+    Ok(root::bisect(excess, -60.0, 12.0).exp())
+}
+
 /// Sample sizes plan each guardrail of G at power 1 − β/(G+1), because all must pass (Schultzberg, Ankargren & Frånberg
 /// 2024).
 pub fn power_with_guardrails(power: f64, guardrails: u32) -> Defined<f64> {
@@ -118,6 +133,20 @@ mod tests {
         (-0.3, 1.0, 0.8, true, 175.38466947047482),
         (0.0001, 1.0, 0.9, true, 2101483882.8985136),
     ];
+
+    #[test]
+    fn the_floor_of_the_design() {
+        let rates = ErrorRates {
+            alpha: 0.05,
+            power: 0.8,
+            two_sided: true,
+        };
+        let found = detectable_effect(200.0, 200.0, rates).unwrap();
+        assert!((found - 0.281).abs() < 5e-4, "{found}");
+        let units = sample_size(found, 1.0, rates).unwrap().first;
+        assert!((units - 200.0).abs() < 1e-6, "{units}");
+        assert!(detectable_effect(1.0, 1.0, rates).is_err());
+    }
 
     #[test]
     fn no_difference_has_no_size() {

@@ -2,7 +2,7 @@
 
 use super::{ArmSizes, ErrorRates, planned_ratio};
 use crate::special::{normal, root};
-use crate::undefined::{Defined, Undefined, computed, finite, probability};
+use crate::undefined::{Defined, Undefined, computed, finite, positive, probability};
 
 /// The smallest difference worth detecting, which people must say in one of two ways: "5% on 60%" is 65% or 63%.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,6 +78,30 @@ pub fn sample_size_arcsine(p1: f64, p2: f64, ratio: f64, rates: ErrorRates) -> D
     sizes((1.0 + 1.0 / ratio) * (shift / effect).powi(2), ratio)
 }
 
+/// The rates above and below `base` that `n1` and `ratio` times as many units detect; none where even 1 or 0 is not.
+pub fn detectable_rates(
+    base: f64,
+    n1: f64,
+    ratio: f64,
+    rates: ErrorRates,
+) -> Defined<(Option<f64>, Option<f64>)> {
+    probability(base)?;
+    positive(n1)?;
+    planned_ratio(ratio)?;
+    rates.quantiles()?;
+    let find = |end: f64| {
+        let needed = |rate: f64| {
+            sample_size(base, rate, ratio, rates).map_or(f64::INFINITY, |sizes| sizes.first)
+        };
+        if needed(end) > n1 {
+            return None;
+        }
+        // Farther rates need fewer units.
+        Some(root::bisect(|rate| n1 - needed(rate), base, end))
+    };
+    Ok((find(1.0), find(0.0)))
+}
+
 fn rates_differ(p1: f64, p2: f64) -> Defined<f64> {
     probability(p1)?;
     probability(p2)?;
@@ -117,6 +141,21 @@ mod tests {
             let found = sample_size_with_continuity(0.6, rate, 1.0, RATES).unwrap();
             assert_eq!(found.first_rounded(), corrected);
         }
+    }
+
+    #[test]
+    fn the_floors_of_the_design() {
+        // 500 per arm: +8.5/−8.8 points at 60%, +4.7/−5.9 at 90%, +3.2/−4.6 at 95%.
+        for (base, up, down) in [
+            (0.6, 0.085, 0.088),
+            (0.9, 0.047, 0.059),
+            (0.95, 0.032, 0.046),
+        ] {
+            let (above, below) = detectable_rates(base, 500.0, 1.0, RATES).unwrap();
+            assert!((above.unwrap() - base - up).abs() < 6e-4, "{above:?}");
+            assert!((base - below.unwrap() - down).abs() < 6e-4, "{below:?}");
+        }
+        assert_eq!(detectable_rates(0.9, 20.0, 1.0, RATES).unwrap().0, None);
     }
 
     #[test]
