@@ -110,7 +110,7 @@ impl Canary {
         let evidence = net_win::log_e(self.counts, margin, &BETS)?;
         self.best_log_e = self.best_log_e.max(evidence);
         if self.counts.pairs() == 0 {
-            return Ok(self.without_pairs(circumstances));
+            return Ok(Self::unanswered(circumstances));
         }
         let loss_rate = self.counts.loss_rate()?;
         let too_many = loss_rate > self.rule.loss_rate;
@@ -123,10 +123,11 @@ impl Canary {
         if circumstances.window_closes && self.promotes(circumstances)? {
             return Ok(Verdict::Promote);
         }
-        Ok(if too_many && self.counts.pairs() >= self.rule.warn_pairs {
+        let warns = too_many && self.counts.pairs() >= self.rule.warn_pairs;
+        Ok(if warns && !circumstances.window_closes {
             Verdict::Warn
         } else {
-            self.without_pairs(circumstances)
+            Self::unanswered(circumstances)
         })
     }
 
@@ -158,7 +159,7 @@ impl Canary {
             && healthy)
     }
 
-    fn without_pairs(&self, circumstances: Circumstances) -> Verdict {
+    fn unanswered(circumstances: Circumstances) -> Verdict {
         if circumstances.window_closes {
             Verdict::Inconclusive
         } else {
@@ -196,6 +197,7 @@ mod tests {
         assert_eq!(judge(6, 22, 56, OPEN), Verdict::Alert);
         // Many losses, but as many wins.
         assert_eq!(judge(90, 90, 20, OPEN), Verdict::Warn);
+        assert_eq!(judge(90, 90, 20, CLOSING), Verdict::Inconclusive);
         assert_eq!(judge(60, 20, 120, OPEN), Verdict::Watching);
         assert_eq!(judge(60, 20, 120, CLOSING), Verdict::Promote);
         let failing = Circumstances {

@@ -10,8 +10,9 @@ use crate::undefined::{Defined, Undefined, level};
 const NEAR_END: f64 = 0.05;
 /// Products of sample sizes up to which the exact distribution is the default.
 const EXACT_PRODUCT: f64 = 2500.0;
-/// The same for the smaller sample, without ties.
+/// The same for the smaller sample, without ties, and for the product then.
 const EXACT_SMALLER: u64 = 8;
+const EXACT_UNTIED_PRODUCT: f64 = 1e6;
 
 /// Two samples by their distinct values in rising order: how often each occurs in A and in B.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +134,7 @@ impl RankedCounts {
         let small = if self.has_ties() {
             product <= EXACT_PRODUCT
         } else {
-            self.n_a.min(self.n_b) <= EXACT_SMALLER && product <= 1e4
+            self.n_a.min(self.n_b) <= EXACT_SMALLER && product <= EXACT_UNTIED_PRODUCT
         };
         let p = match method {
             RankMethod::Asymptotic { continuity } => self.asymptotic_p(continuity),

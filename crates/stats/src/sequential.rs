@@ -23,7 +23,6 @@ use crate::undefined::{Defined, level, positive};
 /// Fixed before the start. For a one-sided sequence give twice its level.
 pub fn rho_squared(alpha: f64, planned_units: f64) -> Defined<f64> {
     positive(planned_units)?;
-    // Twice a one-sided level may reach 1, where the mixture is flat but still defined.
     let excess = lambert::excess_of_lower_branch(-2.0 * level(alpha)?.ln())?;
     crate::undefined::computed(excess / planned_units)
 }

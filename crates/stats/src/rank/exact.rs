@@ -4,6 +4,8 @@ use crate::undefined::{Defined, Undefined};
 
 /// Additions after which an exact distribution is refused.
 const MOST_STEPS: f64 = 3e8;
+/// Values of U that are kept in memory at most.
+const MOST_SUMS: f64 = 4e6;
 
 /// The two-sided p-value of U without ties.
 ///
@@ -12,7 +14,7 @@ const MOST_STEPS: f64 = 3e8;
 pub(super) fn without_ties(u: f64, n_a: u64, n_b: u64) -> Defined<f64> {
     let (smaller, larger) = (n_a.min(n_b), n_a.max(n_b));
     let most = smaller as f64 * larger as f64;
-    if most * smaller as f64 > MOST_STEPS {
+    if most > MOST_SUMS || most * smaller as f64 > MOST_STEPS {
         return Err(Undefined::TooLargeForExact);
     }
     let total = choose(n_a + n_b, smaller).ok_or(Undefined::TooLargeForExact)?;

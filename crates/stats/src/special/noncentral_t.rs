@@ -6,6 +6,10 @@ use crate::undefined::{Defined, computed, finite, positive};
 
 /// How far from the mode, in ln of the scale, the integrand is looked at.
 const WIDEST: f64 = 700.0;
+/// The width of a panel in ln of the scale, on which nothing changes faster than e^2v.
+const WIDEST_PANEL: f64 = 1.0;
+/// ln of a scale whose square vanishes beside 1.
+const VANISHING: f64 = -42.0;
 
 /// P(T ≤ t) with `degrees_of_freedom` ν > 0 and noncentrality δ.
 ///
@@ -58,11 +62,14 @@ fn lower(t: f64, df: f64, delta: f64) -> f64 {
     // The width from the second difference of the slope, bounded by that of the χ part alone.
     let step = 0.1 / (2.0 * df + 1.0).sqrt();
     let curvature = (slope(mode - step) - slope(mode + step)) / (2.0 * step);
-    let width = 1.5 / curvature.max(0.5 * df.min(1.0)).sqrt();
+    let width = (1.5 / curvature.max(0.0).sqrt()).min(WIDEST_PANEL);
     let above = |u: f64| (log_value(mode + u) - top).exp();
     let below = |u: f64| (log_value(mode - u) - top).exp();
+    // Far below the mode nothing is left but e^(ν v), whose integral is known.
+    let flat = (VANISHING - t.abs().max(1.0).ln()).min(mode - width);
     let sum = quadrature::decaying(&above, width, WIDEST)
-        + quadrature::decaying(&below, width, 4.0 * WIDEST / df.min(1.0));
+        + quadrature::decaying(&below, width, mode - flat)
+        + (log_value(flat) - top).exp() / df;
     // ln of f(s) s at s = 1: 2 (ν/2)^(ν/2) e^(−ν/2) / Γ(ν/2).
     let half = 0.5 * df;
     let scale = std::f64::consts::LN_2 + 0.5 * half.ln() - LN_SQRT_TWO_PI - stirling_error(half);
@@ -73,7 +80,7 @@ fn lower(t: f64, df: f64, delta: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const REFERENCE: [(f64, f64, f64, f64); 13] = [
+    const REFERENCE: [(f64, f64, f64, f64); 20] = [
         (2.1, 48.0, 2.8, 0.24343894982323628),
         (0.0, 5.0, 1.0, 0.15865525393145705),
         (-2.0, 5.0, 1.0, 0.0058964622898421618),
@@ -87,6 +94,13 @@ mod tests {
         (1.96, 10000000.0, 5.5, 0.00020006373659102593),
         (2.0, 1000.0, -3.0, 0.999_999_705_084_410_4),
         (1.5, 1000000000.0, 2.8, 0.096_800_484_646_660_44),
+        (2.0, 0.1, 1.0, 0.30638229024281066),
+        (1.0, 0.1, -2.0, 0.9825833530368769),
+        (-3.0, 0.3, 0.5, 0.14380809712153625),
+        (5.0, 0.02, 2.0, 0.08070281292942495),
+        (0.5, 0.9, 4.0, 0.0003511182097822232),
+        (2.0, 1.5, -1.0, 0.9788561371404567),
+        (-4.0, 0.1, 3.0, 0.0008741022607797214),
     ];
 
     #[test]

@@ -4,6 +4,8 @@
 const MOST_HALVINGS: usize = 200;
 /// Steps of Newton's method, of which most calls need fewer than ten.
 const MOST_STEPS: usize = 200;
+/// Moves below this, relative to 1 + |x|, are close to the root.
+const NEAR: f64 = 1e-9;
 
 /// Where `f` changes its sign between `low` and `high`, by halving. `f(low)` counts as negative and `f(high)` as
 /// positive; when they are not, the nearer end results.
@@ -22,8 +24,8 @@ pub(crate) fn bisect(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64
     0.5 * (low + high)
 }
 
-/// Where the increasing function of `step` is zero: Newton's method that falls back to halving when it leaves the
-/// bracket. `step` returns the value and the derivative.
+/// Where the increasing function of `step` is zero, to a few units in the last place of 1 + |x|: Newton's method that falls
+/// back to halving when it leaves the bracket. `step` returns the value and the derivative.
 pub(crate) fn newton(
     step: impl Fn(f64) -> (f64, f64),
     mut low: f64,
@@ -36,27 +38,32 @@ pub(crate) fn newton(
         0.5 * (low + high)
     };
     let mut last_move = high - low;
+    let mut last_value = f64::INFINITY;
     for _ in 0..MOST_STEPS {
         let (value, slope) = step(x);
-        if value == 0.0 {
-            return x;
+        let scale = 1.0 + x.abs();
+        // Close to the root a value that no longer falls is rounding.
+        let is_rounding = last_move < NEAR * scale && value.abs() >= 0.5 * last_value;
+        if value == 0.0 || is_rounding {
+            break;
         }
+        last_value = value.abs();
         if value < 0.0 {
             low = x;
         } else {
             high = x;
         }
         let mut next = x - value / slope;
-        let halves = !(next > low && next < high) || (next - x).abs() > 0.9 * last_move;
-        if halves {
+        let distance = (next - x).abs();
+        if distance <= 2.0 * f64::EPSILON * scale {
+            break;
+        }
+        let is_slow = distance > 0.9 * last_move && last_move >= NEAR * scale;
+        if !(next > low && next < high) || is_slow {
             next = 0.5 * (low + high);
         }
         last_move = (next - x).abs();
         x = next;
-        let negligible = 4.0 * f64::EPSILON * x.abs().max(f64::MIN_POSITIVE);
-        if last_move <= negligible || high - low <= negligible {
-            break;
-        }
     }
     x
 }
