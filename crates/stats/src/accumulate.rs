@@ -85,7 +85,7 @@ impl Moments {
         self.mean += difference * others / total;
         self.squared_deviations +=
             other.squared_deviations + difference * difference * own * others / total;
-        self.n += other.n;
+        self.n = self.n.saturating_add(other.n);
     }
 
     /// How many values.
@@ -177,7 +177,7 @@ impl<const K: usize> CrossMoments<K> {
                     other.products[row][column] + first * second * own * others / total;
             }
         }
-        self.n += other.n;
+        self.n = self.n.saturating_add(other.n);
     }
 
     /// How many tuples.
@@ -274,6 +274,9 @@ fn centred_product(n: u64, sum_x: f64, sum_y: f64, sum_xy: f64) -> Defined<f64> 
     Ok(centred / count)
 }
 
+/// Classes that a histogram has at most.
+pub const MOST_CLASSES: usize = 1000;
+
 /// Counts of values in classes, such as ratings from 1 to K.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Histogram {
@@ -287,12 +290,16 @@ impl Histogram {
         Self { counts }
     }
 
-    /// Adds one value in the class with this index.
-    pub fn push(&mut self, class: usize) {
+    /// Adds one value in the class with this index, of at most [`MOST_CLASSES`].
+    pub fn push(&mut self, class: usize) -> Defined<()> {
+        if class >= MOST_CLASSES {
+            return Err(Undefined::Domain("a histogram has at most 1000 classes"));
+        }
         if self.counts.len() <= class {
             self.counts.resize(class + 1, 0);
         }
-        self.counts[class] += 1;
+        self.counts[class] = self.counts[class].saturating_add(1);
+        Ok(())
     }
 
     /// Adds the counts of `other`.
@@ -301,7 +308,7 @@ impl Histogram {
             self.counts.resize(other.counts.len(), 0);
         }
         for (own, others) in self.counts.iter_mut().zip(&other.counts) {
-            *own += others;
+            *own = own.saturating_add(*others);
         }
     }
 
@@ -343,10 +350,11 @@ impl LogHistogram {
 
     /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
-        self.n += other.n;
-        self.zeros += other.zeros;
+        self.n = self.n.saturating_add(other.n);
+        self.zeros = self.zeros.saturating_add(other.zeros);
         for (index, count) in &other.buckets {
-            *self.buckets.entry(*index).or_default() += count;
+            let own = self.buckets.entry(*index).or_default();
+            *own = own.saturating_add(*count);
         }
     }
 

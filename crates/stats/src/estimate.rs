@@ -66,7 +66,7 @@ impl Estimate {
     /// SE² = vA/nA + vB/nB, ν = SE⁴ / [(vA/nA)²/(nA−1) + (vB/nB)²/(nB−1)]. One variance may be zero, not both.
     pub fn difference(a: &ArmEstimate, b: &ArmEstimate) -> Defined<Self> {
         let (value, error, df) = welch(a, b)?;
-        Self::new(value, error, df, (a.n + b.n) as f64)
+        Self::new(value, error, df, a.n as f64 + b.n as f64)
     }
 
     /// (B − A) / |A| by the delta method: SE² = SE_B²/A² + B² SE_A²/A⁴.
@@ -84,7 +84,7 @@ impl Estimate {
             difference / a.value.abs(),
             squared.sqrt(),
             df,
-            (a.n + b.n) as f64,
+            a.n as f64 + b.n as f64,
         )
     }
 

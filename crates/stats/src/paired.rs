@@ -21,9 +21,9 @@ pub struct PairedCounts {
 impl PairedCounts {
     /// Adds the pairs of `other`.
     pub fn merge(&mut self, other: &Self) {
-        self.wins += other.wins;
-        self.losses += other.losses;
-        self.ties += other.ties;
+        self.wins = self.wins.saturating_add(other.wins);
+        self.losses = self.losses.saturating_add(other.losses);
+        self.ties = self.ties.saturating_add(other.ties);
     }
 
     /// The same pairs from A's side.
@@ -36,10 +36,16 @@ impl PairedCounts {
         }
     }
 
+    /// Pairs with a winner.
+    #[must_use]
+    pub fn decisive(self) -> u64 {
+        self.wins.saturating_add(self.losses)
+    }
+
     /// All pairs.
     #[must_use]
     pub fn pairs(self) -> u64 {
-        self.wins + self.losses + self.ties
+        self.decisive().saturating_add(self.ties)
     }
 
     /// The net win (W − L)/N.
@@ -60,7 +66,7 @@ impl PairedCounts {
 
     /// The exact sign test: the two-sided binomial p-value of W among W + L at ½. No decisive pair gives p = 1.
     pub fn sign_test(self) -> Defined<f64> {
-        let decisive = self.wins + self.losses;
+        let decisive = self.decisive();
         if decisive == 0 {
             return Ok(1.0);
         }
@@ -103,7 +109,7 @@ impl PairedCounts {
 
     /// The share of wins among decisive pairs, with Wilson's interval.
     pub fn decisive_win_rate(self, alpha: f64) -> Defined<(f64, Interval)> {
-        let decisive = self.wins + self.losses;
+        let decisive = self.decisive();
         let interval = wilson_interval(self.wins, decisive, alpha)?;
         Ok((self.wins as f64 / decisive as f64, interval))
     }

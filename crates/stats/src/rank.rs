@@ -99,8 +99,11 @@ impl RankedCounts {
     }
 
     fn from_groups(groups: Vec<(u64, u64)>) -> Defined<Self> {
-        let n_a = groups.iter().map(|group| group.0).sum();
-        let n_b = groups.iter().map(|group| group.1).sum();
+        let total = |count: fn(&(u64, u64)) -> u64| {
+            let counts = groups.iter().map(count);
+            counts.fold(0, u64::saturating_add)
+        };
+        let (n_a, n_b) = (total(|group| group.0), total(|group| group.1));
         if n_a == 0 || n_b == 0 {
             return Err(Undefined::NoData);
         }
@@ -122,7 +125,7 @@ impl RankedCounts {
     /// Whether a value occurs more than once.
     #[must_use]
     pub fn has_ties(&self) -> bool {
-        self.groups.iter().any(|(a, b)| a + b > 1)
+        self.groups.iter().any(|(a, b)| a.saturating_add(*b) > 1)
     }
 
     /// The test of Mann & Whitney (1947): that both samples come from one distribution. All values tied give p = 1.

@@ -25,17 +25,17 @@ pub fn cap(pooled: &[f64], quantile: f64) -> Defined<f64> {
 }
 
 /// The moments of values above the cap counted as the cap, and of how many that were.
-#[must_use]
-pub fn capped_moments(values: &[f64], cap: f64) -> (Moments, u64) {
+pub fn capped_moments(values: &[f64], cap: f64) -> Defined<(Moments, u64)> {
+    finite(cap)?;
     let mut moments = Moments::default();
     let mut capped = 0;
     for value in values {
-        if *value > cap {
+        if finite(*value)? > cap {
             capped += 1;
         }
         moments.push(value.min(cap));
     }
-    (moments, capped)
+    Ok((moments, capped))
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
         let values: Vec<f64> = (1..=2000).map(f64::from).collect();
         let cap = cap(&values, QUANTILE).unwrap();
         assert_eq!(cap, 1998.0);
-        let (moments, capped) = capped_moments(&values, cap);
+        let (moments, capped) = capped_moments(&values, cap).unwrap();
         assert_eq!((moments.n(), capped), (2000, 2));
         assert_eq!(super::cap(&[], QUANTILE), Err(Undefined::NoData));
         assert!(super::cap(&[f64::NAN], QUANTILE).is_err());

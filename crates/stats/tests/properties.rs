@@ -122,7 +122,7 @@ fn histograms_merge_to_the_same_counts() {
     merged.merge(&of(&values[..200]));
     assert_eq!(merged, of(&values));
     let mut ratings = Histogram::new(vec![1, 2]);
-    ratings.push(4);
+    ratings.push(4).unwrap();
     let mut other = Histogram::new(vec![0, 0, 0, 0, 1]);
     other.merge(&Histogram::new(vec![1, 2]));
     assert_eq!(ratings, other);

@@ -54,7 +54,7 @@ fn choose(n: u64, k: u64) -> Option<u128> {
 pub(super) fn with_ties(groups: &[(u64, u64)], n_a: u64, n_b: u64) -> Defined<f64> {
     let choose_a = n_a < n_b;
     let chosen = n_a.min(n_b);
-    let total = n_a + n_b;
+    let total = n_a.saturating_add(n_b);
     let largest_sum = chosen as f64 * 2.0 * total as f64;
     if largest_sum * chosen as f64 * total as f64 > MOST_STEPS {
         return Err(Undefined::TooLargeForExact);

@@ -7,6 +7,8 @@ use crate::undefined::{Defined, Undefined, level};
 
 /// The share of the largest bet that a mean allows.
 const TRUNCATION: f64 = 0.5;
+/// The number of steps from which a grid takes too long.
+const FINEST_GRID: u32 = 100_000;
 
 /// The means that the hedged capital process does not reject, after all of `scores`.
 ///
@@ -20,8 +22,10 @@ pub fn confidence_interval(scores: &[f64], alpha: f64, grid: u32) -> Defined<Int
     if scores.iter().any(|score| !(0.0..=1.0).contains(score)) {
         return Err(Undefined::Domain("a score must lie between 0 and 1"));
     }
-    if grid == 0 {
-        return Err(Undefined::Domain("a grid needs at least one step"));
+    if grid == 0 || grid > FINEST_GRID {
+        return Err(Undefined::Domain(
+            "a grid needs between one step and 100000",
+        ));
     }
     let bets = predictable_bets(scores, alpha);
     let evidence = |mean: f64| log_capital(scores, &bets, mean) + alpha.ln();

@@ -1,7 +1,7 @@
 //! Planned looks: boundaries that spend the level over time (Lan & DeMets 1983).
 
 use crate::special::{normal, quadrature, root};
-use crate::undefined::{Defined, Undefined, finite, level, positive};
+use crate::undefined::{Defined, Undefined, finite, level, positive, probability};
 
 /// Where the tails are cut: a look that has no level left gets this boundary.
 pub const OUTERMOST: f64 = 8.0;
@@ -20,18 +20,48 @@ const REACH: f64 = 9.0;
 ///
 /// Each side of `sides` (1 or 2) spends its part; boundaries by recursive numerical integration of the Brownian path that
 /// has not crossed yet (Armitage, McPherson & Rowe 1969), accurate to about 10⁻⁸. Information above 1, an over-run, spends
-/// nothing more; after an under-run give 1 as the last share, so that the rest is spent there.
+/// nothing more.
 pub fn boundaries(information: &[f64], alpha: f64, phi: f64, sides: u32) -> Defined<Vec<f64>> {
+    let spent = spending(information, alpha, phi)?;
+    boundaries_of_spending(information, &spent, sides)
+}
+
+/// The same after an under-run: the last look, which is the end whatever its information, spends all that is left.
+pub fn boundaries_at_early_end(
+    information: &[f64],
+    alpha: f64,
+    phi: f64,
+    sides: u32,
+) -> Defined<Vec<f64>> {
+    let mut spent = spending(information, alpha, phi)?;
+    if let Some(last) = spent.last_mut() {
+        *last = alpha;
+    }
+    boundaries_of_spending(information, &spent, sides)
+}
+
+/// What α t^φ has spent at each look, t being at most 1.
+fn spending(information: &[f64], alpha: f64, phi: f64) -> Defined<Vec<f64>> {
     level(alpha)?;
     positive(phi)?;
+    let spent = information
+        .iter()
+        .map(|share| alpha * share.min(1.0).powf(phi));
+    Ok(spent.collect())
+}
+
+/// |z| at each look for any spending: the level of all sides together that is spent by then.
+pub fn boundaries_of_spending(information: &[f64], spent: &[f64], sides: u32) -> Defined<Vec<f64>> {
     if sides != 1 && sides != 2 {
         return Err(Undefined::Domain("a test has one side or two"));
     }
     if information.is_empty() {
         return Err(Undefined::NoData);
     }
-    if information.len() > MOST_LOOKS {
-        return Err(Undefined::Domain("there are more than 200 looks"));
+    if information.len() > MOST_LOOKS || information.len() != spent.len() {
+        return Err(Undefined::Domain(
+            "there are at most 200 looks, and each has spent some of the level",
+        ));
     }
     let mut last = 0.0;
     for share in information {
@@ -42,14 +72,13 @@ pub fn boundaries(information: &[f64], alpha: f64, phi: f64, sides: u32) -> Defi
         }
         last = *share;
     }
-    let side_alpha = alpha / f64::from(sides);
     let mut path = Path::start(sides == 2);
-    let mut spent = 0.0;
+    let mut spent_before = 0.0;
     let mut found = Vec::with_capacity(information.len());
-    for share in information {
-        let due = side_alpha * share.min(1.0).powf(phi);
-        let boundary = path.boundary(*share, (due - spent).max(0.0));
-        spent = due.max(spent);
+    for (share, spent) in information.iter().zip(spent) {
+        let due = probability(*spent)? / f64::from(sides);
+        let boundary = path.boundary(*share, (due - spent_before).max(0.0));
+        spent_before = due.max(spent_before);
         path = path.advance(*share, boundary)?;
         found.push(boundary);
     }
@@ -159,6 +188,16 @@ mod tests {
         assert!((two[0] - 1.959_963_984_540_054).abs() < 1e-9);
         let one = boundaries(&[1.0], 0.05, 2.0, 1).unwrap();
         assert!((one[0] - 1.644_853_626_951_472_2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_early_end_spends_the_rest() {
+        let planned = boundaries(&[0.3, 0.8], 0.05, 2.0, 2).unwrap();
+        let early = boundaries_at_early_end(&[0.3, 0.8], 0.05, 2.0, 2).unwrap();
+        assert_eq!(planned[0], early[0]);
+        assert!(early[1] < planned[1]);
+        let alone = boundaries_at_early_end(&[0.8], 0.05, 2.0, 2).unwrap();
+        assert!((alone[0] - 1.959_963_984_540_054).abs() < 1e-9);
     }
 
     #[test]
