@@ -13,6 +13,7 @@ mod console;
 mod crash;
 mod test;
 mod tidy;
+mod vectors;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,8 @@ enum Command {
     Test(test::Arguments),
     /// Check sources and dependencies against the project's rules
     Tidy,
+    /// Compare the statistics with reference values of other libraries
+    Vectors(vectors::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         }
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => cargo::Workspace::load().and_then(|workspace| tidy::run(&workspace)),
+        Command::Vectors(arguments) => vectors::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,6 +13,7 @@ use crate::cargo::{self, Workspace};
 use crate::console::Browser;
 use crate::crash;
 use crate::tidy;
+use crate::vectors;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -29,7 +30,7 @@ enum Part {
     Unit,
     /// The built binary against a real model, in a browser, and killed again and again
     E2e,
-    /// Formatting, lints, tidy and documentation
+    /// Formatting, lints, tidy, reference values and documentation
     Checks,
 }
 
@@ -70,6 +71,11 @@ const STAGES: &[Stage] = &[
         name: "tidy",
         part: Part::Checks,
         run: tidy,
+    },
+    Stage {
+        name: "vectors",
+        part: Part::Checks,
+        run: vectors,
     },
     Stage {
         name: "deny",
@@ -189,6 +195,12 @@ fn tidy(context: &Context) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// The statistics against the committed values of other libraries.
+fn vectors(context: &Context) -> Result<Outcome> {
+    vectors::run_committed(&context.workspace)?;
+    Ok(Outcome::Passed)
+}
+
 /// cargo-deny takes long to build, so it is used where it is installed; tidy has the essentials.
 fn deny(context: &Context) -> Result<Outcome> {
     if cargo::output(&mut context.workspace.cargo(&["deny", "--version"])).is_err() {
@@ -280,7 +292,14 @@ mod tests {
         );
         assert_eq!(
             names(Some(Part::Checks), None),
-            ["format", "clippy", "tidy", "deny", "documentation"]
+            [
+                "format",
+                "clippy",
+                "tidy",
+                "vectors",
+                "deny",
+                "documentation"
+            ]
         );
     }
 

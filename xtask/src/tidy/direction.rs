@@ -62,8 +62,8 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: "xtask",
-        // Its benches time the drawing of an arm without a server around it.
-        may_depend_on: &["flywheel-core"],
+        // Its benches time the drawing of an arm without a server around it; it compares statistics with reference values.
+        may_depend_on: &["flywheel-core", "flywheel-stats"],
         never: &[],
     },
 ];

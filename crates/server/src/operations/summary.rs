@@ -1,13 +1,13 @@
 //! Summaries of feedback: rates and means with their intervals, latency and cost beside them.
 
 use flywheel_core::feedback::RatingScale;
-use flywheel_stats::{Interval, mean, proportion};
+use flywheel_stats::{Interval, means, proportion};
 use flywheel_storage::events::{SeriesSums, SummaryRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// The confidence of the intervals. They hold for one look, not for watching until they please.
-const CONFIDENCE: f64 = 0.95;
+/// The level of the intervals, hence 95%. They hold for one look, not for watching until they please.
+const ALPHA: f64 = 0.05;
 
 /// A row of a summary as people read it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -134,11 +134,11 @@ impl Reading {
             (
                 ReadingKind::Rate,
                 rate,
-                proportion::wilson_interval(ones, n, CONFIDENCE),
+                proportion::wilson_interval(ones, n, ALPHA).ok(),
             )
         } else {
             let value = (n > 0).then(|| sum / n as f64);
-            let interval = mean::student_interval(n, sum, squared_deviations, CONFIDENCE);
+            let interval = means::student_interval(n, sum, squared_deviations, ALPHA).ok();
             (ReadingKind::Mean, value, interval)
         };
         let (low, high) = interval

@@ -1,0 +1,210 @@
+//! What every estimator ends in: a difference, its standard error, the degrees of freedom and the number of units.
+
+use crate::undefined::{Defined, Undefined, computed, finite};
+
+/// An estimated difference (B − A) that any kind of inference can take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The difference, in the metric's units.
+    pub value: f64,
+    /// Its standard error, above zero.
+    pub standard_error: f64,
+    /// Welch-Satterthwaite degrees of freedom; infinite where the variance is known.
+    pub degrees_of_freedom: f64,
+    /// Independent units in all arms together: users, never requests.
+    pub units: f64,
+}
+
+/// One arm's part of an estimate: its value and the variance of one unit's contribution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ArmEstimate {
+    /// The arm's mean, rate or ratio.
+    pub value: f64,
+    /// The sample variance of one unit (divisor n − 1), linearised where the value is no plain mean.
+    pub unit_variance: f64,
+    /// Independent units.
+    pub n: u64,
+}
+
+impl ArmEstimate {
+    /// The squared standard error of the arm's value.
+    #[must_use]
+    pub fn squared_error(&self) -> f64 {
+        self.unit_variance / self.n as f64
+    }
+}
+
+impl Estimate {
+    /// `standard_error` must be positive and finite, `degrees_of_freedom` positive.
+    pub fn new(
+        value: f64,
+        standard_error: f64,
+        degrees_of_freedom: f64,
+        units: f64,
+    ) -> Defined<Self> {
+        finite(value)?;
+        finite(standard_error)?;
+        if standard_error < 0.0 {
+            return Err(Undefined::Domain("a standard error cannot be negative"));
+        }
+        if standard_error == 0.0 {
+            return Err(Undefined::ZeroVariance);
+        }
+        if degrees_of_freedom.is_nan() || degrees_of_freedom <= 0.0 {
+            return Err(Undefined::Domain("degrees of freedom must be positive"));
+        }
+        Ok(Self {
+            value,
+            standard_error,
+            degrees_of_freedom,
+            units,
+        })
+    }
+
+    /// B − A with Welch's standard error and degrees of freedom (Welch 1947).
+    ///
+    /// SE² = vA/nA + vB/nB, ν = SE⁴ / [(vA/nA)²/(nA−1) + (vB/nB)²/(nB−1)]. One variance may be zero, not both.
+    pub fn difference(a: &ArmEstimate, b: &ArmEstimate) -> Defined<Self> {
+        let (value, error, df) = welch(a, b)?;
+        Self::new(value, error, df, a.n as f64 + b.n as f64)
+    }
+
+    /// (B − A) / |A| by the delta method: SE² = SE_B²/A² + B² SE_A²/A⁴.
+    ///
+    /// Undefined while |A| ≤ 4 standard errors; see [`fieller`]. A verdict comes from the difference, not from this.
+    pub fn relative(a: &ArmEstimate, b: &ArmEstimate) -> Defined<Self> {
+        let (difference, _, df) = welch(a, b)?;
+        let (error_a, error_b) = (a.squared_error(), b.squared_error());
+        if a.value == 0.0 || a.value.abs() <= NEAR_ZERO * error_a.sqrt() {
+            return Err(Undefined::ControlNearZero);
+        }
+        let ratio = b.value / a.value;
+        let squared = (error_b + ratio * ratio * error_a) / (a.value * a.value);
+        Self::new(
+            difference / a.value.abs(),
+            squared.sqrt(),
+            df,
+            a.n as f64 + b.n as f64,
+        )
+    }
+
+    /// The estimates of several epochs as one: Σ (N_e/N) Δ̂_e.
+    ///
+    /// Arms are never pooled across changes of allocation (Simpson's paradox). Degrees of freedom by Satterthwaite.
+    pub fn pool(epochs: &[Self]) -> Defined<Self> {
+        let units: f64 = epochs.iter().map(|epoch| epoch.units).sum();
+        if epochs.is_empty() || units <= 0.0 {
+            return Err(Undefined::NoData);
+        }
+        let mut value = 0.0;
+        let mut squared = 0.0;
+        let mut spread = 0.0;
+        for epoch in epochs {
+            let weight = epoch.units / units;
+            let part = (weight * epoch.standard_error).powi(2);
+            value += weight * epoch.value;
+            squared += part;
+            spread += part * part / epoch.degrees_of_freedom;
+        }
+        Self::new(value, squared.sqrt(), squared * squared / spread, units)
+    }
+}
+
+/// Standard errors within which a control's value counts as near zero.
+const NEAR_ZERO: f64 = 4.0;
+
+fn welch(a: &ArmEstimate, b: &ArmEstimate) -> Defined<(f64, f64, f64)> {
+    let fewest = a.n.min(b.n);
+    if fewest < 2 {
+        return Err(Undefined::TooFewValues {
+            needed: 2,
+            found: fewest,
+        });
+    }
+    let (part_a, part_b) = (a.squared_error(), b.squared_error());
+    let squared = finite(part_a + part_b)?;
+    if squared <= 0.0 {
+        return Err(Undefined::ZeroVariance);
+    }
+    // By shares, because the squares of very small variances vanish.
+    let (share_a, share_b) = (part_a / squared, part_b / squared);
+    let df = 1.0 / (share_a * share_a / (a.n - 1) as f64 + share_b * share_b / (b.n - 1) as f64);
+    Ok((finite(b.value - a.value)?, squared.sqrt(), computed(df)?))
+}
+
+/// Fieller's interval for (B − A)/A with independent arms, at the critical value of t or of a sequence (Fieller 1954).
+///
+/// Unbounded, hence undefined, while A differs from zero by less than the critical value.
+pub fn fieller(a: &ArmEstimate, b: &ArmEstimate, critical: f64) -> Defined<crate::Interval> {
+    welch(a, b)?;
+    finite(critical)?;
+    let square = critical * critical;
+    let (error_a, error_b) = (a.squared_error(), b.squared_error());
+    let leading = a.value * a.value - square * error_a;
+    if leading <= 0.0 {
+        return Err(Undefined::ControlNearZero);
+    }
+    let product = a.value * b.value;
+    let inner = product * product - leading * (b.value * b.value - square * error_b);
+    let half = inner.max(0.0).sqrt() / leading;
+    let centre = product / leading;
+    // The sign of A turns the ratio B/A − 1 into a change relative to |A|.
+    let sign = a.value.signum();
+    let ends = (sign * (centre - half - 1.0), sign * (centre + half - 1.0));
+    Ok(crate::Interval {
+        low: computed(ends.0.min(ends.1))?,
+        high: computed(ends.0.max(ends.1))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arm(value: f64, unit_variance: f64, n: u64) -> ArmEstimate {
+        ArmEstimate {
+            value,
+            unit_variance,
+            n,
+        }
+    }
+
+    #[test]
+    fn undefined_states_have_names() {
+        let (a, b) = (arm(1.0, 0.0, 5), arm(2.0, 0.0, 5));
+        assert_eq!(Estimate::difference(&a, &b), Err(Undefined::ZeroVariance));
+        let one = arm(1.0, 1.0, 1);
+        assert_eq!(
+            Estimate::difference(&one, &b),
+            Err(Undefined::TooFewValues {
+                needed: 2,
+                found: 1
+            })
+        );
+        let vague = arm(0.1, 1.0, 100);
+        assert_eq!(
+            Estimate::relative(&vague, &arm(0.3, 1.0, 100)),
+            Err(Undefined::ControlNearZero)
+        );
+    }
+
+    #[test]
+    fn fieller_tends_to_the_delta_method() {
+        let (a, b) = (arm(3.1, 1.9, 60_000), arm(3.4, 2.2, 58_000));
+        let delta = Estimate::relative(&a, &b).unwrap();
+        let found = fieller(&a, &b, 1.96).unwrap();
+        assert!((found.low - (delta.value - 1.96 * delta.standard_error)).abs() < 2e-5);
+        assert!((found.high - (delta.value + 1.96 * delta.standard_error)).abs() < 2e-5);
+        assert!(fieller(&arm(0.1, 1.0, 100), &b, 1.96).is_err());
+    }
+
+    #[test]
+    fn epochs_pool_by_their_units() {
+        let first = Estimate::new(0.2, 0.1, 50.0, 100.0).unwrap();
+        let second = Estimate::new(0.4, 0.1, 50.0, 300.0).unwrap();
+        let pooled = Estimate::pool(&[first, second]).unwrap();
+        assert!((pooled.value - 0.35).abs() < 1e-15);
+        assert!((pooled.standard_error - 0.1 * 0.625f64.sqrt()).abs() < 1e-15);
+        assert_eq!(Estimate::pool(&[]), Err(Undefined::NoData));
+    }
+}
