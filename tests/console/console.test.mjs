@@ -217,6 +217,26 @@ test("a version is edited, tried on a real model beside another, and saved", asy
   await close();
 });
 
+test("a table is sorted, keeps that in its address, and is taken away", async () => {
+  const { page, close } = await open();
+  await page.goto(`${demo.address}/users`);
+  const calls = async () => (await page.locator("tbody tr td:nth-child(3)").allInnerTexts()).map(Number);
+  await page.getByRole("button", { name: "calls", exact: true }).click();
+  await page.getByRole("button", { name: "calls", exact: true }).click();
+  const sorted = await calls();
+  assert.deepEqual(sorted, sorted.toSorted((one, other) => other - one));
+  assert.ok(sorted[0] > sorted.at(-1));
+  assert.match(page.url(), /[?]sort=-calls$/);
+  await page.reload();
+  assert.deepEqual((await calls())[0], sorted[0]);
+  for (const [kind, check] of [["CSV", /^user,last call,calls/], ["JSON", /"calls": "\d+"/]]) {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: kind, exact: true }).click()]);
+    assert.equal(download.suggestedFilename(), `Users.${kind.toLowerCase()}`);
+    assert.match(await readFile(await download.path(), "utf8"), check);
+  }
+  await close();
+});
+
 test("two versions are compared", async () => {
   const { page, close } = await open();
   await page.goto(`${demo.address}/prompts/support%2Fsummary`);

@@ -19,6 +19,90 @@ for (const element of document.querySelectorAll("[data-copy]")) {
   element.addEventListener("keydown", (event) => event.key === "Enter" && copy());
 }
 
+// -- Tables: sorted by a column, which the URL keeps, and taken away as CSV or JSON --------------------------------------
+
+/** What a cell is sorted by: its time, its number with the unit's weight, or its text. */
+function sortKey(cell) {
+  const time = cell.querySelector("time");
+  if (time) return Date.parse(time.dateTime);
+  const text = cell.textContent.trim();
+  const found = text.match(/^[#@$]?(-?[\d,]*\.?\d+) ?(µs|ms|s|min|h|d|%)?$/);
+  if (!found) return text.toLowerCase();
+  const weight = { µs: 1e-6, ms: 1e-3, min: 60, h: 3600, d: 86400 }[found[2]] ?? 1;
+  return Number(found[1].replaceAll(",", "")) * weight;
+}
+
+function sortTable(table, column, isDescending) {
+  const order = (left, right) => {
+    const [one, other] = [sortKey(left.cells[column]), sortKey(right.cells[column])];
+    if (typeof one !== typeof other) return typeof one === "number" ? -1 : 1;
+    return (one < other ? -1 : one > other ? 1 : 0) * (isDescending ? -1 : 1);
+  };
+  table.tBodies[0].append(...[...table.tBodies[0].rows].sort(order));
+  [...table.tHead.rows[0].cells].forEach((heading, place) => {
+    if (place === column) heading.setAttribute("aria-sort", isDescending ? "descending" : "ascending");
+    else heading.removeAttribute("aria-sort");
+  });
+}
+
+/** What is shown, as people read it, with times in full. */
+function readTable(table) {
+  const text = (cell) => cell.querySelector("time")?.dateTime ?? cell.textContent.trim().replace(/\s+/g, " ");
+  const names = [...table.tHead.rows[0].cells].map(text);
+  return [...table.tBodies[0].rows].map((row) => Object.fromEntries([...row.cells].map((cell, place) => [names[place] || `column ${place + 1}`, text(cell)])));
+}
+
+function toCsv(rows) {
+  // As the server writes it: spreadsheets run what begins like a formula.
+  const field = (value) => (/^[=+\-@\t\r]/.test(value) ? `"'${value.replaceAll('"', '""')}"` : /[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  const lines = [Object.keys(rows[0] ?? {}), ...rows.map(Object.values)];
+  return lines.map((line) => line.map(field).join(",") + "\r\n").join("");
+}
+
+const tables = [...document.querySelectorAll("main table")].filter((table) => table.tHead && table.tBodies[0]?.rows.length > 1);
+
+tables.forEach((table, number) => {
+  const name = tables.length > 1 ? `sort${number + 1}` : "sort";
+  const headings = [...table.tHead.rows[0].cells];
+  headings.forEach((heading, column) => {
+    if (heading.textContent.trim() === "") return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "sort";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    button.addEventListener("click", () => {
+      const isDescending = heading.getAttribute("aria-sort") === "ascending";
+      sortTable(table, column, isDescending);
+      const address = new URL(location.href);
+      address.searchParams.set(name, (isDescending ? "-" : "") + heading.textContent.trim());
+      history.replaceState(null, "", address);
+    });
+  });
+  const kept = new URL(location.href).searchParams.get(name) ?? "";
+  const column = headings.findIndex((heading) => heading.textContent.trim() === kept.replace(/^-/, ""));
+  if (kept && column >= 0) sortTable(table, column, kept.startsWith("-"));
+  if (table.hasAttribute("data-exported")) return;
+  const tools = document.createElement("p");
+  tools.className = "tools";
+  for (const [label, type, write] of [["CSV", "text/csv", toCsv], ["JSON", "application/json", (rows) => JSON.stringify(rows, null, 2)]]) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "quiet";
+    button.textContent = label;
+    button.title = `What is shown, as ${label}`;
+    button.addEventListener("click", () => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([write(readTable(table))], { type }));
+      link.download = `${document.title.split(" · ")[0]}.${label.toLowerCase()}`;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    });
+    tools.append(button);
+  }
+  (table.closest(".scroll") ?? table).after(tools);
+});
+
 // -- The playground ---------------------------------------------------------------------------------------------------
 
 const playground = document.querySelector("form#playground");
