@@ -6,18 +6,20 @@ use flywheel_core::AppName;
 use flywheel_core::name::EnvironmentName;
 use flywheel_storage::StorageResult;
 use flywheel_storage::events::{ActivityRow, Window};
+use jiff::Timestamp;
 use sqlx::{QueryBuilder, SqlitePool};
 
 use super::fields::Fields;
 use super::search;
 
-/// By app and slot. SQLite groups by latencies of two digits, so that what it hands over does not grow with the calls.
+/// By app and slot, of calls that began before a time within the window. SQLite groups by latencies of two digits, so that what it hands over does not grow with the calls.
 pub(super) async fn activity(
     readers: &SqlitePool,
     longest: Duration,
     apps: &[AppName],
     environment: Option<&EnvironmentName>,
     window: Window,
+    until: Timestamp,
 ) -> StorageResult<Vec<ActivityRow>> {
     let since = window.since.as_microsecond();
     let mut sql = QueryBuilder::new("SELECT app, (started_at - ");
@@ -34,7 +36,7 @@ pub(super) async fn activity(
          FROM calls WHERE started_at >= ",
     );
     sql.push_bind(since).push(" AND started_at < ");
-    sql.push_bind(window.until().as_microsecond());
+    sql.push_bind(until.as_microsecond());
     if !apps.is_empty() {
         sql.push(" AND app IN (");
         let mut names = sql.separated(", ");

@@ -1,6 +1,7 @@
 //! The event store: each method takes a connection and leaves the rest to the file of its concern.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use flywheel_core::AppName;
@@ -14,10 +15,25 @@ use flywheel_storage::events::{
     Window,
 };
 use flywheel_storage::page::{Page, PageRequest};
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::session::Snapshot;
 use super::{SqliteStore, activity, append, calls, feedback, prune, summary, sums, writer};
+
+/// Rows by app and slot from two parts of a window.
+fn joined(earlier: Vec<ActivityRow>, later: Vec<ActivityRow>) -> Vec<ActivityRow> {
+    let mut rows: BTreeMap<(Option<AppName>, u32), ActivityRow> = BTreeMap::new();
+    for row in earlier.into_iter().chain(later) {
+        match rows.entry((row.app.clone(), row.slot)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(row);
+            }
+            Entry::Occupied(mut there) => there.get_mut().add(&row),
+        }
+    }
+    rows.into_values().collect()
+}
 
 #[async_trait]
 impl EventStore for SqliteStore {
@@ -97,15 +113,22 @@ impl EventStore for SqliteStore {
         environment: Option<&EnvironmentName>,
         window: Window,
     ) -> StorageResult<Vec<ActivityRow>> {
-        if self.are_sums_complete().await {
-            let mut snapshot = Snapshot::take(&self.readers).await?;
-            let rows = sums::activity(snapshot.connection(), apps, environment, window).await?;
-            if let Some(rows) = rows {
-                return Ok(rows);
-            }
+        let counted = async |until: Timestamp| {
+            let longest = self.options.longest_search;
+            let until = until.min(window.until());
+            activity::activity(&self.readers, longest, apps, environment, window, until).await
+        };
+        if !self.are_sums_complete().await {
+            return counted(window.until()).await;
         }
-        let longest = self.options.longest_search;
-        activity::activity(&self.readers, longest, apps, environment, window).await
+        let mut snapshot = Snapshot::take(&self.readers).await?;
+        let summed = sums::activity(snapshot.connection(), apps, environment, window).await?;
+        drop(snapshot);
+        match summed {
+            None => counted(window.until()).await,
+            Some((rows, None)) => Ok(rows),
+            Some((rows, Some(until))) => Ok(joined(counted(until).await?, rows)),
+        }
     }
 
     #[tracing::instrument(name = "db.feedback.list", skip_all)]
@@ -119,6 +142,8 @@ impl EventStore for SqliteStore {
 
     #[tracing::instrument(name = "db.events.prune", skip_all)]
     async fn prune(&self, bound: PruneBound) -> StorageResult<u64> {
+        // A row that goes while it is being summed would be counted, and the next with its number would not.
+        let _alone = self.summing.lock().await;
         prune::prune(self.write().await?, bound, self.options.longest_prune).await
     }
 

@@ -50,15 +50,17 @@ pub(super) async fn prune(
     Ok(removed)
 }
 
-/// Removes the sums of hours of which no call is left. A number that was the last may be given again, so what was summed up
-/// to it ends at the last that is left.
+/// From the first whole hour after the oldest call on, sums are of all that happened; those before it go. A number that was
+/// the last may be given again, so what was summed up to it ends at the last that is left.
 async fn forget_sums(connection: &mut SqliteConnection) -> StorageResult<()> {
     for sql in [
         "UPDATE sums_progress
          SET calls = min(calls, (SELECT coalesce(max(number), 0) FROM calls)),
-             feedback = min(feedback, (SELECT coalesce(max(number), 0) FROM feedback))",
-        "DELETE FROM call_sums
-         WHERE (hour + 1) * 3600000000 <= coalesce((SELECT min(started_at) FROM calls), 9223372036854775807)",
+             feedback = min(feedback, (SELECT coalesce(max(number), 0) FROM feedback)),
+             first_hour = max(first_hour, coalesce(
+                 (SELECT min(started_at) FROM calls) / 3600000000 + 1, first_hour))",
+        "DELETE FROM call_sums WHERE hour < (SELECT first_hour FROM sums_progress)",
+        "DELETE FROM call_sums WHERE NOT EXISTS (SELECT 1 FROM calls)",
     ] {
         query(sql)
             .execute(&mut *connection)

@@ -60,10 +60,10 @@ impl Table {
             (SummaryKey::Manifest, _) => "lower(hex(manifest))",
             (SummaryKey::Model, _) => "model_id || ':' || model_version",
             (SummaryKey::Day, Self::Calls) => {
-                "strftime('%Y-%m-%d', started_at / 1000000.0, 'unixepoch')"
+                "strftime('%Y-%m-%d', (started_at - (started_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')"
             }
             (SummaryKey::Hour, Self::Calls) => {
-                "strftime('%Y-%m-%dT%H', started_at / 1000000.0, 'unixepoch')"
+                "strftime('%Y-%m-%dT%H', (started_at - (started_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')"
             }
             (SummaryKey::Day, Self::Sums) => "strftime('%Y-%m-%d', hour * 3600, 'unixepoch')",
             (SummaryKey::Hour, Self::Sums) => "strftime('%Y-%m-%dT%H', hour * 3600, 'unixepoch')",

@@ -168,21 +168,20 @@ fn add_feedback(
         .unzip();
     let there = connection
         .prepare_cached(
-            "SELECT number, n, ones, zeros, valued, anchor, sum_high, sum_low, squares_high, squares_low
+            "SELECT number, n, ones, zeros, beyond, sum_high, sum_low, squares_high, squares_low
              FROM feedback_sums
              WHERE call_sums = ? AND series = ? AND scale_min IS ? AND scale_max IS ?",
         )?
         .query_row(params![group, series.name, min, max], |row| {
             let moments = Moments {
-                n: row.get(4)?,
-                anchor: row.get(5)?,
+                beyond: row.get(4)?,
                 sum: Double {
-                    high: row.get(6)?,
-                    low: row.get(7)?,
+                    high: row.get(5)?,
+                    low: row.get(6)?,
                 },
                 squares: Double {
-                    high: row.get(8)?,
-                    low: row.get(9)?,
+                    high: row.get(7)?,
+                    low: row.get(8)?,
                 },
             };
             let counts: [i64; 3] = [row.get(1)?, row.get(2)?, row.get(3)?];
@@ -216,9 +215,9 @@ fn add_feedback(
         connection
             .prepare_cached(
                 "INSERT INTO feedback_sums
-                     (call_sums, series, scale_min, scale_max, n, ones, zeros, valued, anchor,
+                     (call_sums, series, scale_min, scale_max, n, ones, zeros, beyond,
                       sum_high, sum_low, squares_high, squares_low, number)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 group,
@@ -228,8 +227,7 @@ fn add_feedback(
                 n,
                 ones,
                 zeros,
-                moments.n,
-                moments.anchor,
+                moments.beyond,
                 moments.sum.high,
                 moments.sum.low,
                 moments.squares.high,

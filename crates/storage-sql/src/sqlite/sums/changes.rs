@@ -10,6 +10,9 @@ use super::super::error::unfulfilled;
 /// How many calls, and how many pieces of feedback, are taken in at a time.
 const MOST: i64 = 20_000;
 
+/// How many when they have little in common: each may then change a row of its own, while everybody who writes waits.
+const FEW: i64 = 500;
+
 /// The hour in which a call began, counted from 1970 and rounded down before it too.
 const HOUR: &str =
     "(started_at - ((started_at % 3600000000) + 3600000000) % 3600000000) / 3600000000";
@@ -55,7 +58,7 @@ impl Group {
 /// How many columns [`Group::read`] reads.
 const GROUP_COLUMNS: usize = 10;
 
-/// How many counts there are of a group, in the order of [`super::apply::COUNTS`].
+/// How many counts there are of a group, in the order of `COUNT_COLUMNS` in `apply.rs`.
 pub(super) const COUNTS: usize = 10;
 
 /// Sums over new calls.
@@ -86,6 +89,8 @@ pub(super) struct Changes {
     pub(super) progress: Progress,
     pub(super) calls: BTreeMap<Group, CallSums>,
     pub(super) feedback: BTreeMap<Series, Vec<Change>>,
+    /// Whether nothing newer was there.
+    pub(super) is_all: bool,
 }
 
 /// Reads what is new, at most so much that it can be added in no time; nothing if nothing is.
@@ -93,20 +98,38 @@ pub(super) fn read(connection: &Connection) -> StorageResult<Option<Changes>> {
     let transaction = connection
         .unchecked_transaction()
         .map_err(unfulfilled("beginning to sum up"))?;
-    let Some(progress) = progress(&transaction).map_err(unfulfilled("looking for new events"))?
+    let Some(newest) = progress(&transaction).map_err(unfulfilled("looking for new events"))?
     else {
         return Ok(None);
     };
-    let calls = new_calls(&transaction, progress).map_err(unfulfilled("summing up calls"))?;
+    let changes = read_up_to(&transaction, newest, MOST)?;
+    let rows = changes.calls.len() + changes.feedback.len();
+    if rows as i64 <= FEW {
+        return Ok(Some(changes));
+    }
+    read_up_to(&transaction, newest, FEW).map(Some)
+}
+
+fn read_up_to(connection: &Connection, newest: Progress, most: i64) -> StorageResult<Changes> {
+    let progress = Progress {
+        calls: (newest.calls.0, newest.calls.1.min(newest.calls.0 + most)),
+        feedback: (
+            newest.feedback.0,
+            newest.feedback.1.min(newest.feedback.0 + most),
+        ),
+    };
+    let calls = new_calls(connection, progress).map_err(unfulfilled("summing up calls"))?;
     let feedback =
-        changed_feedback(&transaction, progress).map_err(unfulfilled("summing up feedback"))?;
-    Ok(Some(Changes {
+        changed_feedback(connection, progress).map_err(unfulfilled("summing up feedback"))?;
+    Ok(Changes {
+        is_all: progress == newest,
         progress,
         calls,
         feedback,
-    }))
+    })
 }
 
+/// Up to which events are summed, and up to which there are any; nothing if that is the same.
 fn progress(connection: &Connection) -> rusqlite::Result<Option<Progress>> {
     let progress = connection
         .prepare_cached(
@@ -116,11 +139,10 @@ fn progress(connection: &Connection) -> rusqlite::Result<Option<Progress>> {
              FROM sums_progress",
         )?
         .query_row([], |row| {
-            let up_to = |from: i64, newest: i64| newest.clamp(from, from + MOST);
-            let (calls, feedback) = (row.get(0)?, row.get(1)?);
+            let (calls, feedback): (i64, i64) = (row.get(0)?, row.get(1)?);
             Ok(Progress {
-                calls: (calls, up_to(calls, row.get(2)?)),
-                feedback: (feedback, up_to(feedback, row.get(3)?)),
+                calls: (calls, calls.max(row.get(2)?)),
+                feedback: (feedback, feedback.max(row.get(3)?)),
             })
         })?;
     let is_new = |(from, to)| from < to;
@@ -269,7 +291,9 @@ impl Opinion {
     fn share(self) -> Option<f64> {
         match (self.value, self.scale) {
             (Some(value), Some((min, max))) => {
-                Some((value / 2.0 - min / 2.0) / (max / 2.0 - min / 2.0))
+                let share = (value / 2.0 - min / 2.0) / (max / 2.0 - min / 2.0);
+                // Of a scale too narrow to be halved there is none.
+                (!share.is_nan()).then_some(share)
             }
             (value, _) => value,
         }

@@ -10,7 +10,7 @@ use flywheel_storage::events::{
     ActivityRow, SeriesSums, SummaryFilter, SummaryKey, SummaryRow, Window,
 };
 use jiff::Timestamp;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, query_scalar};
 
 use super::super::error::failed;
 use super::super::fields::{Fields, unsigned};
@@ -25,7 +25,8 @@ pub(in super::super) async fn summarize(
     filter: &SummaryFilter,
     by: SummaryKey,
 ) -> StorageResult<Vec<SummaryRow>> {
-    let hours = Hours::within(filter.since, filter.until);
+    let first = first_hour(connection).await?;
+    let hours = Hours::within(filter.since, filter.until, first);
     let Some(hours) = hours else {
         return summary::summarize(connection, filter, by).await;
     };
@@ -57,13 +58,18 @@ struct Hours {
 }
 
 impl Hours {
-    /// The whole hours of a window, if it has any.
-    fn within(since: Option<Timestamp>, until: Option<Timestamp>) -> Option<Self> {
+    /// The whole hours of a window from the first that sums are of, if it has any.
+    fn within(
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+        first: Option<i64>,
+    ) -> Option<Self> {
         let from = since.map(|since| {
             let microsecond = since.as_microsecond();
             microsecond.div_euclid(HOUR_MICROSECONDS)
                 + i64::from(microsecond.rem_euclid(HOUR_MICROSECONDS) > 0)
         });
+        let from = from.max(first);
         let to = until.map(|until| until.as_microsecond().div_euclid(HOUR_MICROSECONDS));
         match (from, to) {
             (Some(from), Some(to)) if from >= to => None,
@@ -77,13 +83,15 @@ impl Hours {
         since: Option<Timestamp>,
         until: Option<Timestamp>,
     ) -> impl Iterator<Item = (Option<Timestamp>, Option<Timestamp>)> {
-        let before = since.zip(self.from.and_then(begin_of));
-        let after = self.to.and_then(begin_of).zip(until);
+        let before = self
+            .from
+            .and_then(begin_of)
+            .map(|until| (since, Some(until)));
+        let after = self.to.and_then(begin_of).map(|since| (Some(since), until));
         [before, after]
             .into_iter()
             .flatten()
-            .filter(|(since, until)| since < until)
-            .map(|(since, until)| (Some(since), Some(until)))
+            .filter(|(since, until)| since.is_none() || since < until)
     }
 
     fn push(self, sql: &mut QueryBuilder<Sqlite>) {
@@ -94,6 +102,15 @@ impl Hours {
             sql.push(" AND hour < ").push_bind(to);
         }
     }
+}
+
+/// The hour before which sums say nothing, if there is one.
+async fn first_hour(connection: &mut SqliteConnection) -> StorageResult<Option<i64>> {
+    let first: i64 = query_scalar("SELECT first_hour FROM sums_progress")
+        .fetch_one(connection)
+        .await
+        .map_err(failed("reading how far sums go"))?;
+    Ok((first > i64::MIN).then_some(first))
 }
 
 fn begin_of(hour: i64) -> Option<Timestamp> {
@@ -146,7 +163,7 @@ async fn add_feedback(
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(Table::Sums.key(by));
     sql.push(
-        " AS key, series, scale_min, scale_max, n, valued, ones, zeros, anchor,
+        " AS key, series, scale_min, scale_max, n, ones, zeros, beyond,
           sum_high, sum_low, squares_high, squares_low
           FROM call_sums JOIN feedback_sums ON feedback_sums.call_sums = call_sums.number WHERE ",
     );
@@ -172,8 +189,7 @@ async fn add_feedback(
             })
         };
         let moments = Moments {
-            n: fields.raw("valued")?,
-            anchor: fields.number("anchor")?,
+            beyond: fields.raw("beyond")?,
             sum: double("sum_high", "sum_low")?,
             squares: double("squares_high", "squares_low")?,
         };
@@ -194,20 +210,21 @@ async fn add_feedback(
             ones: fields.count("ones")?,
             zeros: fields.count("zeros")?,
             sum: moments.total(),
-            squared_deviations: moments.squared_deviations(),
+            squared_deviations: moments.squared_deviations(n),
             scales,
         });
     }
     Ok(())
 }
 
-/// What apps did, where the window's slots consist of whole hours; nothing where they do not.
+/// What apps did, where the window's slots consist of whole hours; nothing where they do not. Before the time that comes
+/// with it, events have to be counted.
 pub(in super::super) async fn activity(
     connection: &mut SqliteConnection,
     apps: &[AppName],
     environment: Option<&EnvironmentName>,
     window: Window,
-) -> StorageResult<Option<Vec<ActivityRow>>> {
+) -> StorageResult<Option<(Vec<ActivityRow>, Option<Timestamp>)>> {
     let since = window.since.as_microsecond();
     let slot_hours = i64::from(window.slot_seconds) / HOUR_SECONDS;
     if i64::from(window.slot_seconds) % HOUR_SECONDS != 0
@@ -217,8 +234,9 @@ pub(in super::super) async fn activity(
         return Ok(None);
     }
     let first = since.div_euclid(HOUR_MICROSECONDS);
+    let summed_from = first_hour(connection).await?.filter(|hour| *hour > first);
     let hours = Hours {
-        from: Some(first),
+        from: summed_from.or(Some(first)),
         to: Some(first + slot_hours * i64::from(window.slots)),
     };
     let filter = SummaryFilter {
@@ -269,7 +287,7 @@ pub(in super::super) async fn activity(
             _ => rows.push(part),
         }
     }
-    Ok(Some(rows))
+    Ok(Some((rows, summed_from.and_then(begin_of))))
 }
 
 #[cfg(test)]
@@ -301,7 +319,7 @@ mod tests {
             (at(10), at(110), None, vec![]),
             (None, None, Some((None, None)), vec![]),
         ] {
-            let hours = Hours::within(since, until);
+            let hours = Hours::within(since, until, None);
             assert_eq!(hours.map(|hours| (hours.from, hours.to)), whole);
             if let Some(hours) = hours {
                 let parts: Vec<_> = hours.beside(since, until).collect();
