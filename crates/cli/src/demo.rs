@@ -75,6 +75,7 @@ pub(crate) fn run(args: DemoArgs, printer: &Printer, sources: Sources) -> Result
             "Demo: users and the week behind them are simulated; live calls go to {url}. {kept}"
         ),
     };
+    let said = notice.clone();
     let pace = args.calls_per_minute;
     let server = Server {
         config: &config,
@@ -84,7 +85,7 @@ pub(crate) fn run(args: DemoArgs, printer: &Printer, sources: Sources) -> Result
     };
     let took = sources.clock.now().duration_since(begun).as_secs_f64();
     let outcome = runtime.block_on(server.run(printer, |address, shutdown, tasks| {
-        printer.note(&welcome(address, took, &kept));
+        printer.note(&welcome(address, took, &said));
         if pace > 0 {
             tasks.spawn(users::visit(address, pace, sources, shutdown));
         }
@@ -135,9 +136,9 @@ impl<'a> Folder<'a> {
     }
 }
 
-fn welcome(address: SocketAddr, took: f64, kept: &str) -> String {
+fn welcome(address: SocketAddr, took: f64, notice: &str) -> String {
     format!(
-        "ready in {took:.1} s; everything is simulated. {kept} Ctrl-C ends it.\n\n  \
+        "ready in {took:.1} s. {notice} Ctrl-C ends it.\n\n  \
          open    http://{address}/\n\n  \
          A support team's app has a new prompt version since yesterday. Users do not like it: find it and take it back.\n\n  \
          or try  export FLYWHEEL_URL=http://{address}\n          \

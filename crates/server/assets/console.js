@@ -204,7 +204,10 @@ function openPalette() {
       if (isEntered) enter();
       isEntered = false;
     };
-    input.addEventListener("input", look);
+    input.addEventListener("input", () => {
+      isEntered = false;
+      look();
+    });
     input.addEventListener("keydown", (event) => {
       if (event.key === "ArrowDown" || event.key === "ArrowUp") {
         event.preventDefault();

@@ -297,9 +297,7 @@ async fn check_provider(name: &str, provider: &Provider) -> Finding {
             format!("{base} cannot be reached: {}", source_of(&error)),
             "start it, correct base_url, or open the way there",
         ),
-        Ok(Ok((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _)))
-            if provider.kind == Kind::OpenAi =>
-        {
+        Ok(Ok((StatusCode::UNAUTHORIZED, _))) if provider.kind == Kind::OpenAi => {
             let key = provider.api_key_env.as_deref();
             bad(
                 what,
@@ -310,6 +308,16 @@ async fn check_provider(name: &str, provider: &Provider) -> Finding {
                 "put the right key into the variable that api_key_env names",
             )
         }
+        Ok(Ok((StatusCode::FORBIDDEN, _))) if provider.kind == Kind::OpenAi => doubtful(
+            what,
+            format!("{base} knows the key and does not let it list models"),
+            "nothing to do if calls work: some keys may only call",
+        ),
+        Ok(Ok((StatusCode::NOT_FOUND, _))) if provider.kind == Kind::OpenAi => doubtful(
+            what,
+            format!("{base} answers, but has no list of models"),
+            "base_url goes up to and with /v1, as in http://127.0.0.1:11434/v1",
+        ),
         Ok(Ok((status, _))) if status.is_server_error() => doubtful(
             what,
             format!("{base} answers {status}"),
@@ -388,6 +396,10 @@ async fn server(context: &Context<'_>) -> Vec<Finding> {
     }
     findings.push(match client.get(&Target::api("apps")).await {
         Ok(_) => good("key", "the server lets this command line in"),
+        Err(ClientError::Refused(problem)) if problem.status == StatusCode::FORBIDDEN => good(
+            "key",
+            "the server knows it; it may call and send feedback, not read",
+        ),
         Err(ClientError::Refused(problem)) => bad(
             "key",
             problem.to_string(),

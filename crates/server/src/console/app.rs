@@ -102,25 +102,7 @@ pub(super) async fn show_app(
     let app = find_app(&mut *session, &name).await?;
     let environment = find_environment(&app, query.environment.as_ref())?;
     let history = whole_history(&mut *session, &name, &environment).await?;
-    let sight = Sight::take(&context, &name, &environment, query.span, now).await?;
-    let mut concerns = concerns_of(
-        &context,
-        &app,
-        &environment,
-        &history,
-        &sight,
-        may_change,
-        now,
-    )
-    .await?;
-    // This is the page that they point to.
-    for concern in &mut concerns {
-        concern
-            .links
-            .retain(|(path, _)| !path.starts_with("/apps/") || path.contains("/rollback"));
-    }
     let timeline = timeline(&mut *session, &history, now).await?;
-    let versions = versions(&context, &name, &environment, &timeline).await?;
     let mut experiments = session.experiments().list().await?;
     experiments.retain(|experiment| {
         experiment.app == name
@@ -148,6 +130,26 @@ pub(super) async fn show_app(
             ))
         }
     };
+    // What follows may take longer than a session should be held.
+    drop(session);
+    let sight = Sight::take(&context, &name, &environment, query.span, now).await?;
+    let mut concerns = concerns_of(
+        &context,
+        &app,
+        &environment,
+        &history,
+        &sight,
+        may_change,
+        now,
+    )
+    .await?;
+    // This is the page that they point to.
+    for concern in &mut concerns {
+        concern
+            .links
+            .retain(|(path, _)| !path.starts_with("/apps/") || path.contains("/rollback"));
+    }
+    let versions = versions(&context, &name, &environment, &timeline).await?;
     page(&AppPage {
         frame: Frame::new(&context, &visitor, name.as_str(), "/"),
         name: name.to_string(),

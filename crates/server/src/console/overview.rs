@@ -139,18 +139,9 @@ pub(super) async fn show_overview(
 ) -> PageResult {
     let now = context.sources.clock.now();
     let may_change = visitor.may(Permission::Change);
-    let mut session = context.state.read().await?;
     let mut concerns = broken_providers(&context);
     let mut apps = Vec::new();
-    let known = session.deployments().list_apps().await?;
-    for app in known {
-        if visitor.caller.must_cover(&app.name).is_err() {
-            continue;
-        }
-        let Some(environment) = app.settings.default_environment().cloned() else {
-            continue;
-        };
-        let history = whole_history(&mut *session, &app.name, &environment).await?;
+    for (app, environment, history, serving) in seen_apps(&context, &visitor, now).await? {
         let sight = Sight::take(&context, &app.name, &environment, query.span, now).await?;
         concerns.extend(
             concerns_of(
@@ -168,10 +159,7 @@ pub(super) async fn show_overview(
             name: app.name.to_string(),
             description: app.settings.description.clone(),
             environment: environment.to_string(),
-            serving: match history.first() {
-                Some(current) => describe_serving(&mut *session, current, now).await?,
-                None => None,
-            },
+            serving,
             figures: sight.figures(&history),
         });
     }
@@ -181,6 +169,33 @@ pub(super) async fn show_overview(
         concerns,
         apps,
     })
+}
+
+/// What the state says of the apps that a visitor may see. It is read before anything is summed up, which may take longer
+/// than a session should be held: deployments read through such sessions too.
+async fn seen_apps(
+    context: &Context,
+    visitor: &Visitor,
+    now: Timestamp,
+) -> ApiResult<Vec<(App, EnvironmentName, Vec<Deployment>, Option<Serving>)>> {
+    let mut session = context.state.read().await?;
+    let mut apps = Vec::new();
+    let known = session.deployments().list_apps().await?;
+    for app in known {
+        if visitor.caller.must_cover(&app.name).is_err() {
+            continue;
+        }
+        let Some(environment) = app.settings.default_environment().cloned() else {
+            continue;
+        };
+        let history = whole_history(&mut *session, &app.name, &environment).await?;
+        let serving = match history.first() {
+            Some(current) => describe_serving(&mut *session, current, now).await?,
+            None => None,
+        };
+        apps.push((app, environment, history, serving));
+    }
+    Ok(apps)
 }
 
 fn broken_providers(context: &Context) -> Vec<Concern> {

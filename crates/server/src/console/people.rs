@@ -240,10 +240,13 @@ async fn list(context: Context, visitor: Visitor, query: PeopleQuery, kind: Kind
         ..PageRequest::first(CALLS)
     };
     let found = context.events.list_calls(&filter, request).await?;
-    let next = found
-        .next
-        .as_ref()
-        .map(|key| format!("{}?cursor={}", kind.path(), encoded(cursor_of(key))));
+    let next = found.next.as_ref().map(|key| {
+        let name = query
+            .name
+            .as_deref()
+            .map_or_else(String::new, |name| format!("&name={}", encoded(name)));
+        format!("{}?cursor={}{name}", kind.path(), encoded(cursor_of(key)))
+    });
     page(&PeoplePage {
         frame: Frame::new(&context, &visitor, kind.title(), "/calls"),
         kind,
@@ -299,6 +302,8 @@ pub(super) async fn show_user(
     };
     let rated = CallFilter {
         feedback: Some("any".to_owned()),
+        // A name that all share has any number of calls; these are those the page is about.
+        since: Some(all.first),
         ..filter
     };
     let rated = context

@@ -17,6 +17,7 @@ use flywheel_storage::StateSession;
 use flywheel_storage::events::CallFilter;
 use flywheel_storage::page::PageRequest;
 use http::StatusCode;
+use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -33,6 +34,9 @@ use crate::problem::{ApiResult, Problem};
 /// How many prompts and versions can be chosen from.
 const CHOICES: u32 = 500;
 
+/// How far back a call is looked for whose variables are something to begin with.
+const LOOKED_BACK: SignedDuration = SignedDuration::from_hours(24);
+
 /// What a field of a variable is called, before the variable's name.
 const VARIABLE: &str = "variable.";
 
@@ -42,9 +46,12 @@ const VARIABLE: &str = "variable.";
 pub(super) struct PlaygroundQuery {
     #[serde(deserialize_with = "given")]
     prompt: Option<PromptName>,
-    /// A version of it; the newest if absent.
+    /// A version of it; the one that is served if absent.
     #[serde(deserialize_with = "given")]
     version: Option<String>,
+    /// The prompt that the version was chosen of, where that may be another.
+    #[serde(deserialize_with = "given")]
+    of: Option<PromptName>,
     /// A recorded call to play again.
     #[serde(deserialize_with = "given")]
     call: Option<String>,
@@ -77,9 +84,10 @@ pub(super) struct PlaygroundForm {
 }
 
 impl PlaygroundForm {
-    fn variable(&self, name: &str) -> &str {
+    /// What was typed. Browsers end lines as Windows does, whatever they were given.
+    fn variable(&self, name: &str) -> String {
         let field = self.further.get(&format!("{VARIABLE}{name}"));
-        field.map_or("", String::as_str)
+        field.map_or_else(String::new, |text| text.replace("\r\n", "\n"))
     }
 
     /// Puts a recorded value into the form.
@@ -145,7 +153,8 @@ pub(super) async fn show_playground(
     PageQuery(query): PageQuery<PlaygroundQuery>,
 ) -> PageResult {
     let mut form = PlaygroundForm::default();
-    let mut reference = query.version;
+    let is_of_another = query.of.is_some() && query.of != query.prompt;
+    let mut reference = query.version.filter(|_| !is_of_another);
     let mut prompt = query.prompt;
     let call = match &query.call {
         Some(id) => Some(call::find(&context, &visitor, id).await?),
@@ -173,9 +182,11 @@ pub(super) async fn show_playground(
         let version = find_version(&mut *session, prompt, &reference).await?;
         form.text = text_of(&version);
         form.based_on = Some(version.ordinal);
+        // Searching may take long, and rollbacks read through such sessions too.
+        drop(session);
         let newest = match &call {
             Some(_) => None,
-            None => newest_call(&context, &visitor, &version).await?,
+            None => newest_call(&context, &visitor, &version).await,
         };
         for (name, value) in newest.iter().flat_map(|call| &call.content.variables) {
             form.set_variable(name, value);
@@ -189,8 +200,8 @@ pub(super) async fn show_playground(
         }
     } else {
         form.text = starter(&mut *session).await?;
+        drop(session);
     }
-    drop(session);
     page(&prepare(&context, &visitor, &form, None, Vec::new()).await?)
 }
 
@@ -232,23 +243,23 @@ async fn again(
     Ok((status, Html(render(&page)?)).into_response())
 }
 
-/// The newest call that a version answered, of those that the visitor may see: its variables are something to begin with.
+/// The newest call that a version answered, of those that the visitor may see: its variables are something to begin with, and
+/// nothing is missing without.
 async fn newest_call(
     context: &Context,
     visitor: &Visitor,
     version: &PromptVersion,
-) -> ApiResult<Option<Call>> {
+) -> Option<Call> {
     let filter = CallFilter {
         apps: visitor.caller.apps().to_vec(),
         prompt_version: Some(version.version),
+        since: context.sources.clock.now().checked_sub(LOOKED_BACK).ok(),
         ..CallFilter::default()
     };
     let page = PageRequest::first(1);
-    let found = context.events.list_calls(&filter, page).await?;
-    Ok(match found.items.first() {
-        Some(newest) => context.events.get_call(&newest.id).await?,
-        None => None,
-    })
+    let found = context.events.list_calls(&filter, page).await.ok()?;
+    let newest = found.items.first()?;
+    context.events.get_call(&newest.id).await.ok()?
 }
 
 /// The version that people are served, or else the newest.
@@ -454,17 +465,25 @@ fn variables_of(
             .and_then(Value::as_str);
         let value = match kind {
             Some("string") => Value::from(text),
-            Some(kind) => serde_json::from_str(text).map_err(|error| {
+            Some(kind) => serde_json::from_str(&text).map_err(|error| {
                 format!("variable `{name}` must be JSON of type {kind}: {error}")
             })?,
             None if content.template_format == TemplateFormat::Jinja => {
-                serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+                // Only what reads back as it was typed: `1.10` is no number to somebody who prints it.
+                let read = serde_json::from_str::<Value>(&text);
+                read.ok()
+                    .filter(|value| text.starts_with(['[', '{']) || reads_back(value, &text))
+                    .unwrap_or_else(|| Value::from(text))
             }
             None => Value::from(text),
         };
         variables.insert(name.clone(), value);
     }
     Ok(variables)
+}
+
+fn reads_back(value: &Value, text: &str) -> bool {
+    serde_json::to_string(value).is_ok_and(|written| written == text)
 }
 
 fn choices(versions: &[PromptVersion], chosen: Option<String>) -> Vec<Choice> {
@@ -530,7 +549,7 @@ async fn prepare(
             .into_iter()
             .map(|name| VariableField {
                 field: format!("{VARIABLE}{name}"),
-                value: form.variable(&name).to_owned(),
+                value: form.variable(&name),
                 name,
             })
             .collect(),

@@ -216,6 +216,8 @@ pub(super) async fn show_prompt(
     history.truncate(PAGE as usize);
     let mut uses = session.deployments().uses_of_prompt(&name, None).await?;
     uses.retain(|item| visitor.caller.must_cover(&item.app).is_ok());
+    // Summing up may take longer than a session should be held.
+    drop(session);
     let filter = SummaryFilter {
         apps: visitor.caller.apps().to_vec(),
         ..SummaryFilter::default()

@@ -17,6 +17,9 @@ use crate::problem::{ApiResult, Problem};
 
 const UUID_LENGTH: usize = 36;
 
+/// Pieces of feedback of which each is looked at for being about a part of an id.
+const FEW: usize = 20;
+
 /// A call as feedback names it.
 pub struct NamedCall<'a> {
     /// Its id, as the answer had it or as the app chose it.
@@ -59,18 +62,18 @@ fn stands_in_uuid(text: &str, from: usize) -> bool {
         })
 }
 
-/// The whole id of a call whose id begins or ends so.
-async fn whole_id(context: &Context, apps: &[AppName], part: &str) -> ApiResult<Option<String>> {
+/// The whole id of a call whose id, one of our own, begins or ends so. If it cannot be looked for, there is none: feedback is
+/// not to be lost for it.
+async fn whole_id(context: &Context, apps: &[AppName], part: &str) -> Option<String> {
     let filter = CallFilter {
         id: Some(part.to_owned()),
         apps: apps.to_vec(),
         ..CallFilter::default()
     };
-    let found = context
-        .events
-        .list_calls(&filter, PageRequest::first(1))
-        .await?;
-    Ok(found.items.into_iter().next().map(|call| call.id))
+    let page = PageRequest::first(1);
+    let found = context.events.list_calls(&filter, page).await.ok()?;
+    let call = found.items.into_iter().next()?;
+    is_uuid(&call.id).then_some(call.id)
 }
 
 /// The ids under which the calls are kept that feedback is about.
@@ -109,12 +112,18 @@ pub async fn resolve(
         [] => HashMap::new(),
         asked => context.events.apps_of_calls(asked).await?,
     };
+    // People copy parts of ids, and send a few pieces at a time.
+    let is_small = calls.len() <= FEW;
     let mut ids = Vec::with_capacity(calls.len());
     let mut errors = Vec::new();
     for (index, (call, known)) in calls.iter().zip(resolved).enumerate() {
         let id = match known {
-            Some(id) if may_be_part(call.id) && !found.contains_key(&id) => {
-                if let Some(whole) = whole_id(context, &apps, call.id).await? {
+            Some(id) if is_small && may_be_part(call.id) && !found.contains_key(&id) => {
+                let of: Vec<AppName> = match call.app {
+                    Some(app) => vec![app.clone()],
+                    None => apps.clone(),
+                };
+                if let Some(whole) = whole_id(context, &of, call.id).await {
                     let detail = format!(
                         "`call_id` is `{}`, which is only a part of the call's id, `{whole}`; send the whole id",
                         call.id

@@ -4,6 +4,7 @@ use flywheel_core::model::{ModelAlias, ModelSettings, ModelVersion, Price};
 use flywheel_core::name::{Label, ProviderName, VersionName};
 use flywheel_core::prompt::PromptVersion;
 use flywheel_core::{AppName, ModelName, PromptContent, PromptName, hash};
+use flywheel_gateway::routing::Route;
 use flywheel_storage::prompts::{NewPromptVersion, Registered};
 use flywheel_storage::{StateSession, StateTransaction};
 use jiff::Timestamp;
@@ -199,17 +200,20 @@ fn must_go_on_serving(context: &Context, model: &PushedModel) -> ApiResult<()> {
         return Ok(());
     };
     let table = context.table.load();
+    let is_of = |route: &Route| {
+        route.as_ref().is_ok_and(|served| {
+            served.manifest.model_id == model.model_id
+                && served.manifest.model_version == model.model_version
+        })
+    };
     let is_used = |app: &AppName| {
         let routes = table.app(app)?;
+        if routes.fallback.as_ref().is_some_and(is_of) {
+            return Some(format!("`{app}` when its provider fails"));
+        }
         let (environment, _) = routes.environments.iter().find(|(_, routes)| {
-            let served = routes
-                .deployed
-                .as_ref()
-                .and_then(|served| served.as_ref().ok());
-            served.is_some_and(|served| {
-                served.manifest.model_id == model.model_id
-                    && served.manifest.model_version == model.model_version
-            })
+            let arms = routes.experiments.iter().flat_map(|routes| &routes.arms);
+            routes.deployed.iter().chain(arms).any(is_of)
         })?;
         Some(format!("`{app}` in {environment}"))
     };

@@ -140,7 +140,7 @@ mod tests {
             assert_near(moments.total(), 1063.7, 1e-15);
             assert_near(
                 moments.squared_deviations(3),
-                6384.346_666_666_667,
+                6_384.346_666_666_667,
                 tolerance,
             );
         }
