@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     app, audit, call, calls, completions, deploy, doctor, experiment, feedback, help, history,
-    index, init, key, manifest_diff, model, prompt, pull, push, rehearse, rollback,
+    index, init, key, manifest_diff, model, prompt, pull, push, rehearse, rollback, stats,
 };
 use crate::demo;
 use crate::failure::EXIT_CODES;
@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Key(key::KeyCommand),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    #[command(subcommand)]
+    Stats(stats::StatsCommand),
     Completions(completions::CompletionsArgs),
     Help(help::HelpArgs),
 }

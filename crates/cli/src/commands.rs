@@ -26,6 +26,7 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rehearse;
 pub(crate) mod rollback;
+pub(crate) mod stats;
 mod suggestion;
 mod variables;
 
@@ -59,6 +60,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer, sources: Sources) -> Outcome {
         Command::Completions(args) => return args.run(printer),
         Command::Help(args) => return Ok(args.run(printer)),
         Command::Init(args) => return args.run(printer),
+        Command::Stats(command) => return command.run(printer),
         Command::Serve(args) => return serve::run(args, printer),
         Command::Demo(args) => return demo::run(args, printer, sources),
         client_command => client_command,
@@ -108,6 +110,7 @@ impl Context<'_> {
             | Command::Help(_)
             | Command::Init(_)
             | Command::Serve(_)
+            | Command::Stats(_)
             | Command::Demo(_) => Ok(ExitCode::SUCCESS),
         }
     }

@@ -93,6 +93,9 @@ impl Default for SqliteOptions {
 
 const PAGE_BYTES: u32 = 4096;
 
+/// How much of the file a connection that reads keeps in memory, in SQLite's own way of saying KiB.
+const READER_CACHE: &str = "-2048";
+
 impl SqliteOptions {
     fn shared(&self, path: &Path) -> SqliteConnectOptions {
         SqliteConnectOptions::new()
@@ -145,11 +148,20 @@ impl SqliteOptions {
         }
     }
 
+    /// For a thread that goes through events once, of which nothing is worth keeping in memory.
+    fn for_passing_thread(&self, path: &Path) -> ConnectionOptions {
+        let mut options = self.for_thread(path);
+        options
+            .pragmas
+            .push(("cache_size", READER_CACHE.to_owned()));
+        options
+    }
+
     fn for_reading(&self, path: &Path) -> SqliteConnectOptions {
         self.shared(path)
             .read_only(true)
             .thread_name(|number| format!("sqlite-reader-{number}"))
-            .pragma("cache_size", "-2048")
+            .pragma("cache_size", READER_CACHE)
     }
 
     fn reading_pool(&self, path: &Path, connections: u32) -> SqlitePool {
@@ -205,12 +217,17 @@ impl SqliteStore {
         let readers = options.reading_pool(path, options.readers.max(1));
         let state_readers = options.reading_pool(path, STATE_READERS);
         let writer = Arc::new(Mutex::new(Writer::new(for_writing, connection)));
-        let thread = |name, priority| {
-            ConnectionThread::start(name, priority, options.for_thread(path)).map(Arc::new)
+        let thread = |name, priority, options| {
+            ConnectionThread::start(name, priority, options).map(Arc::new)
         };
-        let appender = thread("sqlite-appender", Priority::Normal)?;
-        let housekeeper = thread("sqlite-housekeeper", Priority::Low)?;
-        let summer = thread("sqlite-summer", Priority::Normal)?;
+        let appender = thread(
+            "sqlite-appender",
+            Priority::Normal,
+            options.for_thread(path),
+        )?;
+        let passing = || options.for_passing_thread(path);
+        let housekeeper = thread("sqlite-housekeeper", Priority::Low, passing())?;
+        let summer = thread("sqlite-summer", Priority::Normal, passing())?;
         Ok(Self {
             options,
             writer,
