@@ -114,6 +114,42 @@ impl Config {
         self.drain.map_or(DEFAULT_DRAIN, |drain| drain.0)
     }
 
+    /// What people ask of a running server: what is kept, what is taken out, what survives.
+    pub(crate) fn in_words(&self) -> Vec<(&'static str, String)> {
+        let age = self
+            .retention
+            .age
+            .map(|age| format!("for {}", in_words(age.0)));
+        let bytes = self
+            .retention
+            .bytes
+            .map(|bytes| format!("up to {bytes} bytes"));
+        let kept: Vec<_> = age.into_iter().chain(bytes).collect();
+        let kept = match kept.as_slice() {
+            [] => "for ever".to_owned(),
+            bounds => bounds.join(", "),
+        };
+        let durability = match self.durability {
+            DurabilitySetting::Process => "any end of the process",
+            DurabilitySetting::Disk => "a power cut too",
+        };
+        let unrecorded = match self.on_store_failure {
+            StoreFailureSetting::Serve => "is served, and says so",
+            StoreFailureSetting::Refuse => "is refused",
+        };
+        let rehearsed = match self.rehearsal.every {
+            None => "on request only".to_owned(),
+            Some(every) => format!("every {}", in_words(every.0)),
+        };
+        vec![
+            ("calls and feedback are kept", kept),
+            ("taken out before that", self.redaction.names()),
+            ("a commit survives", durability.to_owned()),
+            ("a call that cannot be recorded", unrecorded.to_owned()),
+            ("the way back is rehearsed", rehearsed),
+        ]
+    }
+
     fn checked(self) -> Result<Self> {
         if self.retention.age.is_some_and(|age| age.0.is_zero()) || self.retention.bytes == Some(0)
         {
@@ -134,9 +170,33 @@ impl Config {
     }
 }
 
+fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{} ms", duration.as_millis()),
+        _ if seconds.is_multiple_of(86_400) => format!("{} d", seconds / 86_400),
+        _ if seconds.is_multiple_of(3600) => format!("{} h", seconds / 3600),
+        _ if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_told_in_words() {
+        let told = |text: &str| Config::parse(text).unwrap().in_words();
+        assert_eq!(told("")[0].1, "for ever");
+        assert_eq!(told("")[1].1, "nothing");
+        let kept = told(
+            "[retention]\nage = \"90d\"\nbytes = 1000\n[redaction]\nbuiltin = [\"email\"]\npatterns = { ticket = \"T-[0-9]+\" }",
+        );
+        assert_eq!(kept[0].1, "for 90 d, up to 1000 bytes");
+        assert_eq!(kept[1].1, "email, ticket");
+        assert_eq!(in_words(Duration::from_secs(5400)), "90 min");
+    }
 
     #[test]
     fn a_whole_file() {

@@ -283,6 +283,7 @@ async fn load_context(
             requests_per_second: config.limits.requests_per_second,
             loopback_only: ip.is_loopback(),
             notice,
+            settings: config.in_words(),
             provider_problems,
         },
         reloading: tokio::sync::Mutex::default(),

@@ -31,6 +31,8 @@ pub struct ServerOptions {
     pub loopback_only: bool,
     /// What every page of the console says at its top, if anything.
     pub notice: Option<String>,
+    /// What else the configuration says, in words: what it is about, and what was chosen.
+    pub settings: Vec<(&'static str, String)>,
     /// Why a configured provider cannot be used, by its name; providers that are absent are not configured.
     pub provider_problems: std::collections::BTreeMap<String, String>,
 }

@@ -26,6 +26,22 @@ pub(crate) enum Builtin {
 }
 
 impl Redaction {
+    /// What is taken out, by name.
+    pub(crate) fn names(&self) -> String {
+        let builtin = self.builtin.iter().map(|pattern| match pattern {
+            Builtin::Email => "email",
+            Builtin::Phone => "phone",
+            Builtin::Card => "card",
+        });
+        let names: Vec<_> = builtin
+            .chain(self.patterns.keys().map(String::as_str))
+            .collect();
+        match names.as_slice() {
+            [] => "nothing".to_owned(),
+            names => names.join(", "),
+        }
+    }
+
     /// The redactor for these settings.
     pub(crate) fn redactor(&self) -> Result<Redactor> {
         let builtin: Vec<_> = self

@@ -114,6 +114,14 @@ impl CallsQuery {
         })
     }
 
+    /// The beginning of the time that is asked for, as people type it.
+    fn since_typed(&self) -> String {
+        let text = self
+            .since
+            .map_or_else(String::new, |moment| moment.0.to_string());
+        text.strip_suffix("T00:00:00Z").unwrap_or(&text).to_owned()
+    }
+
     fn is_app(&self, app: &str) -> bool {
         self.app
             .as_ref()
@@ -137,7 +145,6 @@ impl CallsQuery {
                 "prompt_version",
                 self.prompt_version.map(|id| id.to_string()),
             ),
-            ("since", self.since.map(|moment| moment.0.to_string())),
             ("until", self.until.map(|moment| moment.0.to_string())),
         ];
         let given = given.into_iter();

@@ -114,7 +114,10 @@ async fn prepare(
                     "on the network".to_owned()
                 },
             ),
-        ],
+        ]
+        .into_iter()
+        .chain(context.options.settings.iter().cloned())
+        .collect(),
     })
 }
 

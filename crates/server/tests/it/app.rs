@@ -199,6 +199,7 @@ fn context(options: &Options, store: &Arc<SqliteStore>, sources: Sources) -> Sha
             requests_per_second: options.requests_per_second,
             loopback_only: options.loopback_only,
             notice: None,
+            settings: vec![("kept", "for 90 d".to_owned())],
             provider_problems: BTreeMap::from([(BROKEN_PROVIDER.to_owned(), problem)]),
         },
         reloading: tokio::sync::Mutex::default(),
