@@ -274,6 +274,11 @@ pub(super) async fn list_calls(
     let kept: Vec<_> = raw
         .split('&')
         .filter(|pair| !pair.starts_with("cursor=") && !pair.ends_with('=') && !pair.is_empty())
+        .map(|pair| match (pair.starts_with("since="), query.since) {
+            // The API, where one of the links leads, takes times and no days.
+            (true, Some(moment)) => format!("since={}", encoded(moment.0.to_string())),
+            _ => pair.to_owned(),
+        })
         .collect();
     let same = kept.join("&");
     let next = found.next.as_ref().map(|key| {

@@ -229,3 +229,14 @@ async fn a_form_without_a_session_is_kept() {
     );
     assert!(!page.contains("<b>typed"), "{page}");
 }
+
+/// The API takes times and no days, and is where a link of the page leads.
+#[tokio::test]
+async fn a_day_in_the_address_is_a_time_in_the_links() {
+    let app = TestApp::furnished().await;
+    let cookie = sign_in(&app, &secret_of(Role::Viewer, None)).await;
+    let path = "/calls?since=2026-07-01&cursor=&status=ok";
+    let page = text(visit(&app, &Method::GET, path, Some(&cookie), "").await).await;
+    let link = "/api/v1/calls?since=2026-07-01T00%3A00%3A00Z&#38;status=ok";
+    assert!(page.contains(link), "{page}");
+}
