@@ -17,14 +17,14 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::answer::{Frame, PageResult, page};
-use super::form::{PageQuery, given};
+use super::form::{PageQuery, given, page_request};
 use super::labels::Labels;
 use super::session::Visitor;
 use super::show::{self, Markup, encoded};
 use crate::api::calls::{covered_apps, cursor_of, parse_cursor, parse_status};
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::problem::{ApiResult, Problem};
+use crate::problem::ApiResult;
 
 const PAGE: u32 = 50;
 
@@ -154,17 +154,7 @@ impl CallsQuery {
     }
 
     fn page(&self, limit: u32) -> ApiResult<PageRequest<CallKey>> {
-        let before = match &self.cursor {
-            None => None,
-            Some(cursor) => Some(
-                parse_cursor(cursor)
-                    .ok_or_else(|| Problem::invalid("`cursor` is not one that a page was given"))?,
-            ),
-        };
-        Ok(PageRequest {
-            before,
-            ..PageRequest::first(limit)
-        })
+        page_request(self.cursor.as_deref(), parse_cursor, limit)
     }
 }
 

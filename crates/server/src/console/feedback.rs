@@ -4,20 +4,18 @@ use askama::Template;
 use axum::extract::State;
 use flywheel_core::{AppName, ContentHash};
 use flywheel_storage::events::{FeedbackFilter, FeedbackKey, SummaryFilter, SummaryKey};
-use flywheel_storage::page::PageRequest;
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::answer::{Frame, PageResult, page};
 use super::call::opinion_value;
-use super::form::{PageQuery, given};
+use super::form::{PageQuery, given, page_request};
 use super::labels::Labels;
 use super::scores::{self, ScoreRow};
 use super::session::Visitor;
 use super::show::{self, Markup, encoded};
 use crate::api::calls::covered_apps;
 use crate::context::Context;
-use crate::problem::Problem;
 
 const PAGE: u32 = 50;
 
@@ -89,17 +87,7 @@ pub(super) async fn list_feedback(
         since: None,
         text: query.text.clone(),
     };
-    let before = match &query.cursor {
-        None => None,
-        Some(cursor) => Some(
-            key_of(cursor)
-                .ok_or_else(|| Problem::invalid("`cursor` is not one that a page was given"))?,
-        ),
-    };
-    let request = PageRequest {
-        before,
-        ..PageRequest::first(PAGE)
-    };
+    let request = page_request(query.cursor.as_deref(), key_of, PAGE)?;
     let found = context.events.list_feedback(&filter, request).await?;
     let next = found.next.map(|key| {
         let cursor = format!(

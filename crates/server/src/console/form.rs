@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use flywheel_storage::page::PageRequest;
 use http::request::Parts;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -68,6 +69,25 @@ pub(super) async fn read(request: Request) -> Result<Vec<u8>, Problem> {
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_urlencoded::from_bytes(bytes)
         .map_err(|error| Problem::invalid(format!("the form is not one of this page: {error}")))
+}
+
+/// The part of a list that a page's address asks for.
+pub(super) fn page_request<K>(
+    cursor: Option<&str>,
+    parse: impl Fn(&str) -> Option<K>,
+    limit: u32,
+) -> Result<PageRequest<K>, Problem> {
+    let before = match cursor {
+        None => None,
+        Some(cursor) => Some(
+            parse(cursor)
+                .ok_or_else(|| Problem::invalid("`cursor` is not one that a page was given"))?,
+        ),
+    };
+    Ok(PageRequest {
+        before,
+        ..PageRequest::first(limit)
+    })
 }
 
 /// Reads a field that may be empty.

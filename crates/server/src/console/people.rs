@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use flywheel_core::call::{Call, CallStatus};
 use flywheel_core::feedback::Feedback;
-use flywheel_storage::events::{CallFilter, CallKey, CallSummary};
+use flywheel_storage::events::{CallFilter, CallSummary};
 use flywheel_storage::page::PageRequest;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::answer::{Frame, PageResult, page};
 use super::call::opinion_value;
 use super::calls::{CallRow, CallRows};
-use super::form::{PagePath, PageQuery, given};
+use super::form::{PagePath, PageQuery, given, page_request};
 use super::session::Visitor;
 use super::show::{self, Markup, encoded};
 use crate::api::calls::{cursor_of, parse_cursor};
@@ -228,17 +228,7 @@ async fn list(context: Context, visitor: Visitor, query: PeopleQuery, kind: Kind
             ..CallFilter::default()
         },
     };
-    let before: Option<CallKey> = match &query.cursor {
-        None => None,
-        Some(cursor) => Some(
-            parse_cursor(cursor)
-                .ok_or_else(|| Problem::invalid("`cursor` is not one that a page was given"))?,
-        ),
-    };
-    let request = PageRequest {
-        before,
-        ..PageRequest::first(CALLS)
-    };
+    let request = page_request(query.cursor.as_deref(), parse_cursor, CALLS)?;
     let found = context.events.list_calls(&filter, request).await?;
     let next = found.next.as_ref().map(|key| {
         let name = query
@@ -295,7 +285,7 @@ pub(super) async fn show_user(
         .list_calls(&filter, PageRequest::first(CALLS))
         .await?;
     let calls = found.items;
-    let Some(mut all) = group(Kind::Users, &calls, now).into_iter().next() else {
+    let Some(all) = group(Kind::Users, &calls, now).into_iter().next() else {
         return Err(Problem::not_found(format!("no call of the user `{name}` is known"))
             .hint("the app names its users with `user` in its requests; calls may have been removed by retention")
             .into());
@@ -320,7 +310,6 @@ pub(super) async fn show_user(
         let (experiment, arm) = (call.facts.experiment.as_ref()?, call.facts.arm.as_ref()?);
         Some(format!("{experiment}/{arm}"))
     });
-    all.finish(Kind::Users, now);
     let shown = &calls[..calls.len().min(SHOWN as usize)];
     page(&UserPage {
         frame: Frame::new(&context, &visitor, "User", "/calls"),

@@ -12,6 +12,9 @@ use sqlx::{QueryBuilder, SqlitePool};
 use super::fields::Fields;
 use super::search;
 
+/// A call's latency to two digits, counted here and in sums alike.
+pub(super) const TWO_DIGITS: &str = "CAST(CAST(printf('%.1e', latency_us) AS REAL) AS INTEGER)";
+
 /// By app and slot, of calls that began before a time within the window. SQLite groups by latencies of two digits, so that what it hands over does not grow with the calls.
 pub(super) async fn activity(
     readers: &SqlitePool,
@@ -25,9 +28,9 @@ pub(super) async fn activity(
     let mut sql = QueryBuilder::new("SELECT app, (started_at - ");
     sql.push_bind(since).push(") / ");
     sql.push_bind(i64::from(window.slot_seconds.max(1)) * 1_000_000);
-    sql.push(
-        " AS slot,
-         CAST(CAST(printf('%.1e', latency_us) AS REAL) AS INTEGER) AS latency,
+    sql.push(" AS slot, ");
+    sql.push(TWO_DIGITS).push(
+        " AS latency,
          count(*) AS calls,
          count(*) FILTER (WHERE status IN ('provider_error', 'gateway_error')) AS hard_failures,
          count(*) FILTER (WHERE status = 'invalid_output') AS invalid_outputs,

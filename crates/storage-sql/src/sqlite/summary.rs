@@ -211,13 +211,14 @@ pub(super) fn calls_from(row: &SqliteRow) -> StorageResult<SummaryRow> {
         calls_with_latency: fields.count("calls_with_latency")?,
         latency_us_sum: u64::try_from(latency).unwrap_or(u64::MAX),
         calls_with_cost: fields.count("calls_with_cost")?,
-        cost_nano_usd_sum: i64::try_from(cost).unwrap_or(if cost < 0 {
-            i64::MIN
-        } else {
-            i64::MAX
-        }),
+        cost_nano_usd_sum: within_number(cost),
         series: Vec::new(),
     })
+}
+
+/// The sum, or the number nearest to it.
+pub(super) fn within_number(sum: i128) -> i64 {
+    i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
 }
 
 pub(super) fn joined(upper: i64, lower: i64) -> i128 {

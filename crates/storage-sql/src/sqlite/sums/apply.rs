@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use flywheel_storage::StorageResult;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OptionalExtension as _, ToSql, Transaction, TransactionBehavior, params,
+};
 
 use super::super::error::unfulfilled;
 use super::changes::{COMMON, COUNTS, CallSums, Change, Changes, Group, Progress, Series};
@@ -72,24 +74,8 @@ fn find(connection: &Connection, group: &Group) -> rusqlite::Result<Option<i64>>
          WHERE hour = ? AND app IS ? AND environment IS ? AND manifest IS ? AND prompt_version IS ? AND model_id IS ?
            AND model_version IS ? AND experiment IS ? AND arm IS ? AND fallback = ?",
     )?;
-    let [app, environment, model_id, model_version, experiment, arm] = &group.names;
-    let [manifest, prompt_version] = &group.hashes;
     statement
-        .query_row(
-            params![
-                group.hour,
-                app,
-                environment,
-                manifest,
-                prompt_version,
-                model_id,
-                model_version,
-                experiment,
-                arm,
-                group.fallback
-            ],
-            |row| row.get(0),
-        )
+        .query_row(&parameters(group)[..], |row| row.get(0))
         .optional()
 }
 
@@ -100,10 +86,15 @@ fn insert(connection: &Connection, group: &Group) -> rusqlite::Result<i64> {
         "INSERT INTO call_sums (hour, {COMMON}, {counts}, latencies)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {zeros}, '[]')"
     ))?;
+    statement.insert(&parameters(group)[..])
+}
+
+/// The hour and the values of [`COMMON`], in that order.
+fn parameters(group: &Group) -> [&dyn ToSql; 10] {
     let [app, environment, model_id, model_version, experiment, arm] = &group.names;
     let [manifest, prompt_version] = &group.hashes;
-    statement.insert(params![
-        group.hour,
+    [
+        &group.hour,
         app,
         environment,
         manifest,
@@ -112,8 +103,8 @@ fn insert(connection: &Connection, group: &Group) -> rusqlite::Result<i64> {
         model_version,
         experiment,
         arm,
-        group.fallback
-    ])
+        &group.fallback,
+    ]
 }
 
 fn add_calls(connection: &Connection, group: &Group, sums: &CallSums) -> rusqlite::Result<()> {

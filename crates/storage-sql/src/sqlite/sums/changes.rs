@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use flywheel_storage::StorageResult;
 use rusqlite::{Connection, Row, named_params};
 
+use super::super::activity::TWO_DIGITS;
 use super::super::error::unfulfilled;
 
 /// How many calls, and how many pieces of feedback, are taken in at a time.
@@ -166,7 +167,7 @@ fn new_calls(
                 count(cost_nano_usd),
                 coalesce(sum(cost_nano_usd >> 32), 0),
                 coalesce(sum(cost_nano_usd & 4294967295), 0),
-                CAST(CAST(printf('%.1e', latency_us) AS REAL) AS INTEGER) AS latency,
+                {TWO_DIGITS} AS latency,
                 latency_us IS NULL AS untimed
          FROM calls
          WHERE number > :from AND number <= :to

@@ -272,11 +272,7 @@ pub(in super::super) async fn activity(
             calls: fields.count("calls")?,
             hard_failures: fields.count("hard_failures")?,
             invalid_outputs: fields.count("invalid_outputs")?,
-            cost_nano_usd: i64::try_from(cost).unwrap_or(if cost < 0 {
-                i64::MIN
-            } else {
-                i64::MAX
-            }),
+            cost_nano_usd: summary::within_number(cost),
             latencies: latencies
                 .into_iter()
                 .map(|(latency, calls)| (unsigned(latency), unsigned(calls)))
