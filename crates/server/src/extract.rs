@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::RequestExt as _;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::{Bytes, BytesMut};
 use flywheel_gateway::request::json_problem;
@@ -202,8 +203,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T>
         let query = Query::<T>::from_request_parts(parts, state).await;
         query
             .map(|Query(query)| Self(query))
-            .map_err(|rejection| Problem::invalid(rejection.body_text()))
+            .map_err(|rejection| unreadable_query(&rejection))
     }
+}
+
+/// A query in which a parameter cannot be read: its name, and why.
+pub(crate) fn unreadable_query(rejection: &QueryRejection) -> Problem {
+    let text = rejection.body_text();
+    let told = text.strip_prefix("Failed to deserialize query string: ");
+    Problem::invalid(told.unwrap_or(&text))
 }
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParams<T> {
@@ -244,7 +252,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 /// When there is one.
 pub fn check_parameters(uri: &Uri, known: &[String]) -> Result<(), Problem> {
     let Query(given) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-        .map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+        .map_err(|rejection| unreadable_query(&rejection))?;
     let Some((unknown, _)) = given.iter().find(|(name, _)| !known.contains(name)) else {
         return Ok(());
     };
@@ -261,7 +269,8 @@ pub fn check_parameters(uri: &Uri, known: &[String]) -> Result<(), Problem> {
 pub struct PageQuery {
     /// Where the page before ended: its `next`.
     pub cursor: Option<String>,
-    /// How many items, at most 1000; 50 if absent.
+    /// How many items, from 1 to 1000; 50 if absent.
+    #[schemars(range(min = 1, max = LARGEST_PAGE))]
     pub limit: Option<u32>,
 }
 
@@ -269,7 +278,7 @@ impl PageQuery {
     /// The page that is asked for, its cursor read by `parse`.
     ///
     /// # Errors
-    /// When the cursor is none of ours.
+    /// When the cursor is none of ours, or the limit is out of range.
     pub fn request<K>(&self, parse: impl Fn(&str) -> Option<K>) -> Result<PageRequest<K>, Problem> {
         let before = match &self.cursor {
             None => None,
@@ -278,14 +287,21 @@ impl PageQuery {
             })?),
         };
         Ok(PageRequest {
-            limit: self.limit(),
+            limit: self.limit()?,
             before,
         })
     }
 
     /// How many items are asked for.
-    #[must_use]
-    pub fn limit(&self) -> u32 {
-        self.limit.unwrap_or(50).clamp(1, LARGEST_PAGE)
+    ///
+    /// # Errors
+    /// When that is none, or more than a page holds: fewer than were asked for would look like all there are.
+    pub fn limit(&self) -> Result<u32, Problem> {
+        let limit = self.limit.unwrap_or(50);
+        if (1..=LARGEST_PAGE).contains(&limit) {
+            return Ok(limit);
+        }
+        let detail = format!("`limit` is `{limit}`, it must be from 1 to {LARGEST_PAGE}");
+        Err(Problem::invalid(detail).hint("the rest of a longer list is at its `next`"))
     }
 }

@@ -52,10 +52,8 @@ pub async fn list_prompts(
     QueryParams(query): QueryParams<ListQuery>,
     QueryParams(page): QueryParams<PageQuery>,
 ) -> ApiResult<Json<List<DescribedPrompt>>> {
-    let after = page
-        .request(|cursor| cursor.parse::<PromptName>().ok())?
-        .before;
-    let limit = page.limit();
+    let request = page.request(|cursor| cursor.parse::<PromptName>().ok())?;
+    let (after, limit) = (request.before, request.limit);
     let mut session = context.state.browse().await?;
     let mut prompts = session
         .prompts()

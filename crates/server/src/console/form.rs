@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
 use super::answer::PageError;
-use crate::extract::PathParams;
+use crate::extract::{PathParams, unreadable_query};
 use crate::problem::Problem;
 
 /// The largest form, in bytes: a correction of a long answer fits.
@@ -38,8 +38,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for PageQuery<T> {
     type Rejection = PageError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, PageError> {
-        let Query(query) = Query::try_from_uri(&parts.uri)
-            .map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+        let Query(query) =
+            Query::try_from_uri(&parts.uri).map_err(|rejection| unreadable_query(&rejection))?;
         Ok(Self(query))
     }
 }

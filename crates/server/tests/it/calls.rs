@@ -67,6 +67,8 @@ async fn each_filter_finds_what_it_names() {
         ("manifest=abc", "`manifest`"),
         ("since=yesterday", "since"),
         ("limit=many", "limit"),
+        ("limit=0", "from 1 to 1000"),
+        ("limit=5000", "from 1 to 1000"),
         ("cursor=x", "cursor `x`"),
         ("app=a%20b", "app `a b`"),
     ] {
