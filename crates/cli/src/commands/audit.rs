@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use flywheel_server::operations::audit;
 use serde_json::Value;
 
 use super::{Context, Outcome};
-use crate::arguments::PageArgs;
+use crate::arguments::{PageArgs, When, parse_when};
 use crate::client::Target;
 use crate::failure::{FAILED, Refusal};
 use crate::output::record::Record;
@@ -19,7 +19,7 @@ use crate::output::table::{Block, Table};
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// List who did what, newest first
-    List(PageArgs),
+    List(ListArgs),
     /// Walk the chain of hashes and say whether any entry was changed or removed
     Verify {
         /// Read this data folder, or a copy of one, instead of asking a server; nothing in it is changed
@@ -28,17 +28,60 @@ pub(crate) enum AuditCommand {
     },
 }
 
+/// Which entries.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// By whom: a part of a key's name
+    #[arg(long, value_name = "TEXT")]
+    actor: Option<String>,
+    /// Of a kind: a part of it, such as `rollback`
+    #[arg(long, value_name = "TEXT")]
+    action: Option<String>,
+    /// To what: a part of its name
+    #[arg(long, value_name = "TEXT")]
+    subject: Option<String>,
+    /// Since a time (2026-07-01T12:00:00Z), a date, or for a while (15m, 6h, 7d)
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    since: Option<When>,
+    /// Until a time
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    until: Option<When>,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+impl ListArgs {
+    async fn run(self, context: &Context<'_>) -> Outcome {
+        let now = context.sources.clock.now();
+        let at = |when: Option<When>| when.map(|when| when.at(now));
+        let filters = [
+            ("actor", self.actor),
+            ("action", self.action),
+            ("subject", self.subject),
+            ("since", at(self.since)),
+            ("until", at(self.until)),
+        ];
+        let nothing = match filters.iter().any(|(_, value)| value.is_some()) {
+            true => "no entry fits",
+            false => "the audit log is empty",
+        };
+        let target = filters
+            .into_iter()
+            .fold(Target::api("audit"), |target, (name, value)| {
+                target.with_some(name, value.as_deref())
+            });
+        context
+            .list(target, &self.page, nothing, |answer| {
+                entries(context, Record(answer))
+            })
+            .await
+    }
+}
+
 impl AuditCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
         match self {
-            Self::List(page) => {
-                let nothing = "the audit log is empty";
-                context
-                    .list(Target::api("audit"), &page, nothing, |answer| {
-                        entries(context, Record(answer))
-                    })
-                    .await
-            }
+            Self::List(args) => args.run(context).await,
             Self::Verify { data: None } => verify_on_server(context).await,
             Self::Verify { data: Some(folder) } => verify_folder(&folder, context).await,
         }

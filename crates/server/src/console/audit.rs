@@ -2,11 +2,12 @@
 
 use askama::Template;
 use axum::extract::State;
+use flywheel_storage::audit::AuditFilter;
 use flywheel_storage::page::PageRequest;
 use serde::Deserialize;
 
 use super::answer::{Frame, PageResult, page};
-use super::form::{PageQuery, given};
+use super::form::{Moment, PageQuery, address, given};
 use super::session::Visitor;
 use super::show::{self, Markup};
 use crate::context::Context;
@@ -14,13 +15,57 @@ use crate::operations::audit::{self, Verification};
 
 const PAGE: u32 = 100;
 
+/// The filters, as they stand in the URL.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct AuditQuery {
     #[serde(deserialize_with = "given")]
+    actor: Option<String>,
+    #[serde(deserialize_with = "given")]
+    action: Option<String>,
+    #[serde(deserialize_with = "given")]
+    subject: Option<String>,
+    #[serde(deserialize_with = "given")]
+    since: Option<Moment>,
+    #[serde(deserialize_with = "given")]
+    until: Option<Moment>,
+    #[serde(deserialize_with = "given")]
     before: Option<u64>,
     #[serde(deserialize_with = "given")]
     verify: Option<bool>,
+}
+
+impl AuditQuery {
+    fn filter(&self) -> AuditFilter {
+        AuditFilter {
+            actor: self.actor.clone(),
+            action: self.action.clone(),
+            subject: self.subject.clone(),
+            since: self.since.map(|moment| moment.0),
+            until: self.until.map(|moment| moment.0),
+        }
+    }
+
+    /// The fields of the form: what they are called, their name in the address, what stands in them.
+    fn fields(&self) -> [(&'static str, &'static str, String); 5] {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        [
+            ("Who", "actor", text(&self.actor)),
+            ("Did", "action", text(&self.action)),
+            ("To", "subject", text(&self.subject)),
+            ("Since", "since", Moment::typed(self.since)),
+            ("Until", "until", Moment::typed(self.until)),
+        ]
+    }
+
+    /// The same filters, from an entry on.
+    fn address(&self, before: u64) -> String {
+        let filters = self.fields().map(|(_, name, value)| (name, Some(value)));
+        let mut filters = Vec::from(filters);
+        filters.retain(|(_, value)| value.as_ref().is_some_and(|value| !value.is_empty()));
+        filters.push(("before", Some(before.to_string())));
+        address("/audit", &filters)
+    }
 }
 
 struct Row {
@@ -37,9 +82,11 @@ struct Row {
 #[template(path = "audit.html")]
 struct AuditPage {
     frame: Frame,
+    fields: [(&'static str, &'static str, String); 5],
+    is_filtered: bool,
     verification: Option<Verification>,
     rows: Vec<Row>,
-    next: Option<u64>,
+    next: Option<String>,
 }
 
 /// `GET /audit`
@@ -59,7 +106,8 @@ pub(super) async fn list_entries(
         before: query.before,
         ..PageRequest::first(PAGE)
     };
-    let found = session.audit().list(request).await?;
+    let filter = query.filter();
+    let found = session.audit().list(&filter, request).await?;
     let rows = found
         .items
         .into_iter()
@@ -78,8 +126,10 @@ pub(super) async fn list_entries(
         .collect();
     page(&AuditPage {
         frame: Frame::new(&context, &visitor, "Audit", "/audit"),
+        fields: query.fields(),
+        is_filtered: filter != AuditFilter::default(),
         verification,
         rows,
-        next: found.next,
+        next: found.next.map(|before| query.address(before)),
     })
 }

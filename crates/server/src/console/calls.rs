@@ -1,7 +1,6 @@
 //! The explorer of calls: filters in the URL, pages by key, the same list as CSV and JSON, and a live tail.
 
 use std::fmt::Write as _;
-use std::str::FromStr;
 
 use askama::Template;
 use axum::extract::{RawQuery, State};
@@ -17,7 +16,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::answer::{Frame, PageResult, page};
-use super::form::{PageQuery, given, page_request};
+use super::form::{Moment, PageQuery, given, page_request};
 use super::labels::Labels;
 use super::session::Visitor;
 use super::show::{self, Markup, encoded};
@@ -40,24 +39,6 @@ const FEEDBACK: [&str; 6] = [
     "correction",
     "outcome",
 ];
-
-/// A time, or the beginning of a day in UTC.
-#[derive(Debug, Clone, Copy)]
-struct Moment(Timestamp);
-
-impl FromStr for Moment {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let begin_of_day = || format!("{text}T00:00:00Z").parse().ok();
-        let time = text.parse().ok().or_else(begin_of_day);
-        time.map(Self).ok_or_else(|| {
-            format!(
-                "`{text}` is no time; write a date such as `2026-07-01`, or `2026-07-01T12:00:00Z`"
-            )
-        })
-    }
-}
 
 /// The filters, as they stand in the URL.
 #[derive(Debug, Default, Deserialize)]
@@ -116,10 +97,7 @@ impl CallsQuery {
 
     /// The beginning of the time that is asked for, as people type it.
     fn since_typed(&self) -> String {
-        let text = self
-            .since
-            .map_or_else(String::new, |moment| moment.0.to_string());
-        text.strip_suffix("T00:00:00Z").unwrap_or(&text).to_owned()
+        Moment::typed(self.since)
     }
 
     fn is_app(&self, app: &str) -> bool {

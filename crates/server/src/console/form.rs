@@ -6,10 +6,12 @@ use std::str::FromStr;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use flywheel_storage::page::PageRequest;
 use http::request::Parts;
+use jiff::Timestamp;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
 use super::answer::PageError;
+use super::show::encoded;
 use crate::extract::{PathParams, unreadable_query};
 use crate::problem::Problem;
 
@@ -71,6 +73,32 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         .map_err(|error| Problem::invalid(format!("the form is not one of this page: {error}")))
 }
 
+/// A time, or the beginning of a day in UTC.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment(pub(super) Timestamp);
+
+impl Moment {
+    /// A time as people type it.
+    pub(super) fn typed(moment: Option<Self>) -> String {
+        let text = moment.map_or_else(String::new, |moment| moment.0.to_string());
+        text.strip_suffix("T00:00:00Z").unwrap_or(&text).to_owned()
+    }
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let begin_of_day = || format!("{text}T00:00:00Z").parse().ok();
+        let time = text.parse().ok().or_else(begin_of_day);
+        time.map(Self).ok_or_else(|| {
+            format!(
+                "`{text}` is no time; write a date such as `2026-07-01`, or `2026-07-01T12:00:00Z`"
+            )
+        })
+    }
+}
+
 /// The part of a list that a page's address asks for.
 pub(super) fn page_request<K>(
     cursor: Option<&str>,
@@ -88,6 +116,18 @@ pub(super) fn page_request<K>(
         before,
         ..PageRequest::first(limit)
     })
+}
+
+/// The address of a page with what is given of its filters.
+pub(super) fn address(path: &str, filters: &[(&str, Option<String>)]) -> String {
+    let given: Vec<_> = filters
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_ref()?))))
+        .collect();
+    match given.as_slice() {
+        [] => path.to_owned(),
+        given => format!("{path}?{}", given.join("&")),
+    }
 }
 
 /// Reads a field that may be empty.

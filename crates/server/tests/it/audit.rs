@@ -64,4 +64,16 @@ async fn every_change_leaves_an_entry_and_the_chain_holds() {
         path = format!("/api/v1/audit?limit=4&cursor={cursor}");
     }
     assert_eq!(numbers, ["6", "5", "4", "3", "2", "1"]);
+    for (query, expected) in [
+        ("actor=EDITOR", &["6", "5"][..]),
+        ("action=app.put", &["3", "2"]),
+        ("subject=greet&actor=editor_all", &["6"]),
+        ("subject=nowhere", &[]),
+        ("since=2026-01-01T00:00:01Z", &["6", "5"]),
+        ("until=2026-01-01T00:00:01Z&action=deploy", &["4"]),
+    ] {
+        let path = format!("/api/v1/audit?{query}");
+        let page = app.viewer().get(&path).await.ok();
+        assert_eq!(each(&page, "number"), expected, "{query}");
+    }
 }

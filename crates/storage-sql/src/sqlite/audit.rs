@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use flywheel_core::audit::{AuditDraft, AuditEntry, beginning};
 use flywheel_storage::StorageResult;
-use flywheel_storage::audit::AuditRepository;
+use flywheel_storage::audit::{AuditFilter, AuditRepository};
 use flywheel_storage::page::{LARGEST_PAGE, Page, PageRequest};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{SqliteConnection, query};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, query};
 
 use super::error::failed;
 use super::fields::{Fields, document, kept, signed};
@@ -50,6 +50,30 @@ impl Audit<'_> {
     }
 }
 
+fn listing(filter: &AuditFilter, before: Option<u64>, limit: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT * FROM audit_log WHERE number < ");
+    sql.push_bind(before.map_or(i64::MAX, signed));
+    for (column, text) in [
+        ("actor", &filter.actor),
+        ("action", &filter.action),
+        ("subject", &filter.subject),
+    ] {
+        if let Some(text) = text {
+            sql.push(format!(" AND instr(lower({column}), "))
+                .push_bind(text.to_ascii_lowercase())
+                .push(") > 0");
+        }
+    }
+    for (comparison, time) in [(" AND at >= ", filter.since), (" AND at < ", filter.until)] {
+        if let Some(time) = time {
+            sql.push(comparison).push_bind(time.as_microsecond());
+        }
+    }
+    sql.push(" ORDER BY number DESC LIMIT ")
+        .push_bind(i64::from(limit));
+    sql
+}
+
 #[async_trait]
 impl AuditRepository for Audit<'_> {
     #[tracing::instrument(name = "db.audit_log.append", skip_all)]
@@ -76,19 +100,19 @@ impl AuditRepository for Audit<'_> {
     }
 
     #[tracing::instrument(name = "db.audit_log.list", skip_all)]
-    async fn list(&mut self, page: PageRequest<u64>) -> StorageResult<Page<AuditEntry, u64>> {
+    async fn list(
+        &mut self,
+        filter: &AuditFilter,
+        page: PageRequest<u64>,
+    ) -> StorageResult<Page<AuditEntry, u64>> {
         let limit = page.limit.clamp(1, LARGEST_PAGE);
-        let rows = query(
-            "SELECT * FROM audit_log
-             WHERE number < $1
-             ORDER BY number DESC
-             LIMIT $2",
-        )
-        .bind(page.before.map_or(i64::MAX, signed))
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&mut *self.0)
-        .await
-        .map_err(failed("reading the audit log"))?;
+        let rows = listing(filter, page.before, limit + 1)
+            .build()
+            // There are too many different statements to keep each prepared.
+            .persistent(false)
+            .fetch_all(&mut *self.0)
+            .await
+            .map_err(failed("reading the audit log"))?;
         let entries = rows
             .iter()
             .map(entry_from)

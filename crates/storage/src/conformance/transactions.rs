@@ -3,11 +3,12 @@
 use flywheel_core::audit::{AuditDraft, AuditEntry, ChainWalk};
 use flywheel_core::prompt::PromptVersion;
 use futures_util::future::join_all;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::samples::{AWKWARD, name, new_version, registered};
 use crate::StateStore;
+use crate::audit::AuditFilter;
 use crate::page::PageRequest;
 
 fn draft(subject: &str, detail: Value) -> AuditDraft {
@@ -92,7 +93,7 @@ pub async fn audit_chain_verifies(store: &dyn StateStore) {
     loop {
         let page = session
             .audit()
-            .list(PageRequest { limit: 4, before })
+            .list(&AuditFilter::default(), PageRequest { limit: 4, before })
             .await
             .unwrap();
         numbers.extend(page.items.iter().map(|entry| entry.number));
@@ -102,6 +103,51 @@ pub async fn audit_chain_verifies(store: &dyn StateStore) {
         }
     }
     assert_eq!(numbers, [6, 5, 4, 3, 2, 1]);
+    drop(session);
+    audit_entries_are_found(store, &appended).await;
+}
+
+/// By parts of their members and by time, in pages as well.
+async fn audit_entries_are_found(store: &dyn StateStore, appended: &[AuditEntry]) {
+    let text = |text: &str| Some(text.to_owned());
+    let at = appended[0].at;
+    let later = at + SignedDuration::from_micros(1);
+    let of = |actor, action, subject| AuditFilter {
+        actor,
+        action,
+        subject,
+        ..AuditFilter::default()
+    };
+    let within = |since, until| AuditFilter {
+        since,
+        until,
+        ..AuditFilter::default()
+    };
+    let mut session = store.read().await.unwrap();
+    for (filter, expected) in [
+        (of(None, None, text("LAST")), vec![6, 5]),
+        (of(None, None, text("subject 3")), vec![3]),
+        (of(None, text("prompt."), text("very")), vec![6]),
+        (of(text(AWKWARD), None, text("last")), vec![6, 5]),
+        (of(text("nobody"), None, None), vec![]),
+        (of(None, None, text("%")), vec![]),
+        (within(Some(at), Some(later)), vec![6, 5, 4, 3, 2, 1]),
+        (within(Some(later), None), vec![]),
+        (within(None, Some(at)), vec![]),
+    ] {
+        let mut before = None;
+        let mut numbers = Vec::new();
+        loop {
+            let request = PageRequest { limit: 1, before };
+            let page = session.audit().list(&filter, request).await.unwrap();
+            numbers.extend(page.items.iter().map(|entry| entry.number));
+            match page.next {
+                Some(next) => before = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(numbers, expected, "{filter:?}");
+    }
 }
 
 pub async fn commits_raise_the_revision(store: &dyn StateStore) {
