@@ -11,6 +11,7 @@ pub(crate) mod doctor;
 pub(crate) mod experiment;
 pub(crate) mod feedback;
 mod feedback_import;
+mod feedback_list;
 mod feedback_summary;
 pub(crate) mod help;
 pub(crate) mod history;

@@ -229,6 +229,7 @@ fn add_events(table: &mut Table) {
         calls::get_call,
     );
     let path = "/api/v1/feedback";
+    table.get(path, Read, "List feedback", feedback::list::list_feedback);
     table.post(
         path,
         Call,

@@ -121,6 +121,9 @@ pub trait PromptRepository: Send {
         limit: u32,
     ) -> StorageResult<Vec<PromptVersion>>;
 
+    /// The prompts under which a version is registered, with its number there, by name.
+    async fn named(&mut self, version: &PromptVersionId) -> StorageResult<Vec<(PromptName, u64)>>;
+
     /// Puts a label on a version; a label is on one version of a prompt at a time.
     async fn set_label(
         &mut self,

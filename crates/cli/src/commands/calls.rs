@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use flywheel_core::ContentHash;
 use serde_json::Value;
 
+use super::feedback_list::said;
 use super::{Context, Outcome, call_id, id_cell, prompt};
 use crate::arguments::{
     PageArgs, VersionReference, When, parse_feedback_kind, parse_manifest, parse_status, parse_when,
@@ -113,13 +114,7 @@ impl FilterArgs {
             }
             None => None,
         };
-        let prompt_version = match &self.prompt_version {
-            Some(version) => {
-                let target = prompt::version(&version.name, version.reference_or_latest());
-                Some(whole_id(context, target, &version.name, "version").await?)
-            }
-            None => None,
-        };
+        let prompt_version = whole_version(context, self.prompt_version.as_ref()).await?;
         let filters = [
             ("app", &self.app),
             ("environment", &self.environment),
@@ -141,6 +136,19 @@ impl FilterArgs {
                 target.with_some(name, value.as_deref())
             }))
     }
+}
+
+/// The whole id of the prompt version that a person means, if any.
+pub(super) async fn whole_version(
+    context: &Context<'_>,
+    version: Option<&VersionReference>,
+) -> Result<Option<String>> {
+    let Some(version) = version else {
+        return Ok(None);
+    };
+    let target = prompt::version(&version.name, version.reference_or_latest());
+    let id = whole_id(context, target, &version.name, "version").await?;
+    Ok(Some(id))
 }
 
 /// The whole hash that a person means by a shorter text, as the server knows it.
@@ -298,15 +306,9 @@ fn section(context: &Context<'_>, name: &str, content: &str) -> Printed {
 fn show_feedback(context: &Context<'_>, call: Record<'_>) -> Printed {
     let mut table = Table::new(&["kind", "what", "by", "when"]);
     for feedback in call.items("feedback") {
-        let what = [
-            feedback.shown("name"),
-            feedback.shown("value"),
-            feedback.shown("text"),
-        ];
-        let what: Vec<String> = what.into_iter().filter(|part| !part.is_empty()).collect();
         table.row([
             feedback.text("kind").into(),
-            what.join(" ").into(),
+            said(feedback).into(),
             feedback.text("author").into(),
             context.ago(feedback, "created_at"),
         ]);

@@ -313,10 +313,16 @@ fn show(context: &Context<'_>, experiment: Record<'_>) -> Printed {
         .entry("started", context.when(experiment, "started_at"))
         .entry("stopped", context.when(experiment, "stopped_at"));
     context.printer.block(&block)?;
-    let mut table = Table::new(&["arm", "manifest", ">share"]);
+    let mut table = Table::new(&["arm", "prompt", "manifest", ">share"]);
+    let serves = experiment.record("serves");
     for arm in experiment.items("arms") {
+        let name = arm.text("name");
+        let served = serves.and_then(|serves| serves.record(name));
         table.row([
-            id_cell(arm.text("name")),
+            id_cell(name),
+            served
+                .map_or_else(String::new, Record::prompt_reference)
+                .into(),
             arm.short("manifest").into(),
             share(arm, "weight").into(),
         ]);

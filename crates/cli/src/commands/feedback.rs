@@ -6,14 +6,14 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Outcome, call_id, feedback_import, feedback_summary};
+use super::{Context, Outcome, call_id, feedback_import, feedback_list, feedback_summary};
 use crate::arguments::{parse_number, parse_text};
 use crate::client::Target;
 use crate::failure;
 use crate::output::record::Record;
 use crate::printer::Style;
 
-/// Send, import and summarise feedback
+/// Send, import, list and summarise feedback
 #[derive(Debug, Subcommand)]
 pub(crate) enum FeedbackCommand {
     /// Say something of one call
@@ -24,6 +24,8 @@ pub(crate) enum FeedbackCommand {
         #[arg(value_name = "FILE.ndjson")]
         file: PathBuf,
     },
+    /// List feedback, newest first
+    List(feedback_list::ListArgs),
     /// Summarise feedback and signals, with intervals
     Summary(feedback_summary::SummaryArgs),
 }
@@ -122,6 +124,7 @@ impl FeedbackCommand {
         match self {
             Self::Send(args) => send(args, context).await,
             Self::Import { file } => feedback_import::run(&file, context).await,
+            Self::List(args) => args.run(context).await,
             Self::Summary(args) => args.run(context).await,
         }
     }

@@ -1,6 +1,7 @@
 //! `flywheel feedback summary`: what feedback and signals come to, by arm, version, manifest, model, day or hour.
 
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use super::{Context, Outcome, id_cell};
 use crate::arguments::{When, parse_when};
@@ -97,15 +98,23 @@ impl SummaryArgs {
 /// One row for each group and each series of feedback in it.
 pub(super) fn table(summary: Record<'_>, division: &'static str) -> Table {
     let mut table = Table::new(&[
-        division, ">calls", ">errors", ">latency", ">cost", "feedback", ">n", ">value", "range",
+        division, "prompt", ">calls", ">errors", ">latency", ">cost", "feedback", ">n", ">value",
+        "range",
     ]);
-    for item in summary.items("items") {
+    let mut items: Vec<_> = summary.items("items").collect();
+    // Hashes have no order that means anything to people.
+    items.sort_by_key(|item| {
+        let ordinal = item.member("prompt_ordinal").and_then(Value::as_u64);
+        (item.text("prompt"), ordinal)
+    });
+    for item in items {
         let latency = item
             .number("mean_latency_ms")
             .map(|latency| amounts::duration(latency * 1000.0));
         let cost = item.number("mean_cost_usd").map(amounts::dollars);
         let mut first = Some([
             item.short("key"),
+            item.prompt_reference(),
             item.shown("calls"),
             item.shown("provider_errors"),
             latency.unwrap_or_default(),
@@ -116,9 +125,10 @@ pub(super) fn table(summary: Record<'_>, division: &'static str) -> Table {
             series.push(Default::default());
         }
         for [name, n, value, range] in series {
-            let [key, calls, errors, latency, cost] = first.take().unwrap_or_default();
+            let [key, prompt, calls, errors, latency, cost] = first.take().unwrap_or_default();
             table.row([
                 id_cell(key),
+                prompt.into(),
                 calls.into(),
                 errors.into(),
                 latency.into(),

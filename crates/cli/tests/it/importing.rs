@@ -108,12 +108,13 @@ fn a_summary_has_its_uncertainty() {
         "GET /api/v1/feedback/summary?by=manifest&app=support",
         200,
         json!({"by": "manifest", "items": [
-            {"key": "ab".repeat(32), "calls": 120, "provider_errors": 1, "mean_latency_ms": 312.4,
+            {"key": "ab".repeat(32), "prompt": "support/summary", "prompt_ordinal": 2, "calls": 120, "provider_errors": 1, "mean_latency_ms": 312.4,
              "mean_cost_usd": 0.0012, "series": [
                 {"series": "thumbs", "n": 40, "kind": "rate", "value": 0.8, "low": 0.65, "high": 0.9},
                 {"series": "rating", "n": 10, "kind": "mean", "value": 4.25, "low": 3.9, "high": 4.6, "scale": {"min": 1.0, "max": 5.0}},
                 {"series": "comment", "n": 3, "kind": "count", "value": 3.0}]},
-            {"key": "cd".repeat(32), "calls": 2, "provider_errors": 0, "series": []},
+            {"key": "cd".repeat(32), "prompt": "support/summary", "prompt_ordinal": 1, "calls": 2, "provider_errors": 0, "series": []},
+            {"key": "ef".repeat(32), "calls": 1, "provider_errors": 0, "series": []},
         ]}),
     )]);
     let summary = run(

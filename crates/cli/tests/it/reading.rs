@@ -51,8 +51,33 @@ fn experiment() -> Value {
         "arms": [{"name": "control", "manifest": "ab".repeat(32), "weight": 5000},
                  {"name": "treatment", "manifest": "cd".repeat(32), "weight": 5000}],
         "created_at": TIME, "started_at": TIME,
+        "serves": {"control": {"prompt": "support/summary", "prompt_version": "ef".repeat(32), "prompt_ordinal": 2,
+                               "model": "smollm2:135m"}},
         "summary": [{"key": "control", "calls": 3, "provider_errors": 0, "series": []}],
     })
+}
+
+fn said() -> Value {
+    let piece = |body: Value| {
+        let mut piece = json!({
+            "id": "f1", "call_id": "0197a1b2-0000-7000-8000-0123456789ab", "author": "ann", "created_at": TIME,
+            "app": "support", "prompt": "support/summary", "prompt_version": "ab".repeat(32), "prompt_ordinal": 3,
+        });
+        for (name, value) in body.as_object().unwrap() {
+            piece[name] = value.clone();
+        }
+        piece
+    };
+    list(json!([
+        piece(json!({"kind": "thumbs", "value": true})),
+        piece(json!({"kind": "thumbs", "value": false})),
+        piece(json!({"kind": "rating", "value": 4.5, "scale": {"min": 1.0, "max": 5.0}})),
+        piece(json!({"kind": "comment", "text": "too\nshort"})),
+        piece(json!({"kind": "correction", "text": "Better."})),
+        // Its call is not known.
+        {"id": "f2", "call_id": "support:later", "kind": "outcome", "name": "handle_time", "value": 12.5,
+         "created_at": TIME, "app": null, "prompt": null, "prompt_version": null, "prompt_ordinal": null},
+    ]))
 }
 
 fn app() -> Value {
@@ -77,13 +102,10 @@ fn commands() -> Vec<(&'static [&'static str], Route)> {
     let keys = list(json!([
         {"id": "k-1", "name": "ops", "role": "admin", "created_at": TIME},
         {"id": "k-2", "name": "web", "role": "app", "apps": ["support"], "created_at": TIME, "revoked_at": TIME}]));
-    let audit = list(json!([
-        {"number": 1, "at": TIME, "actor": "ann", "action": "app.put", "subject": "support",
-         "detail": {"description": "x"}, "hash": "ab", "previous_hash": "00"}]));
     let manifests = json!({
         "from": {}, "to": {}, "changes": [{"member": "model_version", "before": "1", "after": "2"}],
         "prompt": {"changes": difference()["changes"]}});
-    vec![
+    let mut commands: Vec<(&[&str], Route)> = vec![
         (
             &["prompt", "list", "sum"],
             (
@@ -154,9 +176,58 @@ fn commands() -> Vec<(&'static [&'static str], Route)> {
             ("GET /api/v1/experiments/shorter", 200, experiment()),
         ),
         (&["key", "list"], ("GET /api/v1/keys", 200, keys)),
+    ];
+    commands.extend(listing_commands());
+    commands
+}
+
+/// Lists of what happened, and how they are filtered.
+fn listing_commands() -> Vec<(&'static [&'static str], Route)> {
+    let audit = list(json!([
+        {"number": 1, "at": TIME, "actor": "ann", "action": "app.put", "subject": "support",
+         "detail": {"description": "x"}, "hash": "ab", "previous_hash": "00"}]));
+    vec![
         (
             &["audit", "list"],
-            ("GET /api/v1/audit?limit=50", 200, audit),
+            ("GET /api/v1/audit?limit=50", 200, audit.clone()),
+        ),
+        (
+            &[
+                "audit",
+                "list",
+                "--actor",
+                "ann",
+                "--action",
+                "put",
+                "--subject",
+                "sup",
+                "--since",
+                "2020-01-02",
+            ],
+            (
+                "GET /api/v1/audit?actor=ann&action=put&subject=sup&since=2020-01-02T00%3A00%3A00Z&limit=50",
+                200,
+                audit,
+            ),
+        ),
+        (
+            &[
+                "feedback",
+                "list",
+                "--app",
+                "support",
+                "--kind",
+                "comment",
+                "--since",
+                "2020-01-02",
+                "--text",
+                "short",
+            ],
+            (
+                "GET /api/v1/feedback?app=support&kind=comment&since=2020-01-02T00%3A00%3A00Z&text=short&limit=50",
+                200,
+                said(),
+            ),
         ),
     ]
 }

@@ -110,7 +110,10 @@ pub(crate) fn parse_cursor(cursor: &str) -> Option<CallKey> {
     })
 }
 
-fn parse_hash<T: std::str::FromStr>(name: &str, text: Option<&str>) -> ApiResult<Option<T>>
+pub(super) fn parse_hash<T: std::str::FromStr>(
+    name: &str,
+    text: Option<&str>,
+) -> ApiResult<Option<T>>
 where
     T::Err: std::fmt::Display,
 {

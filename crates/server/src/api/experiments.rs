@@ -1,9 +1,11 @@
 //! Experiments, as far as serving goes.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use flywheel_core::experiment::Experiment;
-use flywheel_core::name::ExperimentName;
+use flywheel_core::name::{ArmName, ExperimentName};
 use flywheel_storage::events::{SummaryFilter, SummaryKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,7 @@ use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonBody, PathParams};
 use crate::operations::experiments::{self, NewExperiment};
+use crate::operations::served::{self, Served};
 use crate::operations::summary::{Summary, summarize};
 use crate::problem::ApiResult;
 use crate::respond::{Created, List, list};
@@ -42,6 +45,8 @@ pub async fn create_experiment(
 pub struct DescribedExperiment {
     #[serde(flatten)]
     experiment: Experiment,
+    /// What each arm serves, by the arm's name.
+    serves: BTreeMap<ArmName, Served>,
     /// A row for each arm that has calls.
     summary: Vec<Summary>,
 }
@@ -54,6 +59,12 @@ pub async fn get_experiment(
 ) -> ApiResult<Json<DescribedExperiment>> {
     let mut session = context.state.read().await?;
     let experiment = experiments::find(&mut *session, &caller, &name).await?;
+    let mut serves = BTreeMap::new();
+    for arm in &experiment.arms {
+        if let Some(served) = served::find(&mut *session, &arm.manifest).await? {
+            serves.insert(arm.name.clone(), served);
+        }
+    }
     drop(session);
     let filter = SummaryFilter {
         // Whoever logs a call may name any experiment; only calls of its own app count.
@@ -64,6 +75,7 @@ pub async fn get_experiment(
     let rows = context.events.summarize(&filter, SummaryKey::Arm).await?;
     Ok(Json(DescribedExperiment {
         experiment,
+        serves,
         summary: summarize(rows),
     }))
 }

@@ -1,4 +1,6 @@
-//! Feedback and its summary.
+//! Feedback, sent and summed up. Its list is in [`list`].
+
+pub mod list;
 
 use axum::Json;
 use axum::extract::State;
@@ -20,7 +22,7 @@ use crate::context::Context;
 use crate::extract::{IdempotencyKey, JsonItems, QueryParams};
 use crate::operations::call_ids::{self, NamedCall};
 use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
-use crate::operations::summary::{Summary, summarize};
+use crate::operations::summary::{Summary, name_versions, summarize};
 use crate::problem::{ApiResult, Problem};
 use crate::respond::Created;
 
@@ -185,6 +187,7 @@ pub async fn summarize_feedback(
         until,
     };
     let rows = context.events.summarize(&filter, by).await?;
-    let items = summarize(rows);
+    let mut items = summarize(rows);
+    name_versions(&mut *context.state.read().await?, by, &mut items).await?;
     Ok(Json(FeedbackSummary { by, items }))
 }

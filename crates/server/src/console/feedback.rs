@@ -4,18 +4,19 @@ use askama::Template;
 use axum::extract::State;
 use flywheel_core::{AppName, ContentHash};
 use flywheel_storage::events::{FeedbackFilter, FeedbackKey, SummaryFilter, SummaryKey};
-use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::answer::{Frame, PageResult, page};
 use super::call::opinion_value;
-use super::form::{PageQuery, given, page_request};
+use super::form::{Moment, PageQuery, address, given, page_request};
 use super::labels::Labels;
 use super::scores::{self, ScoreRow};
 use super::session::Visitor;
 use super::show::{self, Markup, encoded};
 use crate::api::calls::covered_apps;
+use crate::api::feedback::list::{cursor_of, parse_cursor};
 use crate::context::Context;
+use crate::operations::summary::{Summary, name_versions};
 
 const PAGE: u32 = 50;
 
@@ -31,6 +32,8 @@ pub(super) struct FeedbackQuery {
     #[serde(deserialize_with = "given")]
     prompt_version: Option<ContentHash>,
     #[serde(deserialize_with = "given")]
+    since: Option<Moment>,
+    #[serde(deserialize_with = "given")]
     cursor: Option<String>,
 }
 
@@ -39,6 +42,31 @@ impl FeedbackQuery {
         self.app
             .as_ref()
             .is_some_and(|chosen| chosen.as_str() == app)
+    }
+
+    fn since_typed(&self) -> String {
+        Moment::typed(self.since)
+    }
+
+    /// The filters as they stand in the address.
+    fn filters(&self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("app", self.app.as_ref().map(ToString::to_string)),
+            ("kind", self.kind.clone()),
+            ("text", self.text.clone()),
+            (
+                "prompt_version",
+                self.prompt_version.map(|id| id.to_string()),
+            ),
+            ("since", self.since.map(|moment| moment.0.to_string())),
+        ]
+    }
+
+    /// The same filters, from a place on.
+    fn address(&self, key: &FeedbackKey) -> String {
+        let mut filters = self.filters();
+        filters.push(("cursor", Some(cursor_of(key))));
+        address("/feedback", &filters)
     }
 }
 
@@ -84,31 +112,12 @@ pub(super) async fn list_feedback(
         apps: apps.clone(),
         kind: query.kind.clone(),
         prompt_version: query.prompt_version,
-        since: None,
+        since: query.since.map(|moment| moment.0),
         text: query.text.clone(),
     };
-    let request = page_request(query.cursor.as_deref(), key_of, PAGE)?;
+    let request = page_request(query.cursor.as_deref(), parse_cursor, PAGE)?;
     let found = context.events.list_feedback(&filter, request).await?;
-    let next = found.next.map(|key| {
-        let cursor = format!(
-            "{} {} {}",
-            key.created_at.as_microsecond(),
-            encoded(&key.call_id),
-            encoded(&key.id)
-        );
-        let mut address = format!("/feedback?cursor={}", encoded(cursor));
-        let given = [
-            ("app", query.app.as_ref().map(ToString::to_string)),
-            ("kind", query.kind.clone()),
-            ("text", query.text.clone()),
-        ];
-        for (name, value) in given {
-            if let Some(value) = value {
-                address.push_str(&format!("&{name}={}", encoded(value)));
-            }
-        }
-        address
-    });
+    let next = found.next.as_ref().map(|key| query.address(key));
     let mut labels = Labels::new(context.state.read().await?);
     let mut rows = Vec::with_capacity(found.items.len());
     for listed in found.items {
@@ -135,7 +144,7 @@ pub(super) async fn list_feedback(
     names.sort();
     page(&FeedbackPage {
         frame: Frame::new(&context, &visitor, "Feedback", "/feedback"),
-        is_filtered: query.kind.is_some() || query.text.is_some() || query.app.is_some(),
+        is_filtered: query.filters().iter().any(|(_, value)| value.is_some()),
         query,
         apps: names,
         versions,
@@ -153,48 +162,31 @@ async fn versions(
         apps,
         ..SummaryFilter::default()
     };
-    let summaries = scores::by(context, &filter, SummaryKey::PromptVersion).await?;
-    let mut names = std::collections::BTreeMap::new();
-    let mut session = context.state.read().await?;
-    let prompts = session.prompts().list("", None, 200).await?;
-    for prompt in prompts {
-        for version in session.prompts().history(&prompt.name, None, 200).await? {
-            names.insert(
-                version.version.to_string(),
-                (prompt.name.to_string(), version.ordinal),
-            );
-        }
-    }
-    let mut versions: Vec<_> = summaries
+    let by = SummaryKey::PromptVersion;
+    let mut summaries = scores::by(context, &filter, by).await?;
+    name_versions(&mut *context.state.read().await?, by, &mut summaries).await?;
+    let name = |summary: &Summary| {
+        let prompt = summary.prompt.as_ref().map(ToString::to_string);
+        (prompt, summary.prompt_ordinal, summary.key.clone())
+    };
+    summaries.sort_by_key(name);
+    let rated = summaries
         .iter()
-        .filter(|summary| !summary.series.is_empty())
+        .filter(|summary| !summary.series.is_empty());
+    let versions = rated
         .map(|summary| {
-            let known = names.get(&summary.key);
+            let known = summary.prompt.as_ref().zip(summary.prompt_ordinal);
             VersionScore {
                 name: known.map_or_else(
                     || summary.key.chars().take(12).collect(),
                     |(prompt, ordinal)| format!("{prompt}@{ordinal}"),
                 ),
                 href: known.map(|(prompt, ordinal)| {
-                    format!("/prompts/{}?version={ordinal}", encoded(prompt))
+                    format!("/prompts/{}?version={ordinal}", encoded(prompt.as_str()))
                 }),
                 score: ScoreRow::new(summary),
             }
         })
         .collect();
-    versions.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(versions)
-}
-
-fn key_of(cursor: &str) -> Option<FeedbackKey> {
-    let mut parts = cursor.split(' ');
-    let mut decoded = || {
-        let part = percent_encoding::percent_decode_str(parts.next()?);
-        part.decode_utf8().ok().map(String::from)
-    };
-    Some(FeedbackKey {
-        created_at: Timestamp::from_microsecond(decoded()?.parse().ok()?).ok()?,
-        call_id: decoded()?,
-        id: decoded()?,
-    })
 }

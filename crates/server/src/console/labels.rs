@@ -1,22 +1,16 @@
 //! What versions are called: people know them by prompt and number, not by their hashes.
 
-use std::collections::HashMap;
-
 use flywheel_core::{PromptName, PromptVersionId};
 use flywheel_storage::{StateSession, StorageResult};
 
-/// The names of the versions on a page, each looked up once.
-pub(super) struct Labels {
-    session: Box<dyn StateSession>,
-    known: HashMap<(PromptName, PromptVersionId), String>,
-}
+use crate::operations::served::Ordinals;
+
+/// The names of the versions on a page.
+pub(super) struct Labels(Ordinals);
 
 impl Labels {
     pub(super) fn new(session: Box<dyn StateSession>) -> Self {
-        Self {
-            session,
-            known: HashMap::new(),
-        }
+        Self(Ordinals::new(session))
     }
 
     /// `prompt@3`; with the beginning of the hash where the version is not registered here.
@@ -28,16 +22,10 @@ impl Labels {
         let (Some(prompt), Some(version)) = (prompt, version) else {
             return Ok(None);
         };
-        let key = (prompt.clone(), version);
-        if let Some(label) = self.known.get(&key) {
-            return Ok(Some(label.clone()));
-        }
-        let found = self.session.prompts().get(prompt, &version).await?;
-        let label = match found {
-            Some(found) => format!("{prompt}@{}", found.ordinal),
+        let label = match self.0.of(prompt, version).await? {
+            Some(ordinal) => format!("{prompt}@{ordinal}"),
             None => format!("{prompt}@{}", version.short()),
         };
-        self.known.insert(key, label.clone());
         Ok(Some(label))
     }
 }

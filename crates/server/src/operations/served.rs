@@ -1,5 +1,7 @@
 //! What a manifest serves, under the names that people know.
 
+use std::collections::HashMap;
+
 use flywheel_core::{Manifest, ManifestId, PromptName, PromptVersionId};
 use flywheel_storage::{StateSession, StorageResult};
 use schemars::JsonSchema;
@@ -26,6 +28,42 @@ impl Served {
             Some(ordinal) => format!("{}@{ordinal}", self.prompt),
             None => self.prompt.to_string(),
         }
+    }
+}
+
+/// The numbers of versions, each looked up once.
+pub struct Ordinals {
+    session: Box<dyn StateSession>,
+    known: HashMap<(PromptName, PromptVersionId), Option<u64>>,
+}
+
+impl Ordinals {
+    /// None is known yet.
+    #[must_use]
+    pub fn new(session: Box<dyn StateSession>) -> Self {
+        Self {
+            session,
+            known: HashMap::new(),
+        }
+    }
+
+    /// The number of a prompt's version, if it is registered here.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn of(
+        &mut self,
+        prompt: &PromptName,
+        version: PromptVersionId,
+    ) -> StorageResult<Option<u64>> {
+        let key = (prompt.clone(), version);
+        if let Some(ordinal) = self.known.get(&key) {
+            return Ok(*ordinal);
+        }
+        let found = self.session.prompts().get(prompt, &version).await?;
+        let ordinal = found.map(|found| found.ordinal);
+        self.known.insert(key, ordinal);
+        Ok(ordinal)
     }
 }
 

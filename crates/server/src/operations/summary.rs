@@ -1,10 +1,14 @@
 //! Summaries of feedback: rates and means with their intervals, latency and cost beside them.
 
+use flywheel_core::PromptName;
 use flywheel_core::feedback::RatingScale;
 use flywheel_stats::{Interval, means, proportion};
-use flywheel_storage::events::{SeriesSums, SummaryRow};
+use flywheel_storage::events::{SeriesSums, SummaryKey, SummaryRow};
+use flywheel_storage::{StateSession, StorageResult};
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use super::served;
 
 /// The level of the intervals, hence 95%. They hold for one look, not for watching until they please.
 const ALPHA: f64 = 0.05;
@@ -14,6 +18,12 @@ const ALPHA: f64 = 0.05;
 pub struct Summary {
     /// The key's value.
     pub key: String,
+    /// The prompt of the version or manifest that the key names, where it is known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptName>,
+    /// The number of that prompt's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_ordinal: Option<u64>,
     /// How many calls; of an arm, only those that its own manifest answered, which goes for everything below too.
     pub calls: u64,
     /// How many calls another manifest answered than the one that should have.
@@ -70,6 +80,35 @@ pub fn summarize(rows: Vec<SummaryRow>) -> Vec<Summary> {
         .collect()
 }
 
+/// Names the prompt versions behind the rows' keys, where those are versions or manifests: people know them by name and
+/// number. Content that several prompts have goes by the first of them.
+///
+/// # Errors
+/// When the store fails.
+pub async fn name_versions(
+    session: &mut dyn StateSession,
+    by: SummaryKey,
+    summaries: &mut [Summary],
+) -> StorageResult<()> {
+    for summary in summaries {
+        let named = match by {
+            SummaryKey::PromptVersion => match summary.key.parse() {
+                Ok(version) => session.prompts().named(&version).await?.into_iter().next(),
+                Err(_) => None,
+            },
+            SummaryKey::Manifest => match summary.key.parse() {
+                Ok(manifest) => served::find(session, &manifest)
+                    .await?
+                    .and_then(|served| Some((served.prompt, served.prompt_ordinal?))),
+                Err(_) => None,
+            },
+            _ => return Ok(()),
+        };
+        (summary.prompt, summary.prompt_ordinal) = named.unzip();
+    }
+    Ok(())
+}
+
 /// Of several that are used alike the narrowest, and of those the lowest.
 fn most_used_scale(rows: &[SummaryRow]) -> RatingScale {
     let mut uses: Vec<(RatingScale, u64)> = Vec::new();
@@ -94,6 +133,8 @@ impl Summary {
         let per = |sum: f64, n: u64| (n > 0).then(|| sum / n as f64);
         Self {
             key: row.key,
+            prompt: None,
+            prompt_ordinal: None,
             calls: row.calls,
             fallbacks: row.fallbacks,
             provider_errors: row.provider_errors,

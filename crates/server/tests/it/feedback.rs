@@ -362,6 +362,17 @@ async fn summaries_count_by_every_key() {
             .map(|row| row["calls"].as_u64().unwrap())
             .sum();
         assert_eq!(calls, 8, "{by}");
+        // Versions go by the names that people know them by.
+        let mut named: Vec<_> = items(&summary)
+            .iter()
+            .map(|row| (row["prompt"].clone(), row["prompt_ordinal"].clone()))
+            .collect();
+        named.sort_by_key(|(_, ordinal)| ordinal.as_u64());
+        let name = |ordinal: u64| (json!("greeting"), json!(ordinal));
+        match by {
+            "manifest" | "prompt_version" => assert_eq!(named, [name(1), name(2)], "{by}"),
+            _ => assert!(named.iter().all(|(prompt, _)| prompt.is_null()), "{by}"),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod deploy;
 mod deploy_races;
 mod experiments;
 mod feedback;
+mod feedback_list;
 mod keys;
 mod models;
 mod openapi;

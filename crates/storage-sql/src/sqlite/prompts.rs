@@ -257,6 +257,27 @@ impl PromptRepository for Prompts<'_> {
         self.versions(prompt, rows).await
     }
 
+    #[tracing::instrument(name = "db.prompts.named", skip_all)]
+    async fn named(&mut self, version: &PromptVersionId) -> StorageResult<Vec<(PromptName, u64)>> {
+        // One look into the index of each prompt's versions; the rows themselves are wide.
+        let rows = query(
+            "SELECT prompt, ordinal
+             FROM prompts CROSS JOIN prompt_versions ON prompt_versions.prompt = prompts.name
+             WHERE prompt_versions.version = $1
+             ORDER BY prompts.name",
+        )
+        .bind(version.to_string())
+        .fetch_all(&mut *self.0)
+        .await
+        .map_err(failed("finding the prompts of a version"))?;
+        rows.iter()
+            .map(|row| {
+                let fields = Fields::new(row, "prompt_versions", &["prompt", "ordinal"]);
+                Ok((fields.parsed("prompt")?, fields.count("ordinal")?))
+            })
+            .collect()
+    }
+
     #[tracing::instrument(name = "db.prompts.get_by_ordinal", skip_all)]
     async fn get_by_ordinal(
         &mut self,

@@ -54,6 +54,12 @@ pub async fn registering_twice_is_one_version(store: &dyn StateStore) {
         .get(&first.prompt, &first.version)
         .await
         .unwrap();
+    let names = session.prompts().named(&first.version).await.unwrap();
+    assert_eq!(names, [(name("other"), 1), (name("summary"), 1)]);
+    let names = session.prompts().named(&content("two").id()).await.unwrap();
+    assert_eq!(names, [(name("summary"), 2)]);
+    let names = session.prompts().named(&content("no").id()).await.unwrap();
+    assert_eq!(names, []);
     assert_eq!(read, Some(first));
     let unknown = session
         .prompts()

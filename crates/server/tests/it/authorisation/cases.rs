@@ -36,7 +36,7 @@ const OPEN: &str = "probes have no key";
 const FILTERED: &str = "lists only what the key covers";
 
 /// Routes that refuse no limited key, each with the reason.
-pub(crate) const EXCEPTIONS: [(&str, &str); 17] = [
+pub(crate) const EXCEPTIONS: [(&str, &str); 18] = [
     ("GET /api/v1/prompts", PROMPTS_ARE_SHARED),
     ("GET /api/v1/prompts/{prompt}/versions", PROMPTS_ARE_SHARED),
     (
@@ -56,6 +56,7 @@ pub(crate) const EXCEPTIONS: [(&str, &str); 17] = [
     ("GET /v1/models", FILTERED),
     ("GET /api/v1/apps", FILTERED),
     ("GET /api/v1/calls", FILTERED),
+    ("GET /api/v1/feedback", FILTERED),
     ("GET /api/v1/experiments", FILTERED),
 ];
 
@@ -81,6 +82,8 @@ impl World {
         let app = TestApp::furnished().await;
         let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
         let call = app.chat("u1").await["id"].as_str().unwrap().to_owned();
+        let feedback = json!({"call_id": call, "kind": "thumbs", "value": true});
+        app.admin().post("/api/v1/feedback", &feedback).await.ok();
         let spare = json!({"name": "spare", "role": "viewer"});
         let key = app.admin().post("/api/v1/keys", &spare).await.ok();
         let key = key["id"].as_str().unwrap().to_owned();
@@ -237,6 +240,7 @@ impl World {
             self.get("GET /api/v1/calls", Read, Filtered),
             self.case("POST /api/v1/calls", Call, App, json!({"app": "support"})),
             self.get("GET /api/v1/calls/{call}", Read, Hidden),
+            self.get("GET /api/v1/feedback", Read, Filtered),
             self.case("POST /api/v1/feedback", Call, App, feedback),
             self.get("GET /api/v1/feedback/summary", Read, App),
         ]
