@@ -28,11 +28,20 @@ impl HistoryArgs {
             .at("deployments")
             .with_some("environment", self.environment.as_deref());
         let nothing = format!("nothing was ever deployed of {}", self.app);
-        context
+        let mut is_empty = true;
+        let shown = context
             .list(target, &self.page, &nothing, |answer| {
-                deployments(context, Record(answer))
+                let table = deployments(context, Record(answer));
+                is_empty = table.is_empty();
+                table
             })
-            .await
+            .await?;
+        if !is_empty {
+            let back = format!("flywheel rollback {} --to NUMBER", self.app);
+            let printer = context.printer;
+            printer.tip("rollback-to", &format!("`{back}` goes back to one of them"));
+        }
+        Ok(shown)
     }
 }
 

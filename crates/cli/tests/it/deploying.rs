@@ -154,6 +154,43 @@ fn a_rollback_needs_no_more_than_the_app() {
 }
 
 #[test]
+fn a_rollback_goes_to_a_number_of_the_history() {
+    let list = |items: Value| json!({"items": items, "next": null});
+    let server = FakeServer::start(vec![
+        (
+            "GET /api/v1/apps/support/deployments?limit=1&cursor=13",
+            200,
+            list(json!([deployment("deploy")])),
+        ),
+        // The number of another app.
+        (
+            "GET /api/v1/apps/support/deployments?limit=1&cursor=15",
+            200,
+            list(json!([deployment("deploy")])),
+        ),
+        ("POST /api/v1/apps/support/rollback", 200, moved("rollback")),
+    ]);
+    let back = run(&server, &["rollback", "support", "--to", "12"]);
+    assert_eq!(back.code, Some(0), "{}", back.transcript());
+    assert_eq!(
+        server.asked()[1].body,
+        json!({"environment": "production", "to": "ab".repeat(32), "reason": "rollback"})
+    );
+    for (arguments, said) in [
+        (&["--to", "14"][..], "support has no deployment #14"),
+        (
+            &["--to", "#12", "--env", "staging"],
+            "#12 is a deployment in production, not in staging",
+        ),
+    ] {
+        let refused = run(&server, &[&["rollback", "support"], arguments].concat());
+        assert_eq!(refused.code, Some(1), "{}", refused.transcript());
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+    assert_eq!(server.lines().len(), 4, "nothing else was moved");
+}
+
+#[test]
 fn deploying_what_is_deployed_says_so() {
     let mut answer = moved("deploy");
     answer["unchanged"] = true.into();

@@ -37,7 +37,7 @@ fn wrong_usage_ends_with_2() {
         ],
         &["deploy", "app", "--prompt", "p", "--reason", " "],
         &["rollback", "app", "--steps", "0"],
-        &["rollback", "app", "--to", "3"],
+        &["rollback", "app", "--to", "1a2b"],
         &["feedback", "send", "c"],
         &["feedback", "send", "c", "--rating", "NaN"],
         &["feedback", "send", "c", "--outcome", "handle_time=often"],
