@@ -31,7 +31,7 @@ mod tail;
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use flywheel_core::key::Permission::{self, Administer, Call, Change, Read};
 use http::{HeaderMap, Method, header};
@@ -126,11 +126,14 @@ pub(crate) fn is_for_reading(headers: &HeaderMap) -> bool {
     accepted.is_some_and(|accepted| accepted.as_bytes().starts_with(b"text/html"))
 }
 
-/// A page that says what went wrong.
-pub(crate) fn refuse(problem: Problem) -> Response {
-    let mut response = answer::PageError::from(problem).into_response();
-    session::protect(response.headers_mut());
-    response
+/// A page that says what went wrong, for paths that no page has.
+pub(crate) fn refuse(
+    context: &Context,
+    headers: &HeaderMap,
+    path: &str,
+    problem: Problem,
+) -> Response {
+    session::turn_away(context, headers, path, problem)
 }
 
 /// The console's part of the router.

@@ -374,23 +374,29 @@ async fn check_parameters(
     }
 }
 
-async fn not_found(uri: Uri, headers: HeaderMap) -> axum::response::Response {
+async fn not_found(State(context): State<Context>, uri: Uri, headers: HeaderMap) -> Response {
     let problem = Problem::not_found(format!("there is nothing at `{}`", uri.path()));
-    if uri.path().starts_with("/v1/") {
-        openai::refuse(&problem)
-    } else if console::is_for_reading(&headers) {
-        console::refuse(problem)
-    } else {
-        problem.into_response()
-    }
+    refuse(&context, &uri, &headers, problem)
 }
 
-async fn method_not_allowed(method: Method, uri: Uri) -> axum::response::Response {
+async fn method_not_allowed(
+    State(context): State<Context>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let detail = format!("`{}` does not take {method}", uri.path());
     let status = http::StatusCode::METHOD_NOT_ALLOWED;
     let problem = Problem::new(status, "method_not_allowed", detail);
+    refuse(&context, &uri, &headers, problem)
+}
+
+/// In the form that whoever asks can read.
+fn refuse(context: &Context, uri: &Uri, headers: &HeaderMap, problem: Problem) -> Response {
     if uri.path().starts_with("/v1/") {
         openai::refuse(&problem)
+    } else if console::is_for_reading(headers) {
+        console::refuse(context, headers, uri.path(), problem)
     } else {
         problem.into_response()
     }

@@ -1,11 +1,14 @@
 //! What handlers of pages answer with: a page, a way to another, or a page that says what went wrong.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use super::assets;
 use super::session::Visitor;
+use super::show::{self, Markup};
 use crate::context::Context;
 use crate::problem::Problem;
 
@@ -47,6 +50,17 @@ pub(super) const PLACES: [Place; 9] = [
     place("Audit", "/audit", 'a'),
     place("Settings", "/settings", 's'),
 ];
+
+/// The place that a path belongs to.
+fn place_of(path: &str) -> Option<&'static Place> {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    let first = match first {
+        "apps" => "",
+        "sessions" | "users" => "calls",
+        other => other,
+    };
+    PLACES.iter().find(|place| place.path[1..] == *first)
+}
 
 const fn place(name: &'static str, path: &'static str, key: char) -> Place {
     Place { name, path, key }
@@ -121,27 +135,59 @@ impl<E: Into<Problem>> From<E> for PageError {
     }
 }
 
-#[derive(Template)]
-#[template(path = "problem.html")]
-struct ProblemPage<'a> {
-    frame: Frame,
-    status: u16,
-    detail: &'a str,
-    hint: Option<&'a str>,
-}
+/// What went wrong, carried by a response until it is known who is to be told.
+#[derive(Debug, Clone)]
+struct Untold(Arc<Problem>);
 
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
-        let status = self.0.status();
-        let page = ProblemPage {
-            frame: Frame::bare(status.canonical_reason().unwrap_or("Error")),
-            status: status.as_u16(),
-            detail: self.0.detail(),
-            hint: self.0.advice(),
-        };
-        match page.render() {
-            Ok(html) => (status, Html(html)).into_response(),
-            Err(_) => self.0.into_response(),
-        }
+        let mut response = self.0.status().into_response();
+        response.extensions_mut().insert(Untold(Arc::new(self.0)));
+        response
+    }
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage {
+    frame: Frame,
+    status: u16,
+    detail: Markup,
+    hint: Option<Markup>,
+    /// The way on.
+    place: &'static Place,
+}
+
+/// Makes a page of a response that only says what went wrong. A visitor who is known keeps the navigation.
+pub(super) fn tell(
+    context: &Context,
+    visitor: Option<&Visitor>,
+    path: &str,
+    mut response: Response,
+) -> Response {
+    let Some(Untold(problem)) = response.extensions_mut().remove() else {
+        return response;
+    };
+    let status = problem.status();
+    let title = status.canonical_reason().unwrap_or("Error");
+    let place = place_of(path);
+    let page = ProblemPage {
+        frame: match visitor {
+            Some(visitor) => Frame::new(
+                context,
+                visitor,
+                title,
+                place.map_or("", |place| place.path),
+            ),
+            None => Frame::bare(title),
+        },
+        status: status.as_u16(),
+        detail: show::prose(problem.detail()),
+        hint: problem.advice().map(show::prose),
+        place: place.unwrap_or(&PLACES[0]),
+    };
+    match page.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(_) => (status, problem.detail().to_owned()).into_response(),
     }
 }

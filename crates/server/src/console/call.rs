@@ -2,11 +2,12 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::IntoResponse as _;
 use flywheel_core::call::Call;
 use flywheel_core::feedback::{Feedback, FeedbackBody, RatingScale};
 use flywheel_core::key::Permission;
 use flywheel_storage::NewEvent;
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -63,6 +64,9 @@ struct CallPage {
     raw: Markup,
     may_rate: bool,
     can_replay: bool,
+    /// What was typed of feedback, and why it was not taken.
+    typed: OpinionForm,
+    problem: Option<Markup>,
 }
 
 /// `GET /calls/{call}`
@@ -71,8 +75,24 @@ pub(super) async fn show_call(
     visitor: Visitor,
     PagePath(id): PagePath<String>,
 ) -> PageResult {
-    let now = context.sources.clock.now();
     let call = find(&context, &visitor, &id).await?;
+    let output = call.content.output.clone().unwrap_or_default();
+    let typed = OpinionForm {
+        correction: output.clone(),
+        original: output,
+        ..OpinionForm::default()
+    };
+    page(&describe(&context, &visitor, call, typed, None).await?)
+}
+
+async fn describe(
+    context: &Context,
+    visitor: &Visitor,
+    call: Call,
+    typed: OpinionForm,
+    problem: Option<Markup>,
+) -> ApiResult<CallPage> {
+    let now = context.sources.clock.now();
     let mut labels = Labels::new(context.state.read().await?);
     let label = labels
         .of(call.facts.prompt.as_ref(), call.facts.prompt_version)
@@ -84,8 +104,8 @@ pub(super) async fn show_call(
     let content = &call.content;
     let variables =
         (!content.variables.is_empty()).then(|| pretty(&content.variables.clone().into()));
-    page(&CallPage {
-        frame: Frame::new(&context, &visitor, "Call", "/calls"),
+    Ok(CallPage {
+        frame: Frame::new(context, visitor, "Call", "/calls"),
         when: show::when(call.started_at, now),
         exact: show::exact(call.started_at),
         status: call.facts.status.as_str(),
@@ -106,6 +126,8 @@ pub(super) async fn show_call(
         raw: show::text(&raw),
         may_rate: visitor.may(Permission::Call),
         can_replay: call.facts.prompt.is_some() && call.facts.prompt_version.is_some(),
+        typed,
+        problem,
         id: call.id,
     })
 }
@@ -191,6 +213,9 @@ fn facts_of(call: &Call, label: Option<String>) -> Vec<(&'static str, Markup)> {
         let href = format!("/sessions/{}", encoded(session));
         shown.push(("session", link(&href, session)));
     }
+    if let Some(latency) = facts.latency_us {
+        shown.push(("latency", show::text(&show::latency(latency))));
+    }
     if let Some(usage) = facts.usage {
         let tokens = format!(
             "{} in, {} out{}",
@@ -264,60 +289,78 @@ pub(super) struct OpinionForm {
     original: String,
 }
 
+impl OpinionForm {
+    fn has_grade(&self, grade: &i32) -> bool {
+        self.rating == Some(f64::from(*grade))
+    }
+
+    /// The answer as it should have been, if that is not how it was.
+    fn corrected(&self) -> Option<String> {
+        let correction = unix_lines(&self.correction);
+        let is_other = correction != unix_lines(&self.original);
+        (is_other && !correction.trim().is_empty()).then_some(correction)
+    }
+
+    /// Everything that is said with it.
+    fn bodies(&self) -> Vec<FeedbackBody> {
+        let mut bodies = Vec::new();
+        if let Some(value) = self.rating {
+            let scale = RatingScale::default();
+            bodies.push(FeedbackBody::Rating { value, scale });
+        }
+        if let Some(thumbs) = &self.thumbs {
+            let value = thumbs == "up";
+            bodies.push(FeedbackBody::Thumbs { value });
+        }
+        if !self.comment.trim().is_empty() {
+            let text = unix_lines(&self.comment);
+            bodies.push(FeedbackBody::Comment { text });
+        }
+        if let Some(text) = self.corrected() {
+            bodies.push(FeedbackBody::Correction { text });
+        }
+        bodies
+    }
+}
+
+/// Lines as they were before a form was made of them.
+fn unix_lines(text: &str) -> String {
+    text.replace("\r\n", "\n")
+}
+
 /// `POST /calls/{call}/feedback`
 pub(super) async fn send_feedback(
     State(context): State<Context>,
     visitor: Visitor,
     PagePath(id): PagePath<String>,
     PageForm(form): PageForm<OpinionForm>,
-) -> Result<Response, super::answer::PageError> {
+) -> PageResult {
     let call = find(&context, &visitor, &id).await?;
     let now = context.sources.clock.now();
-    let mut bodies = Vec::new();
-    if let Some(value) = form.rating {
-        bodies.push(FeedbackBody::Rating {
-            value,
-            scale: RatingScale::default(),
-        });
+    let said = form.bodies().into_iter().map(|body| Feedback {
+        id: context.sources.id_at(now),
+        call_id: call.id.clone(),
+        body,
+        author: Some(visitor.caller.name.clone()),
+        created_at: now,
+    });
+    let said: Vec<_> = said.collect();
+    let problem = match said.iter().find_map(|feedback| feedback.check().err()) {
+        Some(error) => Some(error.to_string()),
+        None if said.is_empty() => Some("rate, comment or correct the answer first".to_owned()),
+        None => None,
+    };
+    if let Some(problem) = problem {
+        let problem = Some(show::prose(&problem));
+        let shown = describe(&context, &visitor, call, form, problem).await?;
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&shown)?).into_response());
     }
-    if let Some(thumbs) = form.thumbs {
-        bodies.push(FeedbackBody::Thumbs {
-            value: thumbs == "up",
-        });
-    }
-    let lines = |text: &str| text.replace("\r\n", "\n");
-    if !form.comment.trim().is_empty() {
-        bodies.push(FeedbackBody::Comment {
-            text: lines(&form.comment),
-        });
-    }
-    let correction = lines(&form.correction);
-    if !correction.trim().is_empty() && correction != lines(&form.original) {
-        bodies.push(FeedbackBody::Correction { text: correction });
-    }
-    if bodies.is_empty() {
-        return Err(
-            Problem::invalid("nothing was said: rate, comment or correct the answer").into(),
-        );
-    }
-    let mut sent = Vec::new();
-    for body in bodies {
-        let feedback = Feedback {
-            id: context.sources.id_at(now),
-            call_id: call.id.clone(),
-            body,
-            author: Some(visitor.caller.name.clone()),
-            created_at: now,
-        };
-        feedback
-            .check()
-            .map_err(|error| Problem::invalid(error.to_string()))?;
-        sent.push(SentEvent {
-            event: NewEvent::Feedback(Box::new(feedback)),
-            has_own_id: false,
-            left_open: Vec::new(),
-        });
-    }
+    let sent = said.into_iter().map(|feedback| SentEvent {
+        event: NewEvent::Feedback(Box::new(feedback)),
+        has_own_id: false,
+        left_open: Vec::new(),
+    });
+    let sent = sent.collect();
     sent_events::store(&context, &visitor.caller, sent).await?;
     Ok(go_to(&format!("/calls/{}#feedback", encoded(&call.id))))
 }

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 
-use super::answer::PageError;
+use super::answer::{self, PageError};
 use super::signin;
 use crate::auth::{Caller, is_local};
 use crate::context::Context;
@@ -174,16 +174,33 @@ pub(super) async fn enter(
     next: Next,
 ) -> Response {
     let is_change = request.method() != Method::GET;
-    let mut response = if is_change && !is_from_here(request.headers()) {
+    let visitor = recognise(&context, request.headers());
+    let path = request.uri().path().to_owned();
+    let response = if is_change && !is_from_here(request.headers()) {
         let problem = Problem::forbidden("this was sent from another site")
             .hint("open the page here and send it from there");
         PageError::from(problem).into_response()
     } else {
-        match let_in(&context, permission, request).await {
+        match let_in(&context, permission, visitor.clone(), request).await {
             Ok(request) => next.run(request).await,
             Err(response) => *response,
         }
     };
+    let mut response = answer::tell(&context, visitor.as_ref(), &path, response);
+    protect(response.headers_mut());
+    response
+}
+
+/// What a visitor of a path that no page has is told.
+pub(super) fn turn_away(
+    context: &Context,
+    headers: &HeaderMap,
+    path: &str,
+    problem: Problem,
+) -> Response {
+    let visitor = recognise(context, headers);
+    let response = PageError::from(problem).into_response();
+    let mut response = answer::tell(context, visitor.as_ref(), path, response);
     protect(response.headers_mut());
     response
 }
@@ -191,9 +208,9 @@ pub(super) async fn enter(
 async fn let_in(
     context: &Context,
     permission: Option<Permission>,
+    visitor: Option<Visitor>,
     mut request: Request,
 ) -> Result<Request, Box<Response>> {
-    let visitor = recognise(context, request.headers());
     let Some(permission) = permission else {
         if let Some(visitor) = visitor {
             request.extensions_mut().insert(visitor);

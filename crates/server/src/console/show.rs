@@ -45,6 +45,30 @@ pub(super) fn text(text: &str) -> Markup {
     text_up_to(text, LONGEST_TEXT)
 }
 
+/// What the API says to programs, as a sentence for people: what stands between backticks is set as code.
+pub(super) fn prose(text: &str) -> Markup {
+    let parts: Vec<_> = text.split('`').collect();
+    let mut html = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        let shown = self::text(part);
+        let is_closed = index + 1 < parts.len();
+        let _ = match index % 2 {
+            0 if index == 0 => {
+                let mut characters = part.chars();
+                let first = characters
+                    .next()
+                    .map(|first| first.to_uppercase().to_string());
+                let rest = characters.as_str();
+                write!(html, "{}", self::text(&(first.unwrap_or_default() + rest)))
+            }
+            1 if is_closed => write!(html, "<code>{shown}</code>"),
+            1 => write!(html, "`{shown}"),
+            _ => write!(html, "{shown}"),
+        };
+    }
+    Markup(html)
+}
+
 /// The beginning of such a text, on one line.
 pub(super) fn line(text: &str) -> Markup {
     let mut words = String::new();
@@ -220,6 +244,22 @@ mod tests {
         let long = text(&"x".repeat(5_000_000)).0;
         assert!(long.len() < 30_000);
         assert!(long.ends_with("… 4,980,000 more characters</span>"));
+    }
+
+    #[test]
+    fn what_programs_are_told_becomes_a_sentence() {
+        for (told, shown) in [
+            ("there is no call `x`", "There is no call <code>x</code>"),
+            ("`<b>` is no time", "<code>&lt;b&gt;</code> is no time"),
+            (
+                "an open ` stays & is no code",
+                "An open ` stays &amp; is no code",
+            ),
+            ("`a` and `b", "<code>a</code> and `b"),
+            ("", ""),
+        ] {
+            assert_eq!(prose(told).0, shown);
+        }
     }
 
     #[test]

@@ -230,6 +230,125 @@ async fn a_form_without_a_session_is_kept() {
     assert!(!page.contains("<b>typed"), "{page}");
 }
 
+/// Whoever is signed in goes on from a page that says what is wrong; who is not learns of no page.
+#[tokio::test]
+async fn what_is_wrong_is_said_with_the_navigation() {
+    let app = TestApp::furnished().await;
+    let viewer = sign_in(&app, &secret_of(Role::Viewer, None)).await;
+    let limited = sign_in(&app, &secret_of(Role::Viewer, Some("other"))).await;
+    let get = Method::GET;
+    for (cookie, method, path, status, place) in [
+        (&viewer, &get, "/calls/nothing", 404, "/calls"),
+        (&viewer, &get, "/users/nobody", 404, "/calls"),
+        (&viewer, &get, "/nowhere", 404, ""),
+        (&viewer, &get, "/calls?since=yesterday", 422, "/calls"),
+        (&viewer, &get, "/audit?before=x", 422, "/audit"),
+        (&viewer, &get, "/apps/support/deploy", 403, "/"),
+        (&viewer, &Method::POST, "/playground", 403, "/playground"),
+        (&viewer, &get, "/calls/x/feedback", 405, "/calls"),
+        (&limited, &get, "/audit", 403, "/audit"),
+    ] {
+        let answer = visit(&app, method, path, Some(cookie), "").await;
+        assert_eq!(answer.status(), status, "{path}");
+        assert!(answer.headers().contains_key("content-security-policy"));
+        let page = text(answer).await;
+        assert!(page.contains("<nav aria-label=\"Main\">"), "{path}: {page}");
+        assert!(page.contains("action=\"/signout\""), "{path}: {page}");
+        let current = page.split("aria-current=\"page\"").next().unwrap();
+        let named = current.rsplit("<a href=\"").next().unwrap();
+        let is_marked = page.contains("aria-current=\"page\"");
+        assert_eq!(is_marked, !place.is_empty(), "{path}");
+        assert!(
+            !is_marked || named.starts_with(&format!("{place}\"")),
+            "{path}: {named}"
+        );
+    }
+    let nobody = visit(&app, &get, "/nowhere", None, "").await;
+    assert_eq!(nobody.status(), StatusCode::NOT_FOUND);
+    assert!(!text(nobody).await.contains("<nav"));
+}
+
+/// What was typed stays, and what is missing is said where it is missing.
+#[tokio::test]
+async fn feedback_that_is_refused_is_kept() {
+    let app = TestApp::furnished().await;
+    app.deploy_greeting(1).await;
+    let call = app.chat("u1").await["id"].as_str().unwrap().to_owned();
+    let cookie = sign_in(&app, &secret_of(Role::Editor, None)).await;
+    let path = format!("/calls/{call}/feedback");
+    let send = async |form: &str| {
+        let answer = visit(&app, &Method::POST, &path, Some(&cookie), form).await;
+        (answer.status(), text(answer).await)
+    };
+    let empty = "comment=&correction=Hi&original=Hi";
+    let (status, page) = send(empty).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.contains("Rate, comment or correct the answer first."));
+    assert!(page.contains("<h1>Call</h1>"), "{page}");
+    let typed = "rating=9&comment=%3Cb%3Etyped&correction=Other%0D%0Alines&original=Hi";
+    let (status, page) = send(typed).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    for part in [
+        "Rating <code>9</code> lies outside its scale",
+        "&#60;b&#62;typed</textarea>",
+        "<details open>",
+        "Other\r\nlines</textarea>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let found = app.viewer().get(&format!("/api/v1/calls/{call}")).await;
+    assert_eq!(found.ok()["feedback"], serde_json::json!([]));
+    let (status, _) = send("rating=4&comment=fine&correction=Hi&original=Hi").await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+}
+
+/// Filters stand in the address, and the next page has them too.
+#[tokio::test]
+async fn the_audit_log_and_feedback_are_filtered_page_by_page() {
+    let app = TestApp::furnished().await;
+    let cookie = sign_in(&app, &secret_of(Role::Viewer, None)).await;
+    for number in 0..102 {
+        let settings = serde_json::json!({"description": format!("{number}")});
+        let put = app.editor().put("/api/v1/apps/support", &settings).await;
+        put.ok();
+    }
+    let see = async |path: &str| {
+        let answer = visit(&app, &Method::GET, path, Some(&cookie), "").await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        text(answer).await
+    };
+    let first = see("/audit?actor=editor&action=app.put&subject=&since=2026-01-01&until=").await;
+    let next = "/audit?actor=editor&#38;action=app.put&#38;since=2026-01-01&#38;before=";
+    let at = first.find(next).expect("a next page");
+    let next: String = first[at..].chars().take_while(|c| *c != '"').collect();
+    assert!(
+        first.contains("name=\"since\" value=\"2026-01-01\""),
+        "{first}"
+    );
+    let second = see(&next.replace("&#38;", "&")).await;
+    assert_eq!(second.matches("<td>app.put</td>").count(), 2, "{second}");
+    assert!(!second.contains("registry.push"));
+    let none = see("/audit?actor=nobody").await;
+    assert!(none.contains("No entry fits."), "{none}");
+
+    app.deploy_greeting(1).await;
+    let call = app.chat("u1").await["id"].as_str().unwrap().to_owned();
+    let pieces: Vec<_> = (0..51)
+        .map(|_| serde_json::json!({"call_id": call, "kind": "comment", "text": "too long"}))
+        .collect();
+    let pieces = serde_json::json!(pieces);
+    app.caller().post("/api/v1/feedback", &pieces).await.ok();
+    let version = "/api/v1/prompts/greeting/versions/1";
+    let version = app.viewer().get(version).await.ok();
+    let version = version["version"].as_str().unwrap().to_owned();
+    let filter = format!("kind=comment&text=long&prompt_version={version}");
+    let first = see(&format!("/feedback?{filter}&since=2026-01-01")).await;
+    let kept = filter.replace('&', "&#38;") + "&#38;since=2026-01-01T00%3A00%3A00Z&#38;cursor=";
+    assert!(first.contains(&format!("/feedback?{kept}")), "{first}");
+    let none = see("/feedback?since=2027-01-01").await;
+    assert!(none.contains("None fits."), "{none}");
+}
+
 /// The API takes times and no days, and is where a link of the page leads.
 #[tokio::test]
 async fn a_day_in_the_address_is_a_time_in_the_links() {
