@@ -105,6 +105,8 @@ export async function pagesOf(address) {
     models: "/models",
     settings: "/settings",
     audit: "/audit?verify=true",
+    "audit-filtered": "/audit?action=deploy&since=2020-01-01",
+    problem: "/calls/nothing",
     search: "/search?q=sup",
   };
   const [call] = calls.items;

@@ -237,12 +237,66 @@ test("a table is sorted, keeps that in its address, and is taken away", async ()
   await close();
 });
 
+test("the audit log is filtered, and the address keeps the filters", async () => {
+  const { page, close } = await open();
+  await page.goto(`${demo.address}/audit`);
+  await page.getByLabel("Did").fill("deploy");
+  await page.getByLabel("To", { exact: true }).fill(APP);
+  await page.getByRole("button", { name: "Filter" }).click();
+  assert.match(page.url(), /[?&]action=deploy&subject=support-summarizer/);
+  const actions = await page.locator("tbody td:nth-child(4)").allInnerTexts();
+  assert.ok(actions.length > 0 && actions.every((action) => action.includes("deploy")), actions.join("\n"));
+  assert.equal(await page.getByLabel("Did").inputValue(), "deploy");
+  await page.getByRole("link", { name: "Clear" }).click();
+  assert.ok((await page.locator("tbody tr").count()) > actions.length);
+  await close();
+});
+
+test("a page that is not there keeps the navigation", async () => {
+  const { page, close } = await open();
+  await page.goto(`${demo.address}/calls/nothing`);
+  assert.match(await page.locator("main").innerText(), /There is no call nothing/);
+  await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Feedback" }).click();
+  await page.getByRole("heading", { name: "Feedback", exact: true }).waitFor();
+  await close();
+});
+
+test("feedback that says nothing is asked for again where it was to be given", async () => {
+  const { page, close } = await open();
+  const pages = await pagesOf(demo.address);
+  await page.goto(demo.address + pages.call);
+  await page.getByRole("button", { name: "Send feedback" }).click();
+  const alert = page.locator("form.rate").getByRole("alert");
+  assert.equal(await alert.innerText(), "Rate, comment or correct the answer first.");
+  assert.deepEqual(await violations(page), []);
+  await page.getByLabel("Comment").fill("now it does");
+  await page.getByRole("button", { name: "Send feedback" }).click();
+  await page.locator(".opinions").getByText("now it does").waitFor();
+  await close();
+});
+
+test("on a phone lists need no scrolling sideways, and tables that do say so", async () => {
+  const { page, close } = await open({ viewport: NARROW });
+  for (const path of ["/calls", "/audit", "/feedback", `/apps/${APP}`]) {
+    await page.goto(demo.address + path);
+    const overflows = await page.locator(".scroll:has(.flow)").evaluateAll((boxes) => boxes.map((box) => box.scrollWidth - box.clientWidth));
+    assert.ok(overflows.length > 0 && overflows.every((overflow) => overflow <= 0), `${path}: ${overflows}`);
+  }
+  await page.goto(`${demo.address}/feedback`);
+  const table = page.getByRole("group", { name: "A table that scrolls sideways" }).first();
+  const hint = page.getByText("more to the right").first();
+  assert.ok(await hint.isVisible());
+  await table.evaluate((box) => box.scrollTo(box.scrollWidth, 0));
+  await hint.waitFor({ state: "hidden" });
+  await close();
+});
+
 test("two versions are compared", async () => {
   const { page, close } = await open();
   await page.goto(`${demo.address}/prompts/support%2Fsummary`);
-  await page.getByLabel("show @2").check();
-  await page.getByLabel("compare with @1").check();
-  await page.getByRole("button", { name: "Show and compare" }).click();
+  await page.getByRole("link", { name: "Compare with @1" }).click();
+  await page.getByRole("heading", { name: "@1 → @3" }).waitFor();
+  await page.getByRole("link", { name: "Show @2" }).click();
   await page.getByRole("heading", { name: "@1 → @2" }).waitFor();
   assert.match(await page.locator("mark").first().innerText(), /Begin with what the customer asks for/);
   await page.getByRole("link", { name: "side by side" }).click();

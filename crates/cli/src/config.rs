@@ -143,7 +143,7 @@ impl Config {
         };
         vec![
             ("calls and feedback are kept", kept),
-            ("taken out before that", self.redaction.names()),
+            ("personal data taken out of them", self.redaction.names()),
             ("a commit survives", durability.to_owned()),
             ("a call that cannot be recorded", unrecorded.to_owned()),
             ("the way back is rehearsed", rehearsed),

@@ -103,6 +103,32 @@ tables.forEach((table, number) => {
   (table.closest(".scroll") ?? table).after(tools);
 });
 
+// -- The place in the navigation, which may lie beyond a phone's edge ------------------------------------------------------
+
+const here = document.querySelector(".top nav [aria-current]");
+if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - (here.parentElement.clientWidth - here.offsetWidth) / 2;
+
+// -- Tables that are wider than their place say so ------------------------------------------------------------------------
+
+for (const box of document.querySelectorAll(".scroll")) {
+  const hint = document.createElement("p");
+  hint.className = "more";
+  hint.textContent = "more to the right →";
+  hint.hidden = true;
+  box.before(hint);
+  const look = () => {
+    const isWider = box.scrollWidth > box.clientWidth + 1;
+    hint.hidden = !isWider;
+    hint.classList.toggle("seen", box.scrollLeft + box.clientWidth >= box.scrollWidth - 1);
+    if (isWider) {
+      box.setAttribute("role", "group");
+      box.setAttribute("aria-label", "A table that scrolls sideways");
+    }
+  };
+  new ResizeObserver(look).observe(box);
+  box.addEventListener("scroll", look, { passive: true });
+}
+
 // -- The playground ---------------------------------------------------------------------------------------------------
 
 const playground = document.querySelector("form#playground");

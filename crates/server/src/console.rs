@@ -12,6 +12,7 @@ mod calls;
 mod chart;
 mod experiments;
 mod feedback;
+mod figures;
 mod form;
 mod labels;
 mod models;

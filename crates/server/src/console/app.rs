@@ -13,10 +13,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::answer::{Frame, PageResult, page};
+use super::figures::{Figures, Sight, Span};
 use super::form::{PagePath, PageQuery, given};
-use super::overview::{
-    Concern, Figures, Serving, Sight, Span, by_key, concerns_of, describe_serving,
-};
+use super::overview::{Concern, Serving, by_key, concerns_of, describe_serving};
 use super::scores::{self, ScoreRow};
 use super::session::Visitor;
 use super::show::{self, Markup};

@@ -7,9 +7,9 @@ use flywheel_storage::events::Window;
 
 use super::show::{self, Markup, count};
 
-const WIDTH: f64 = 320.0;
-const HEIGHT: f64 = 92.0;
-const LEFT: f64 = 44.0;
+const WIDTH: f64 = 240.0;
+const HEIGHT: f64 = 84.0;
+const LEFT: f64 = 46.0;
 const RIGHT: f64 = 6.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 16.0;
@@ -61,7 +61,7 @@ pub(super) struct Mark {
 
 /// A chart over a window of time.
 pub(super) struct Chart<'a> {
-    pub(super) title: &'a str,
+    pub(super) title: String,
     pub(super) amount: Amount,
     pub(super) window: Window,
     /// One for each slot.
@@ -137,14 +137,14 @@ impl Chart<'_> {
         svg.push_str("</svg>");
         Markup(format!(
             "<figure class=\"chart\"><figcaption>{}</figcaption>{svg}</figure>",
-            show::text(self.title)
+            show::text(&self.title)
         ))
     }
 
     /// The same numbers, for a table with one row for each slot.
     pub(super) fn column(&self) -> (String, Vec<String>) {
         let readings = self.points.iter().map(|point| self.reading(point.as_ref()));
-        (self.title.to_owned(), readings.collect())
+        (self.title.clone(), readings.collect())
     }
 
     fn slot_name(&self, slot: usize) -> String {
@@ -299,7 +299,7 @@ mod tests {
             text: "deployed <b>".to_owned(),
         }];
         Chart {
-            title: "Calls",
+            title: "Calls".to_owned(),
             amount: Amount::Count,
             window,
             points,

@@ -49,7 +49,7 @@ pub(super) async fn list_models(State(context): State<Context>, visitor: Visitor
                     .is_some_and(|endpoint| endpoint.breaker.is_open()),
                 price: model.settings.price.map_or_else(
                     || "–".to_owned(),
-                    |price| format!("${} in, ${} out", price.input, price.output),
+                    |price| format!("{} in, {} out", dollars(price.input), dollars(price.output)),
                 ),
                 name: format!("{}:{}", model.model_id, model.model_version),
                 provider_model: model.settings.provider_model,
@@ -62,4 +62,31 @@ pub(super) async fn list_models(State(context): State<Context>, visitor: Visitor
         frame: Frame::new(&context, &visitor, "Models", "/models"),
         rows,
     })
+}
+
+/// A price with its cents, and with more digits where it has them.
+fn dollars(price: f64) -> String {
+    let cents = format!("{price:.2}");
+    if cents.parse() == Ok(price) {
+        format!("${cents}")
+    } else {
+        format!("${price}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_have_cents() {
+        for (price, shown) in [
+            (0.6, "$0.60"),
+            (15.0, "$15.00"),
+            (0.0, "$0.00"),
+            (0.075, "$0.075"),
+        ] {
+            assert_eq!(dollars(price), shown);
+        }
+    }
 }

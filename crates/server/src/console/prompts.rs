@@ -104,6 +104,23 @@ pub(super) struct PromptQuery {
     saved: bool,
 }
 
+impl PromptQuery {
+    fn is_side_by_side(&self) -> bool {
+        self.view.as_deref() == Some("side")
+    }
+
+    /// What links to other versions take along.
+    fn kept(&self) -> String {
+        let view = if self.is_side_by_side() {
+            "&view=side"
+        } else {
+            ""
+        };
+        let before = self.before.map(|before| format!("&before={before}"));
+        view.to_owned() + &before.unwrap_or_default()
+    }
+}
+
 struct VersionRow {
     ordinal: u64,
     id: String,
@@ -157,6 +174,8 @@ struct PromptPage {
     shown_id: String,
     compared: Option<u64>,
     is_side_by_side: bool,
+    /// What links to other versions take along.
+    kept: String,
     description: String,
     model: String,
     format: &'static str,
@@ -265,7 +284,8 @@ pub(super) async fn show_prompt(
         shown: shown.ordinal,
         shown_id: shown.version.to_string(),
         compared: compared.map(|version| version.ordinal),
-        is_side_by_side: query.view.as_deref() == Some("side"),
+        is_side_by_side: query.is_side_by_side(),
+        kept: query.kept(),
         description: shown.description.clone(),
         model: format!("{}:{}", shown.content.model_id, shown.content.model_version),
         format: match shown.content.template_format {

@@ -21,7 +21,8 @@ pub(super) struct Score {
     pub(super) name: String,
     pub(super) value: String,
     pub(super) interval: String,
-    pub(super) n: String,
+    /// How many calls have it, unless that is the value.
+    pub(super) n: Option<String>,
     /// The place of the value and of the ends of its interval on the scale, each from 0 to 100.
     pub(super) bar: Option<(f64, f64, f64)>,
 }
@@ -83,15 +84,22 @@ impl Score {
             }
             _ => None,
         };
+        let of_most = match (reading.kind, reading.scale) {
+            (ReadingKind::Mean, Some(scale)) => format!(" of {}", scale.max),
+            _ => String::new(),
+        };
         let name = match reading.series.as_str() {
             "thumbs" => "thumbs up".to_owned(),
+            "comment" | "correction" if reading.n != 1 => format!("{}s", reading.series),
             other => other.replacen("outcome:", "", 1),
         };
         Self {
             name,
-            value: reading.value.map_or_else(|| "–".to_owned(), shown),
+            value: reading
+                .value
+                .map_or_else(|| "–".to_owned(), |value| shown(value) + &of_most),
             interval,
-            n: show::count(reading.n),
+            n: (reading.kind != ReadingKind::Count).then(|| show::count(reading.n)),
             bar,
         }
     }
