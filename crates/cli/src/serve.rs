@@ -271,6 +271,7 @@ async fn load_context(
     let shared = Shared {
         state: Arc::clone(store) as _,
         events: Arc::clone(store) as _,
+        statistics: Arc::clone(store) as _,
         gateway: Arc::new(gateway),
         table,
         endpoints,

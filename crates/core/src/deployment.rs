@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{ManifestId, RequiredMember};
+use crate::metric::{self, Metric};
 use crate::name::{AppName, EnvironmentName};
 
 /// An app: a named LLM feature.
@@ -21,7 +22,7 @@ pub struct App {
 }
 
 /// What can be changed about an app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AppSettings {
@@ -37,6 +38,9 @@ pub struct AppSettings {
     /// The manifest that answers when the deployed one's provider fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_manifest: Option<ManifestId>,
+    /// Its metrics, where it has others than every app begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Vec<Metric>>,
 }
 
 fn default_environments() -> Vec<EnvironmentName> {
@@ -53,11 +57,18 @@ impl Default for AppSettings {
             environments: default_environments(),
             required_members: Vec::new(),
             fallback_manifest: None,
+            metrics: None,
         }
     }
 }
 
 impl AppSettings {
+    /// Its metrics.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Metric> {
+        self.metrics.clone().unwrap_or_else(metric::starter_set)
+    }
+
     /// The environment that serves a request which names none: the last one declared.
     #[must_use]
     pub fn default_environment(&self) -> Option<&EnvironmentName> {

@@ -4,8 +4,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::assignment::{self, ALL_BASIS_POINTS};
+use crate::hash::ContentHash;
 use crate::manifest::ManifestId;
 use crate::name::{AppName, ArmName, EnvironmentName, ExperimentName};
+use crate::plan::{Plan, PlanChange};
 
 /// An A/B/n test between manifests of one app's environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +51,49 @@ pub struct Experiment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::schema::DateTime>"))]
     pub stopped_at: Option<Timestamp>,
+    /// What is compared, how, and when it is enough; frozen at the start.
+    pub plan: Plan,
+    /// What identified the plan at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_hash: Option<ContentHash>,
+    /// Changes of the plan after the start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan_changes: Vec<PlanChange>,
+    /// What was allocated since when, from the start on. Units are compared within the epoch of their first exposure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<Epoch>,
+    /// Why and with what it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+}
+
+/// A time within which traffic was allocated in one way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Epoch {
+    /// When it began.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DateTime"))]
+    pub since: Timestamp,
+    /// The arms' weights, in their order, in basis points.
+    pub weights: Vec<u32>,
+    /// How much of the layer's share took part, in basis points.
+    pub exposure: u32,
+}
+
+/// Why and with what an experiment ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Decision {
+    /// Who decided; `flywheel` where a guardrail did.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The arm that was promoted, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<ArmName>,
+    /// What the readout said at that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readout: Option<serde_json::Value>,
 }
 
 /// One manifest of an experiment with its share of the traffic that takes part.
@@ -164,6 +209,19 @@ impl Experiment {
         Ok(())
     }
 
+    /// The epoch in which something happened.
+    #[must_use]
+    pub fn epoch_at(&self, at: Timestamp) -> usize {
+        let begun = self.epochs.iter().filter(|epoch| epoch.since <= at).count();
+        begun.saturating_sub(1)
+    }
+
+    /// The names of its arms.
+    #[must_use]
+    pub fn arm_names(&self) -> Vec<ArmName> {
+        self.arms.iter().map(|arm| arm.name.clone()).collect()
+    }
+
     /// The arm that a unit gets, or `None` if the unit does not take part.
     #[must_use]
     pub fn assign(&self, unit: &str) -> Option<&Arm> {
@@ -236,7 +294,6 @@ pub fn place_in_layer(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::ContentHash;
 
     fn experiment(name: &str, layer: &str, offset: u32, share: u32) -> Experiment {
         let arm = |name: &str| Arm {
@@ -260,6 +317,11 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             started_at: None,
             stopped_at: None,
+            plan: Plan::unplanned("control".parse().unwrap(), Vec::new()),
+            plan_hash: None,
+            plan_changes: Vec::new(),
+            epochs: Vec::new(),
+            decision: None,
         }
     }
 

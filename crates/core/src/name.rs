@@ -151,6 +151,10 @@ name_type!(
     ArmName, "arm", b"._-", RULE
 );
 name_type!(
+    /// The name of a metric.
+    MetricName, "metric", b"._-", RULE
+);
+name_type!(
     /// A label that people put on a prompt version.
     Label, "label", b"._-:/", RULE_WITH_SLASH
 );

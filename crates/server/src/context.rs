@@ -7,7 +7,7 @@ use flywheel_core::audit::AuditDraft;
 use flywheel_gateway::Gateway;
 use flywheel_gateway::clock::Sources;
 use flywheel_gateway::routing::{self, Endpoints, SharedTable};
-use flywheel_storage::{EventStore, StateStore, StateTransaction, StorageResult};
+use flywheel_storage::{EventStore, StateStore, StateTransaction, StatisticsStore, StorageResult};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -47,6 +47,8 @@ pub struct Shared {
     pub state: Arc<dyn StateStore>,
     /// Calls and feedback.
     pub events: Arc<dyn EventStore>,
+    /// What experiments say of units.
+    pub statistics: Arc<dyn StatisticsStore>,
     /// What answers calls.
     pub gateway: Arc<Gateway>,
     /// The routing table.

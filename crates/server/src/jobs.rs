@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
+use crate::operations::experiments;
 use crate::operations::rehearse::{self, Rehearsal};
 
 /// How often the state is looked at for changes that another process made.
@@ -17,6 +18,8 @@ const REFRESH_EVERY: Duration = Duration::from_secs(1);
 const SUM_UP_EVERY: Duration = Duration::from_secs(5);
 /// How often the store does its housekeeping.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
+/// How often the guardrails of running experiments are looked at.
+const GUARD_EVERY: Duration = Duration::from_secs(10);
 /// How often retention is enforced.
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -53,6 +56,7 @@ pub fn start(
     spawn(Box::pin(maintain(context.clone())));
     spawn(Box::pin(retain(context.clone(), options)));
     spawn(Box::pin(sum_up_metrics(context.clone())));
+    spawn(Box::pin(guard_experiments(context.clone())));
     if let Some(every) = options.rehearse_every {
         spawn(Box::pin(rehearse_all(
             context.clone(),
@@ -104,6 +108,25 @@ async fn sum_up_metrics(context: Context) {
     while let Some(metrics) = &context.metrics {
         interval.tick().await;
         metrics.run_upkeep();
+    }
+}
+
+/// Stops experiments that do harm. Harm may be acted on at any look.
+async fn guard_experiments(context: Context) {
+    let mut interval = every(GUARD_EVERY).await;
+    loop {
+        interval.tick().await;
+        match experiments::abort_violated(&context).await {
+            Ok(stopped) => {
+                for experiment in stopped {
+                    metrics::counter!("flywheel_experiments_aborted_total").increment(1);
+                    tracing::error!(experiment.name = %experiment, "a guardrail was violated; the experiment is stopped");
+                }
+            }
+            Err(problem) => {
+                tracing::warn!(error.message = %problem.detail(), "the guardrails of experiments could not be looked at");
+            }
+        }
     }
 }
 

@@ -160,6 +160,8 @@ fn add_apps(table: &mut Table) {
     let path = "/api/v1/apps/{app}";
     table.get(path, Read, "Show an app", apps::get_app);
     table.put(path, Change, "Make or change an app", apps::put_app);
+    let path = "/api/v1/apps/{app}/metrics";
+    table.get(path, Read, "List the metrics of an app", apps::list_metrics);
     let path = "/api/v1/apps/{app}/deploy";
     table.post(
         path,
@@ -265,8 +267,36 @@ fn add_experiments(table: &mut Table) {
     table.patch(
         path,
         Change,
-        "Change how much of the traffic takes part",
+        "Change what is allocated, or the plan",
         experiments::change_experiment,
+    );
+    let path = "/api/v1/experiments/{experiment}/readout";
+    table.get(
+        path,
+        Read,
+        "Read what an experiment says so far",
+        experiments::get_readout,
+    );
+    let path = "/api/v1/experiments/{experiment}/units";
+    table.get(
+        path,
+        Read,
+        "List the units of an experiment with their sums",
+        experiments::list_units,
+    );
+    let path = "/api/v1/experiments/{experiment}/promote";
+    table.post(
+        path,
+        Change,
+        "Deploy an arm of an experiment and stop it",
+        experiments::promote_arm,
+    );
+    let path = "/api/v1/experiments/{experiment}/rebuild";
+    table.post(
+        path,
+        Change,
+        "Make the statistics of an experiment again from its events",
+        experiments::rebuild_statistics,
     );
     let path = "/api/v1/experiments/{experiment}/start";
     table.post(

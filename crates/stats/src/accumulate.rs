@@ -143,6 +143,20 @@ impl<const K: usize> CrossMoments<K> {
         moments
     }
 
+    /// From the number, the means, and the sums of products of deviations from them.
+    pub fn new(n: u64, means: [f64; K], products: [[f64; K]; K]) -> Defined<Self> {
+        if n == 0 {
+            return Err(Undefined::NoData);
+        }
+        for value in means.iter().chain(products.iter().flatten()) {
+            finite(*value)?;
+        }
+        if (0..K).any(|column| products[column][column] < 0.0) {
+            return Err(Undefined::InconsistentSums);
+        }
+        Ok(Self { n, means, products })
+    }
+
     /// Adds one tuple.
     pub fn push(&mut self, values: &[f64; K]) {
         self.n += 1;
@@ -332,6 +346,16 @@ pub struct LogHistogram {
 const BUCKET_WIDTH: f64 = 0.01;
 
 impl LogHistogram {
+    /// From how many values are zero and how many are in each bucket: ⌊ln x / ln 1.01⌋ of a value x.
+    #[must_use]
+    pub fn of_counts(zeros: u64, counts: impl IntoIterator<Item = (i32, u64)>) -> Self {
+        let buckets: BTreeMap<i32, u64> = counts.into_iter().filter(|(_, n)| *n > 0).collect();
+        let n = buckets
+            .values()
+            .fold(zeros, |sum, n| sum.saturating_add(*n));
+        Self { n, zeros, buckets }
+    }
+
     /// Adds one value; negative and non-finite ones are refused.
     pub fn push(&mut self, value: f64) -> Defined<()> {
         finite(value)?;

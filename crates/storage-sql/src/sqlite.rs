@@ -23,6 +23,7 @@ mod search;
 mod session;
 mod summary;
 mod sums;
+mod units;
 mod writer;
 
 use std::path::Path;

@@ -6,9 +6,12 @@ use anyhow::{Context as _, Result};
 use flywheel_core::audit::AuditDraft;
 use flywheel_core::call::{Call, CallContent, CallFacts, CallStatus};
 use flywheel_core::deployment::{App, AppSettings, DeploymentKind};
-use flywheel_core::experiment::{Arm, Experiment, ExperimentStatus, UnitKind};
+use flywheel_core::experiment::{Arm, Epoch, Experiment, ExperimentStatus, UnitKind};
 use flywheel_core::feedback::{Feedback, FeedbackBody, RatingScale};
+use flywheel_core::metric::{self, MetricKind};
 use flywheel_core::model::{ModelSettings, ModelVersion, Price, Usage};
+use flywheel_core::name::ArmName;
+use flywheel_core::plan::{self, Effect, Guardrail, Plan};
 use flywheel_core::{Manifest, ManifestId, PromptContent};
 use flywheel_gateway::clock::Sources;
 use flywheel_storage::deployments::NewDeployment;
@@ -283,6 +286,23 @@ fn experiment(control: &Manifest, shorter: &Manifest, at: Timestamp) -> Result<E
             weight: 5000,
         })
     };
+    let control_arm: ArmName = "control".parse()?;
+    let plan = Plan {
+        primary: Some("rating".parse()?),
+        mde: Some(Effect::Absolute(0.2)),
+        guardrails: vec![
+            Guardrail {
+                metric: "hard_failures".parse()?,
+                margin: Effect::Absolute(0.01),
+            },
+            Guardrail {
+                metric: "latency_p95".parse()?,
+                margin: Effect::Relative(0.1),
+            },
+        ],
+        floor: plan::floor(MetricKind::Ordinal),
+        ..Plan::unplanned(control_arm, metric::starter_set())
+    };
     Ok(Experiment {
         name: story::EXPERIMENT.parse()?,
         app: story::APP.parse()?,
@@ -299,6 +319,15 @@ fn experiment(control: &Manifest, shorter: &Manifest, at: Timestamp) -> Result<E
         created_at: at,
         started_at: Some(at),
         stopped_at: None,
+        plan_hash: Some(plan.hash()),
+        plan,
+        plan_changes: Vec::new(),
+        epochs: vec![Epoch {
+            since: at,
+            weights: vec![5000, 5000],
+            exposure: EXPOSURE,
+        }],
+        decision: None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use flywheel_core::ManifestId;
 use flywheel_core::experiment::{Arm, Experiment, ExperimentStatus, UnitKind};
+use flywheel_core::plan::Plan;
 use flywheel_gateway::testsuite::{Reply, samples};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -32,6 +33,11 @@ fn experiment(control: ManifestId, candidate: ManifestId) -> Experiment {
         created_at: Timestamp::UNIX_EPOCH,
         started_at: None,
         stopped_at: None,
+        plan: Plan::unplanned("a".parse().unwrap(), Vec::new()),
+        plan_hash: None,
+        plan_changes: Vec::new(),
+        epochs: Vec::new(),
+        decision: None,
     }
 }
 

@@ -5,7 +5,9 @@ use axum::extract::State;
 use flywheel_core::AppName;
 use flywheel_core::deployment::{App, AppSettings};
 use flywheel_core::manifest::RequiredMember;
+use flywheel_core::metric::Metric;
 use flywheel_core::name::EnvironmentName;
+use flywheel_core::plan::MOST_METRICS;
 use flywheel_storage::StateSession;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -69,10 +71,15 @@ pub struct AppBody {
     /// A prefix of a manifest's id, or null for none.
     #[serde(deserialize_with = "present")]
     fallback_manifest: Option<Option<String>>,
+    /// Its metrics, all of them, or null for those that every app begins with. Running experiments keep theirs.
+    #[serde(deserialize_with = "present")]
+    metrics: Option<Option<Vec<Metric>>>,
 }
 
 /// Tells a member that is null from one that is absent.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -110,6 +117,10 @@ pub async fn put_app(
                 Some(find_manifest(&mut *transaction, &prefix).await?.id());
         }
     }
+    if let Some(metrics) = body.metrics {
+        check_metrics(metrics.as_deref().unwrap_or_default())?;
+        settings.metrics = metrics;
+    }
     let app = App {
         name,
         settings,
@@ -122,6 +133,42 @@ pub async fn put_app(
         .await?;
     let mut session = context.state.read().await?;
     Ok(Json(describe(&mut *session, app).await?))
+}
+
+fn check_metrics(metrics: &[Metric]) -> ApiResult<()> {
+    for (index, metric) in metrics.iter().enumerate() {
+        metric
+            .check()
+            .map_err(|error| Problem::invalid(error.to_string()))?;
+        if metrics[..index]
+            .iter()
+            .any(|other| other.name == metric.name)
+        {
+            return Err(Problem::invalid(format!(
+                "`metrics` names `{}` twice",
+                metric.name
+            )));
+        }
+    }
+    if metrics.len() > MOST_METRICS {
+        return Err(Problem::invalid(format!(
+            "an app has at most {MOST_METRICS} metrics, {} given",
+            metrics.len()
+        )));
+    }
+    Ok(())
+}
+
+/// `GET /api/v1/apps/{app}/metrics`
+pub async fn list_metrics(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(app): PathParams<AppName>,
+) -> ApiResult<Json<List<Metric>>> {
+    caller.must_cover(&app)?;
+    let mut session = context.state.read().await?;
+    let app = find_app(&mut *session, &app).await?;
+    Ok(list(app.settings.metrics(), None))
 }
 
 async fn check_environments(

@@ -16,7 +16,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub(super) use self::answers::DescribedDeployment;
-use self::answers::{DescribedMove, RehearsalResult, Resolved};
+pub(super) use self::answers::DescribedMove;
+use self::answers::{RehearsalResult, Resolved};
 use super::manifests::DescribedManifest;
 use crate::auth::Caller;
 use crate::context::Context;
@@ -99,7 +100,7 @@ pub async fn roll_back_app(
     Ok(Json(describe_move(&context, moved, request.dry_run).await))
 }
 
-async fn describe_move(context: &Context, moved: Moved, dry_run: bool) -> DescribedMove {
+pub(super) async fn describe_move(context: &Context, moved: Moved, dry_run: bool) -> DescribedMove {
     let deployment = match moved.deployment {
         Some(deployment) => Some(describe_moved(context, deployment).await),
         None => None,

@@ -1,4 +1,4 @@
-//! Experiments, as far as serving goes.
+//! Experiments: their life, and what they say.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,22 @@ use axum::Json;
 use axum::extract::State;
 use flywheel_core::experiment::Experiment;
 use flywheel_core::name::{ArmName, ExperimentName};
+use flywheel_core::plan::Part;
 use flywheel_storage::events::{SummaryFilter, SummaryKey};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::deployments::{DescribedMove, describe_move};
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::extract::{JsonBody, PathParams};
-use crate::operations::experiments::{self, NewExperiment};
+use crate::extract::{JsonBody, PathParams, QueryParams};
+use crate::operations::deploy::Move;
+use crate::operations::experiments::{self, ExperimentChange, NewExperiment};
+use crate::operations::readout::Readout;
 use crate::operations::served::{self, Served};
 use crate::operations::summary::{Summary, summarize};
-use crate::problem::ApiResult;
+use crate::problem::{ApiResult, Problem};
 use crate::respond::{Created, List, list};
 
 /// `GET /api/v1/experiments`
@@ -109,21 +114,163 @@ pub async fn stop_experiment(
     ))
 }
 
-/// What of an experiment is to be changed.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChangeBody {
-    /// How much of the layer's share takes part, in basis points.
-    exposure: u32,
-}
-
 /// `PATCH /api/v1/experiments/{name}`
 pub async fn change_experiment(
     State(context): State<Context>,
     caller: Caller,
     PathParams(name): PathParams<ExperimentName>,
-    JsonBody(body): JsonBody<ChangeBody>,
+    JsonBody(body): JsonBody<ExperimentChange>,
 ) -> ApiResult<Json<Experiment>> {
-    let changed = experiments::set_exposure(&context, &caller, &name, body.exposure).await?;
-    Ok(Json(changed))
+    Ok(Json(
+        experiments::change(&context, &caller, &name, &body).await?,
+    ))
+}
+
+/// `GET /api/v1/experiments/{name}/readout`
+pub async fn get_readout(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(name): PathParams<ExperimentName>,
+) -> ApiResult<Json<Readout>> {
+    let (_, readout) = experiments::read(&context, &caller, &name).await?;
+    Ok(Json(readout))
+}
+
+/// What is promoted.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteBody {
+    /// The arm whose manifest is deployed.
+    arm: ArmName,
+    /// Why.
+    #[serde(default)]
+    reason: String,
+    /// The manifest that is believed to be served now, as a prefix of its id.
+    #[serde(default)]
+    expected_manifest: Option<String>,
+    /// Only tell what would happen.
+    #[serde(default)]
+    dry_run: bool,
+    /// Go on although the readout or the preflight objects.
+    #[serde(default)]
+    force: bool,
+}
+
+/// `POST /api/v1/experiments/{name}/promote`
+pub async fn promote_arm(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(name): PathParams<ExperimentName>,
+    JsonBody(body): JsonBody<PromoteBody>,
+) -> ApiResult<Json<DescribedMove>> {
+    let request = Move {
+        environment: None,
+        reason: body.reason,
+        expected_manifest: body.expected_manifest,
+        dry_run: body.dry_run,
+        force: body.force,
+    };
+    let moved = experiments::promote(&context, &caller, &name, &body.arm, &request).await?;
+    Ok(Json(describe_move(&context, moved, body.dry_run).await))
+}
+
+/// Which units are listed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UnitQuery {
+    /// Those after this one, in the order of their names.
+    after: Option<String>,
+    /// How many at most, 1000 if absent.
+    limit: Option<u32>,
+}
+
+/// A unit and what came together of every metric.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ListedUnit {
+    /// The unit.
+    unit: String,
+    /// Its arm.
+    arm: ArmName,
+    /// The epoch of its first exposure, from 0.
+    epoch: usize,
+    /// When it was first exposed.
+    #[schemars(with = "flywheel_core::schema::DateTime")]
+    first_at: Timestamp,
+    /// Whether it counts: not if it was seen in two arms, or moved to another.
+    counts: bool,
+    /// By metric: numerator and denominator, and both before the first exposure.
+    metrics: BTreeMap<String, [f64; 4]>,
+}
+
+/// Units on one page.
+const MOST_UNITS: u32 = 10_000;
+
+/// `GET /api/v1/experiments/{name}/units`
+pub async fn list_units(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(name): PathParams<ExperimentName>,
+    QueryParams(query): QueryParams<UnitQuery>,
+) -> ApiResult<Json<List<ListedUnit>>> {
+    let mut session = context.state.read().await?;
+    let experiment = experiments::find(&mut *session, &caller, &name).await?;
+    drop(session);
+    let limit = query.limit.unwrap_or(1000);
+    if !(1..=MOST_UNITS).contains(&limit) {
+        return Err(Problem::invalid(format!(
+            "`limit` must lie between 1 and {MOST_UNITS}, not `{limit}`"
+        )));
+    }
+    let after = query.after.as_deref();
+    // Every event that was acknowledged is in there.
+    context.statistics.experiment_statistics(&name).await?;
+    let found = context
+        .statistics
+        .experiment_units(&name, after, limit)
+        .await?;
+    let readings = experiment.plan.readings();
+    let whole = |place: &usize| {
+        let reading = readings.get(*place).filter(|r| r.part == Part::Whole)?;
+        let metric = experiment.plan.metrics.get(reading.metric)?;
+        Some(metric.name.to_string())
+    };
+    let next = found
+        .last()
+        .filter(|_| found.len() == limit as usize)
+        .map(|unit| unit.unit.clone());
+    let units = found
+        .into_iter()
+        .filter_map(|unit| {
+            Some(ListedUnit {
+                arm: experiment.arms.get(unit.arm)?.name.clone(),
+                unit: unit.unit,
+                epoch: unit.epoch,
+                first_at: unit.first_at,
+                counts: unit.counts,
+                metrics: unit
+                    .readings
+                    .into_iter()
+                    .filter_map(|(place, values)| Some((whole(&place)?, values)))
+                    .collect(),
+            })
+        })
+        .collect();
+    Ok(list(units, next))
+}
+
+/// Whether the statistics are being made again.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RebuildAnswer {
+    /// Always true; how far it is, the readout says.
+    rebuilding: bool,
+}
+
+/// `POST /api/v1/experiments/{name}/rebuild`
+pub async fn rebuild_statistics(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(name): PathParams<ExperimentName>,
+) -> ApiResult<Json<RebuildAnswer>> {
+    experiments::rebuild(&context, &caller, &name).await?;
+    Ok(Json(RebuildAnswer { rebuilding: true }))
 }

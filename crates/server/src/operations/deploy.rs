@@ -1,27 +1,24 @@
 //! Moving an environment's pointer: deploy and rollback, with the preflight before them.
 
-use flywheel_core::deployment::{
-    App, Deployment, DeploymentKind, RollbackTarget, rollback_candidates, rollback_target,
-};
+mod refusals;
+
+use flywheel_core::deployment::{App, Deployment, DeploymentKind, RollbackTarget, rollback_target};
 use flywheel_core::experiment::{Experiment, ExperimentStatus};
 use flywheel_core::name::{EnvironmentName, ExperimentName, VersionName};
 use flywheel_core::preflight::{ManifestFacts, Preflight, preflight};
 use flywheel_core::{AppName, Manifest, ManifestId, PromptName, hash};
 use flywheel_storage::deployments::NewDeployment;
 use flywheel_storage::{StateSession, StateTransaction};
-use http::StatusCode;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use self::refusals::{advice, preflight_failed};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::operations::registry;
 use crate::problem::{ApiResult, Problem};
-
-/// How many manifests are proposed where one cannot be found.
-const MOST_CANDIDATES: usize = 5;
 
 /// What both moves share.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -149,21 +146,32 @@ pub async fn rollback(
     plan.carry_out(transaction, manifest).await
 }
 
-/// What can be gone back to where counting steps leads nowhere.
-fn advice(app: &AppName, history: &[Deployment]) -> String {
-    let shown = format!("`flywheel history {app}` shows what was deployed");
-    let candidates = rollback_candidates(history).into_iter();
-    let names: Vec<String> = candidates
-        .take(MOST_CANDIDATES)
-        .map(|deployment| format!("`{}` (#{})", deployment.manifest.short(), deployment.number))
-        .collect();
-    if names.is_empty() {
-        return format!("no other manifest was ever deployed there; {shown}");
+/// Deploys the manifest of an experiment's arm and stops the experiment, with the decision it brings along.
+///
+/// # Errors
+/// As [`deploy`].
+pub(super) async fn promote(
+    context: &Context,
+    caller: &Caller,
+    experiment: Experiment,
+    manifest: &ManifestId,
+    request: &Move,
+) -> ApiResult<Moved> {
+    let request = Move {
+        environment: Some(experiment.environment.clone()),
+        ..request.clone()
+    };
+    let app = experiment.app.clone();
+    let kind = DeploymentKind::Promote;
+    let (mut plan, mut transaction) = Plan::begin(context, caller, &app, kind, &request).await?;
+    let kept = transaction.experiments().get(&experiment.name).await?;
+    if kept.is_none_or(|kept| kept.status != ExperimentStatus::Running) {
+        let detail = format!("experiment `{}` is not running any more", experiment.name);
+        return Err(Problem::conflict("wrong_status", detail));
     }
-    format!(
-        "`--to` (`to` in the API) goes to any that was deployed there: {}; {shown}",
-        names.join(", ")
-    )
+    plan.promoted = Some(experiment);
+    let manifest = get_manifest(&mut *transaction, manifest).await?;
+    plan.carry_out(transaction, manifest).await
 }
 
 /// Every deployment of an environment, newest first.
@@ -197,6 +205,8 @@ struct Plan<'a> {
     environment: EnvironmentName,
     kind: DeploymentKind,
     request: &'a Move,
+    /// The experiment whose arm this deploys, with its decision.
+    promoted: Option<Experiment>,
 }
 
 impl<'a> Plan<'a> {
@@ -217,6 +227,7 @@ impl<'a> Plan<'a> {
             environment,
             kind,
             request,
+            promoted: None,
         };
         Ok((plan, transaction))
     }
@@ -233,6 +244,7 @@ impl<'a> Plan<'a> {
             environment,
             kind,
             request,
+            promoted,
         } = self;
         if request.reason.trim().is_empty() && !request.dry_run {
             return Err(Problem::invalid(
@@ -258,22 +270,18 @@ impl<'a> Plan<'a> {
             }
             None => None,
         };
-        let running = self.running_experiments(&mut *transaction).await?;
         let takes_back = matches!(kind, DeploymentKind::Rollback | DeploymentKind::Contain);
-        let names = running
-            .iter()
-            .map(|experiment| experiment.name.clone())
-            .collect();
-        let (stopped_experiments, running_experiments) = if takes_back {
-            (names, Vec::new())
-        } else {
-            (Vec::new(), names)
+        let running = self.running_experiments(&mut *transaction).await?;
+        let (stopping, going_on) = self.ended_and_going_on(running, takes_back);
+        let names = |experiments: &[Experiment]| -> Vec<ExperimentName> {
+            experiments.iter().map(|other| other.name.clone()).collect()
         };
+        let (stopped_experiments, running_experiments) = (names(&stopping), names(&going_on));
         let unchanged = current
             .as_ref()
             .is_some_and(|current| current.manifest == id);
         // A rollback to what is deployed already still takes back the experiments beside it.
-        let nothing_to_do = unchanged && (!takes_back || running.is_empty());
+        let nothing_to_do = unchanged && stopping.is_empty();
         if request.dry_run || nothing_to_do {
             let deployment = current.filter(|_| !request.dry_run);
             return Ok(Moved {
@@ -296,9 +304,10 @@ impl<'a> Plan<'a> {
             .deployments()
             .append(self.record(id, previous_manifest, &preflight, now))
             .await?;
-        if takes_back {
-            stop(&mut *transaction, running, now).await?;
-        }
+        stop(&mut *transaction, stopping, now).await?;
+        let verdict = promoted
+            .as_ref()
+            .and_then(|promoted| promoted.decision.as_ref()?.readout.as_ref()?.get("verdict"));
         let detail = json!({
             "number": deployment.number,
             "manifest": deployment.manifest,
@@ -306,6 +315,7 @@ impl<'a> Plan<'a> {
             "reason": deployment.reason,
             "forced_over": deployment.forced_over,
             "stopped_experiments": stopped_experiments,
+            "verdict": verdict,
         });
         let subject = format!("{}/{environment}", app.name);
         let action = format!("app.{}", kind.as_str());
@@ -343,6 +353,24 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// The experiments that end with this move, with their decision if they have one, and those that go on.
+    fn ended_and_going_on(
+        &self,
+        running: Vec<Experiment>,
+        takes_back: bool,
+    ) -> (Vec<Experiment>, Vec<Experiment>) {
+        if takes_back {
+            return (running, Vec::new());
+        }
+        let Some(promoted) = &self.promoted else {
+            return (Vec::new(), running);
+        };
+        let others = running
+            .into_iter()
+            .filter(|other| other.name != promoted.name);
+        (vec![promoted.clone()], others.collect())
+    }
+
     async fn running_experiments(
         &self,
         session: &mut dyn StateSession,
@@ -354,40 +382,6 @@ impl<'a> Plan<'a> {
                 && experiment.environment == self.environment
         });
         Ok(experiments)
-    }
-
-    fn check_expectation(&self, current: Option<&Deployment>) -> ApiResult<()> {
-        let Some(expected) = &self.request.expected_manifest else {
-            return Ok(());
-        };
-        if expected != "none" && !hash::is_hash_prefix(expected) {
-            return Err(Problem::invalid(format!(
-                "`expected_manifest` is `{expected}`, it must be `none` or at least 12 digits of an id"
-            )));
-        }
-        let is_met = match current {
-            None => expected == "none",
-            Some(current) => current.manifest.to_string().starts_with(expected),
-        };
-        if is_met {
-            return Ok(());
-        }
-        let (app, environment) = (&self.app.name, &self.environment);
-        let found = match current {
-            None => "nothing is deployed there".to_owned(),
-            Some(current) => format!(
-                "manifest `{}` is, by {} at {}: {}",
-                current.manifest.short(),
-                current.actor,
-                current.created_at,
-                current.reason
-            ),
-        };
-        let detail =
-            format!("`{app}` in `{environment}` does not serve `{expected}` any more; {found}");
-        Err(Problem::conflict("lost_race", detail)
-            .hint("look at what changed with `flywheel history`, then decide again")
-            .with("current", json!(current)))
     }
 }
 
@@ -402,25 +396,6 @@ async fn stop(
         transaction.experiments().put(&experiment).await?;
     }
     Ok(())
-}
-
-fn preflight_failed(preflight: &Preflight) -> Problem {
-    let hint = preflight.checks.iter().find_map(|check| check.hint.clone());
-    let problem = Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "preflight_failed",
-        preflight.problems().join("; "),
-    )
-    .with(
-        "preflight",
-        json!({"passed": false, "checks": preflight.checks}),
-    );
-    match hint {
-        Some(hint) => problem.hint(format!(
-            "{hint}; or go on regardless with `--force`, which is recorded"
-        )),
-        None => problem,
-    }
 }
 
 /// Runs the preflight of a manifest for an app.

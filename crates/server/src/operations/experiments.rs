@@ -1,19 +1,28 @@
 //! Making, starting, changing and stopping experiments.
 
+mod change;
+
 use flywheel_core::deployment::App;
 use flywheel_core::experiment::{
-    Arm, Experiment, ExperimentStatus, InvalidExperiment, UnitKind, default_layer, place_in_layer,
+    Arm, Decision, Epoch, Experiment, ExperimentStatus, InvalidExperiment, UnitKind, default_layer,
+    place_in_layer,
 };
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
+use flywheel_core::plan::Plan;
 use flywheel_core::{AppName, Manifest, PromptName};
 use flywheel_storage::StateSession;
+use flywheel_storage::statistics::Rebuild;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub use self::change::{ExperimentChange, change};
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::operations::deploy::{self, Selection, find_app, find_environment, select};
+use crate::operations::deploy::{self, Move, Moved, Selection, find_app, find_environment, select};
+use crate::operations::planning::{self, NewPlan, Traffic};
+use crate::operations::readout::{self, Readout, VerdictState};
 use crate::problem::{ApiResult, Problem};
 
 /// An experiment as it is asked for.
@@ -44,6 +53,12 @@ pub struct NewExperiment {
     pub exposure: u32,
     /// The arms.
     pub arms: Vec<NewArm>,
+    /// What is compared, how, and when it is enough.
+    #[serde(default)]
+    pub plan: NewPlan,
+    /// Only tell what it would be, and what the app's traffic says of its plan.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// An arm as it is asked for.
@@ -81,25 +96,59 @@ impl From<InvalidExperiment> for Problem {
     }
 }
 
-/// Makes an experiment, as a draft.
+/// Makes an experiment, as a draft; of a dry run nothing stays.
 ///
 /// # Errors
-/// When something named does not exist, the arms make no experiment, or the name is taken.
+/// When something named does not exist, the arms or the plan make no experiment, or the name is taken.
 pub async fn create(
     context: &Context,
     caller: &Caller,
     new: NewExperiment,
 ) -> ApiResult<Experiment> {
+    let is_dry_run = new.dry_run;
+    let mut session = context.state.read().await?;
+    let (mut experiment, manifests) = draft(context, &mut *session, new).await?;
+    drop(session);
+    // Looking at a month of calls takes a while, for which nobody who writes must wait.
+    experiment.plan = estimated(context, &experiment).await?;
+    if is_dry_run {
+        return Ok(experiment);
+    }
     let mut transaction = context.state.begin().await?;
-    let app = find_app(&mut *transaction, &new.app).await?;
-    let environment = find_environment(&app, new.environment.as_ref())?;
-    if transaction.experiments().get(&new.name).await?.is_some() {
-        let detail = format!("an experiment named `{}` exists", new.name);
+    let name = &experiment.name;
+    if transaction.experiments().get(name).await?.is_some() {
+        let detail = format!("an experiment named `{name}` exists");
         return Err(Problem::conflict("name_taken", detail).hint("choose another name"));
     }
-    let now = context.sources.clock.now();
-    let served = served_now(&mut *transaction, &app.name, &environment).await?;
+    for manifest in &manifests {
+        let mut deployments = transaction.deployments();
+        deployments
+            .put_manifest(manifest, experiment.created_at)
+            .await?;
+    }
+    let detail = json!(experiment);
+    save(
+        context,
+        transaction,
+        caller,
+        experiment,
+        "experiment.create",
+        detail,
+    )
+    .await
+}
+
+/// An experiment as it is asked for, checked against what is there, and the manifests of its arms.
+async fn draft(
+    context: &Context,
+    session: &mut dyn StateSession,
+    new: NewExperiment,
+) -> ApiResult<(Experiment, Vec<Manifest>)> {
+    let app = find_app(session, &new.app).await?;
+    let environment = find_environment(&app, new.environment.as_ref())?;
+    let served = served_now(session, &app.name, &environment).await?;
     let mut arms = Vec::with_capacity(new.arms.len());
+    let mut manifests = Vec::with_capacity(new.arms.len());
     for arm in new.arms {
         let selection = Selection {
             prompt: arm.prompt,
@@ -107,20 +156,18 @@ pub async fn create(
             manifest: arm.manifest,
             ..served.clone()
         };
-        let manifest = select(&mut *transaction, &selection).await?;
-        must_be_servable(context, &mut *transaction, &app, &arm.name, &manifest).await?;
-        transaction
-            .deployments()
-            .put_manifest(&manifest, now)
-            .await?;
+        let manifest = select(session, &selection).await?;
+        must_be_servable(context, session, &app, &arm.name, &manifest).await?;
         arms.push(Arm {
             name: arm.name,
             manifest: manifest.id(),
             weight: arm.weight,
         });
+        manifests.push(manifest);
     }
     let mut salt = [0_u8; 16];
     context.sources.entropy.fill(&mut salt);
+    let plan = planning::make(new.plan, &app.settings, &arms)?;
     let experiment = Experiment {
         name: new.name,
         layer: new
@@ -136,23 +183,17 @@ pub async fn create(
         arms,
         exposure: new.exposure,
         status: ExperimentStatus::Draft,
-        created_at: now,
+        created_at: context.sources.clock.now(),
         started_at: None,
         stopped_at: None,
+        plan,
+        plan_hash: None,
+        plan_changes: Vec::new(),
+        epochs: Vec::new(),
+        decision: None,
     };
     experiment.check()?;
-    transaction.experiments().put(&experiment).await?;
-    let subject = experiment.name.to_string();
-    context
-        .commit(
-            transaction,
-            caller,
-            "experiment.create",
-            &subject,
-            json!(experiment),
-        )
-        .await?;
-    Ok(experiment)
+    Ok((experiment, manifests))
 }
 
 /// What an arm shares with what the environment serves, so that it differs in its prompt alone.
@@ -181,9 +222,19 @@ pub async fn start(
     caller: &Caller,
     name: &ExperimentName,
 ) -> ApiResult<Experiment> {
+    // Looking at a month of calls takes a while, for which nobody who writes must wait.
+    let mut session = context.state.read().await?;
+    let draft = find(&mut *session, caller, name).await?;
+    drop(session);
+    must_be(&draft, ExperimentStatus::Draft, "started")?;
+    let planned = estimated(context, &draft).await?;
     let mut transaction = context.state.begin().await?;
     let mut experiment = find(&mut *transaction, caller, name).await?;
     must_be(&experiment, ExperimentStatus::Draft, "started")?;
+    if experiment.plan != draft.plan {
+        let detail = format!("the plan of `{name}` was changed while it was being started");
+        return Err(Problem::conflict("plan_changed", detail).hint("start it again"));
+    }
     // What could be served when the experiment was made may be gone by now.
     let app = find_app(&mut *transaction, &experiment.app).await?;
     for arm in &experiment.arms {
@@ -219,17 +270,46 @@ pub async fn start(
         .filter(|other| other.layer == experiment.layer)
         .collect();
     experiment.layer_offset = place_in_layer(&experiment.layer, experiment.layer_share, &in_layer)?;
+    let now = context.sources.clock.now();
+    // The plan was estimated from traffic when the experiment was made; what counts is what is known at the start.
+    experiment.plan = planned;
+    experiment.plan_hash = Some(experiment.plan.hash());
+    experiment.epochs = vec![epoch(&experiment, now)];
     experiment.status = ExperimentStatus::Running;
-    experiment.started_at = Some(context.sources.clock.now());
+    experiment.started_at = Some(now);
+    let detail = json!({"plan": experiment.plan, "plan_hash": experiment.plan_hash});
     save(
         context,
         transaction,
         caller,
         experiment,
         "experiment.start",
-        json!({}),
+        detail,
     )
     .await
+}
+
+/// What is allocated from a moment on.
+fn epoch(experiment: &Experiment, since: Timestamp) -> Epoch {
+    Epoch {
+        since,
+        weights: experiment.arms.iter().map(|arm| arm.weight).collect(),
+        exposure: experiment.exposure,
+    }
+}
+
+/// An experiment's plan with what the app's traffic says now.
+async fn estimated(context: &Context, experiment: &Experiment) -> ApiResult<Plan> {
+    let share = |basis_points: u32| f64::from(basis_points) / 10_000.0;
+    let traffic = Traffic {
+        app: &experiment.app,
+        environment: &experiment.environment,
+        unit: experiment.unit,
+        arms: &experiment.arms,
+        share: share(experiment.exposure) * share(experiment.layer_share),
+    };
+    let now = context.sources.clock.now();
+    planning::estimate(context, experiment.plan.clone(), &traffic, now).await
 }
 
 async fn must_be_servable(
@@ -249,7 +329,7 @@ async fn must_be_servable(
     )))
 }
 
-/// Stops an experiment.
+/// Stops an experiment. What it said at that moment is kept with the reason.
 ///
 /// # Errors
 /// When it is not running.
@@ -259,12 +339,20 @@ pub async fn stop(
     name: &ExperimentName,
     reason: &str,
 ) -> ApiResult<Experiment> {
+    let (running, readout) = read(context, caller, name).await?;
+    must_be(&running, ExperimentStatus::Running, "stopped")?;
     let mut transaction = context.state.begin().await?;
     let mut experiment = find(&mut *transaction, caller, name).await?;
     must_be(&experiment, ExperimentStatus::Running, "stopped")?;
     experiment.status = ExperimentStatus::Stopped;
     experiment.stopped_at = Some(context.sources.clock.now());
-    let detail = json!({"reason": reason});
+    experiment.decision = Some(Decision {
+        by: caller.name.clone(),
+        reason: reason.to_owned(),
+        promoted: None,
+        readout: serde_json::to_value(&readout).ok(),
+    });
+    let detail = json!({"reason": reason, "verdict": readout.verdict});
     save(
         context,
         transaction,
@@ -276,36 +364,111 @@ pub async fn stop(
     .await
 }
 
-/// Changes how much of the traffic takes part. No unit moves between arms.
+/// Deploys an arm's manifest and stops the experiment, in one transaction, with what it said as the evidence.
 ///
 /// # Errors
-/// When the experiment has ended, or the share is none.
-pub async fn set_exposure(
+/// When the readout does not allow it and it is not forced, or as a deployment.
+pub async fn promote(
     context: &Context,
     caller: &Caller,
     name: &ExperimentName,
-    exposure: u32,
-) -> ApiResult<Experiment> {
-    let mut transaction = context.state.begin().await?;
-    let mut experiment = find(&mut *transaction, caller, name).await?;
-    if experiment.status == ExperimentStatus::Stopped {
-        return Err(Problem::conflict(
-            "experiment_stopped",
-            format!("experiment `{name}` has ended"),
-        ));
+    arm: &ArmName,
+    request: &Move,
+) -> ApiResult<Moved> {
+    let (mut experiment, readout) = read(context, caller, name).await?;
+    must_be(&experiment, ExperimentStatus::Running, "promoted")?;
+    let found = experiment.arms.iter().find(|known| known.name == *arm);
+    let Some(manifest) = found.map(|arm| arm.manifest) else {
+        let known: Vec<_> = experiment
+            .arms
+            .iter()
+            .map(|arm| format!("`{}`", arm.name))
+            .collect();
+        let detail = format!(
+            "experiment `{name}` has no arm `{arm}`; it has {}",
+            known.join(", ")
+        );
+        return Err(Problem::not_found(detail));
+    };
+    let verdict = &readout.verdict;
+    let is_allowed = verdict.may_promote && verdict.arm.as_ref() == Some(arm);
+    if !is_allowed && !request.force && !request.dry_run {
+        let detail = format!(
+            "arm `{arm}` may not be promoted: {} {}",
+            verdict.headline, verdict.reason
+        );
+        return Err(Problem::conflict("not_proven", detail).hint(format!(
+            "{} `--force` promotes it regardless, which is recorded",
+            verdict.next
+        )));
     }
-    let detail = json!({"before": experiment.exposure, "after": exposure});
-    experiment.exposure = exposure;
-    experiment.check()?;
-    save(
-        context,
-        transaction,
-        caller,
-        experiment,
-        "experiment.set_exposure",
-        detail,
-    )
-    .await
+    experiment.decision = Some(Decision {
+        by: caller.name.clone(),
+        reason: request.reason.trim().to_owned(),
+        promoted: Some(arm.clone()),
+        readout: serde_json::to_value(&readout).ok(),
+    });
+    deploy::promote(context, caller, experiment, &manifest, request).await
+}
+
+/// Stops every running experiment whose guardrail is violated. Returns those it stopped.
+///
+/// # Errors
+/// When the store fails.
+pub async fn abort_violated(context: &Context) -> ApiResult<Vec<ExperimentName>> {
+    let mut session = context.state.read().await?;
+    let mut running = session.experiments().list().await?;
+    drop(session);
+    running.retain(|experiment| experiment.status == ExperimentStatus::Running);
+    let caller = Caller::server();
+    let mut stopped = Vec::new();
+    for experiment in running {
+        let (_, readout) = read(context, &caller, &experiment.name).await?;
+        if readout.verdict.state == VerdictState::Abort {
+            let reason = format!("{} {}", readout.verdict.headline, readout.verdict.reason);
+            stop(context, &caller, &experiment.name, &reason).await?;
+            stopped.push(experiment.name);
+        }
+    }
+    Ok(stopped)
+}
+
+/// An experiment and what it says now.
+///
+/// # Errors
+/// When there is none of that name, or its statistics cannot be read.
+pub async fn read(
+    context: &Context,
+    caller: &Caller,
+    name: &ExperimentName,
+) -> ApiResult<(Experiment, Readout)> {
+    let mut session = context.state.read().await?;
+    let experiment = find(&mut *session, caller, name).await?;
+    drop(session);
+    let statistics = context.statistics.experiment_statistics(name).await?;
+    let now = context.sources.clock.now();
+    let readout = readout::read(&experiment, &statistics, now);
+    Ok((experiment, readout))
+}
+
+/// Forgets the statistics of an experiment and takes in all of its events again.
+///
+/// # Errors
+/// When retention has removed events that they contain.
+pub async fn rebuild(context: &Context, caller: &Caller, name: &ExperimentName) -> ApiResult<()> {
+    let mut session = context.state.read().await?;
+    find(&mut *session, caller, name).await?;
+    drop(session);
+    match context.statistics.rebuild_statistics(name).await? {
+        Rebuild::Begun => Ok(()),
+        Rebuild::EventsRemoved => {
+            let detail = format!(
+                "retention has removed calls of `{name}`, which its statistics still contain; made again they would lack them"
+            );
+            Err(Problem::conflict("events_removed", detail)
+                .hint("the statistics stay as they are; keep events longer with `retention`"))
+        }
+    }
 }
 
 async fn save(

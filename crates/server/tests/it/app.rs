@@ -187,6 +187,7 @@ fn context(options: &Options, store: &Arc<SqliteStore>, sources: Sources) -> Sha
     Shared {
         state: Arc::clone(store) as _,
         events: Arc::clone(store) as _,
+        statistics: Arc::clone(store) as _,
         gateway: Arc::new(gateway),
         table,
         endpoints: std::collections::HashMap::new(),

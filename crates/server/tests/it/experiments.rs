@@ -111,7 +111,7 @@ async fn it_is_made_started_changed_and_stopped() {
         [
             "experiment.create",
             "experiment.start",
-            "experiment.set_exposure",
+            "experiment.change",
             "experiment.stop"
         ]
     );

@@ -22,6 +22,7 @@ mod feedback_list;
 mod keys;
 mod models;
 mod openapi;
+mod readouts;
 mod registry;
 mod rehearse;
 mod requests;

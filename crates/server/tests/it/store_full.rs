@@ -34,7 +34,7 @@ async fn calls_go_on_and_feedback_is_told_to_come_back() {
     );
     assert_eq!(refused.header("retry-after"), Some("1"));
 
-    let comment = json!({"call_id": "support:c1", "kind": "comment", "text": filler});
+    let comment = json!({"call_id": "support:c1", "kind": "comment", "text": "x".repeat(62 << 10)});
     let refused = app.caller().post("/api/v1/feedback", &comment).await;
     refused.problem(503, "store_unavailable");
     assert_eq!(refused.header("retry-after"), Some("1"));

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use flywheel_core::AppName;
 use flywheel_core::call::Call;
 use flywheel_core::feedback::Feedback;
-use flywheel_core::name::EnvironmentName;
+use flywheel_core::name::{EnvironmentName, ExperimentName};
 use flywheel_storage::StorageResult;
 use flywheel_storage::events::{
     ActivityRow, Appended, CallFilter, CallKey, CallSummary, EventStore, FeedbackFilter,
@@ -15,11 +15,14 @@ use flywheel_storage::events::{
     Window,
 };
 use flywheel_storage::page::{Page, PageRequest};
+use flywheel_storage::statistics::{
+    ExperimentStatistics, HistoryQuery, Rebuild, StatisticsStore, UnitHistory, UnitRow,
+};
 use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::session::Snapshot;
-use super::{SqliteStore, activity, append, calls, feedback, prune, summary, sums, writer};
+use super::{SqliteStore, activity, append, calls, feedback, prune, summary, sums, units, writer};
 
 /// Rows by app and slot from two parts of a window.
 fn joined(earlier: Vec<ActivityRow>, later: Vec<ActivityRow>) -> Vec<ActivityRow> {
@@ -150,7 +153,8 @@ impl EventStore for SqliteStore {
     #[tracing::instrument(name = "db.events.maintain", skip_all)]
     async fn maintain(&self) -> StorageResult<()> {
         self.checkpoint().await?;
-        self.advance_sums().await
+        self.advance_sums().await?;
+        self.advance_units().await
     }
 
     #[tracing::instrument(name = "db.events.lasting_bytes", skip_all)]
@@ -164,5 +168,42 @@ impl EventStore for SqliteStore {
         let bytes = prune::probe(transaction.connection()).await?;
         transaction.commit().await?;
         Ok(bytes)
+    }
+}
+
+#[async_trait]
+impl StatisticsStore for SqliteStore {
+    #[tracing::instrument(name = "db.experiments.statistics", skip_all)]
+    async fn experiment_statistics(
+        &self,
+        experiment: &ExperimentName,
+    ) -> StorageResult<ExperimentStatistics> {
+        self.advance_units().await?;
+        let mut snapshot = Snapshot::take(&self.readers).await?;
+        units::statistics(snapshot.connection(), experiment).await
+    }
+
+    #[tracing::instrument(name = "db.experiments.units", skip_all)]
+    async fn experiment_units(
+        &self,
+        experiment: &ExperimentName,
+        after: Option<&str>,
+        limit: u32,
+    ) -> StorageResult<Vec<UnitRow>> {
+        let mut snapshot = Snapshot::take(&self.readers).await?;
+        units::units(snapshot.connection(), experiment, after, limit).await
+    }
+
+    #[tracing::instrument(name = "db.experiments.rebuild", skip_all)]
+    async fn rebuild_statistics(&self, experiment: &ExperimentName) -> StorageResult<Rebuild> {
+        self.forget_units(experiment).await
+    }
+
+    #[tracing::instrument(name = "db.experiments.history", skip_all)]
+    async fn unit_history(&self, query: &HistoryQuery) -> StorageResult<UnitHistory> {
+        let query = query.clone();
+        self.summer
+            .run(move |connection| units::history(connection, &query))
+            .await
     }
 }

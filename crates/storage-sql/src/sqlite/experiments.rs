@@ -1,8 +1,10 @@
 //! Experiments.
 
 use async_trait::async_trait;
-use flywheel_core::experiment::Experiment;
+use flywheel_core::experiment::{Arm, Experiment};
+use flywheel_core::metric;
 use flywheel_core::name::ExperimentName;
+use flywheel_core::plan::Plan;
 use flywheel_storage::StorageResult;
 use flywheel_storage::experiments::ExperimentRepository;
 use sqlx::sqlite::SqliteRow;
@@ -16,6 +18,7 @@ pub(super) struct Experiments<'c>(pub(super) &'c mut SqliteConnection);
 
 fn experiment_from(row: &SqliteRow) -> StorageResult<Experiment> {
     let fields = Fields::new(row, "experiments", &["name"]);
+    let arms: Vec<Arm> = fields.json("arms")?;
     Ok(Experiment {
         name: fields.parsed("name")?,
         app: fields.parsed("app")?,
@@ -26,13 +29,27 @@ fn experiment_from(row: &SqliteRow) -> StorageResult<Experiment> {
         layer: fields.text("layer")?,
         layer_share: fields.small_count("layer_share")?,
         layer_offset: fields.small_count("layer_offset")?,
-        arms: fields.json("arms")?,
+        plan: match fields.optional_json("plan")? {
+            Some(plan) => plan,
+            None => unplanned(&arms).ok_or_else(|| fields.inconsistent("arms", None))?,
+        },
+        plan_hash: fields.optional_parsed("plan_hash")?,
+        plan_changes: fields.optional_json("plan_changes")?.unwrap_or_default(),
+        epochs: fields.optional_json("epochs")?.unwrap_or_default(),
+        decision: fields.optional_json("decision")?,
+        arms,
         exposure: fields.small_count("exposure")?,
         status: fields.spelled("status")?,
         created_at: fields.time("created_at")?,
         started_at: fields.optional_time("started_at")?,
         stopped_at: fields.optional_time("stopped_at")?,
     })
+}
+
+/// Experiments of a release that knew no plans.
+pub(super) fn unplanned(arms: &[Arm]) -> Option<Plan> {
+    let control = arms.first()?.name.clone();
+    Some(Plan::unplanned(control, metric::starter_set()))
 }
 
 #[async_trait]
@@ -42,8 +59,8 @@ impl ExperimentRepository for Experiments<'_> {
         query(
             "INSERT INTO experiments
                  (name, app, environment, hypothesis, salt, unit, layer, layer_share, layer_offset,
-                  arms, exposure, status, created_at, started_at, stopped_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                  arms, exposure, status, created_at, started_at, stopped_at, plan, plan_hash, plan_changes, epochs, decision)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
              ON CONFLICT (name) DO UPDATE SET
                  app = excluded.app,
                  environment = excluded.environment,
@@ -58,7 +75,12 @@ impl ExperimentRepository for Experiments<'_> {
                  status = excluded.status,
                  created_at = excluded.created_at,
                  started_at = excluded.started_at,
-                 stopped_at = excluded.stopped_at",
+                 stopped_at = excluded.stopped_at,
+                 plan = excluded.plan,
+                 plan_hash = excluded.plan_hash,
+                 plan_changes = excluded.plan_changes,
+                 epochs = excluded.epochs,
+                 decision = excluded.decision",
         )
         .bind(experiment.name.as_str())
         .bind(experiment.app.as_str())
@@ -75,6 +97,11 @@ impl ExperimentRepository for Experiments<'_> {
         .bind(experiment.created_at.as_microsecond())
         .bind(experiment.started_at.map(|at| at.as_microsecond()))
         .bind(experiment.stopped_at.map(|at| at.as_microsecond()))
+        .bind(document(&experiment.plan)?)
+        .bind(experiment.plan_hash.map(|hash| hash.to_string()))
+        .bind(document(&experiment.plan_changes)?)
+        .bind(document(&experiment.epochs)?)
+        .bind(experiment.decision.as_ref().map(document).transpose()?)
         .execute(&mut *self.0)
         .await
         .map_err(failed("saving an experiment"))?;

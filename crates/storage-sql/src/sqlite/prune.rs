@@ -59,6 +59,10 @@ async fn forget_sums(connection: &mut SqliteConnection) -> StorageResult<()> {
              feedback = min(feedback, (SELECT coalesce(max(number), 0) FROM feedback)),
              first_hour = max(first_hour, coalesce(
                  (SELECT min(started_at) FROM calls) / 3600000000 + 1, first_hour))",
+        // The numbers of removed rows are given again once no row is left.
+        "UPDATE experiment_progress
+         SET calls = min(calls, (SELECT coalesce(max(number), 0) FROM calls)),
+             feedback = min(feedback, (SELECT coalesce(max(number), 0) FROM feedback))",
         "DELETE FROM call_sums WHERE hour < (SELECT first_hour FROM sums_progress)",
         "DELETE FROM call_sums WHERE NOT EXISTS (SELECT 1 FROM calls)",
     ] {

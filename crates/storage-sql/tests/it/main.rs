@@ -8,6 +8,7 @@ mod disk;
 mod inspection;
 mod schema;
 mod sums;
+mod units;
 
 use flywheel_storage_sql::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;

@@ -1,15 +1,19 @@
 //! Models, retriever indexes, apps, manifests, deployments, experiments, keys.
 
 use flywheel_core::deployment::{App, AppSettings, DeploymentKind};
-use flywheel_core::experiment::{Arm, Experiment, ExperimentStatus, UnitKind};
+use flywheel_core::experiment::{Arm, Decision, Epoch, Experiment, ExperimentStatus, UnitKind};
 use flywheel_core::key::{ApiKey, Role};
 use flywheel_core::manifest::RequiredMember;
+use flywheel_core::metric::starter_set;
 use flywheel_core::model::{ModelAlias, ModelSettings, ModelVersion, Price};
 use flywheel_core::name::EnvironmentName;
+use flywheel_core::plan::{Effect, Plan, PlanChange};
 use flywheel_core::retriever::{IndexState, RetrieverIndex};
 use flywheel_core::{AppName, ContentHash, Manifest};
 
 use super::samples::{AWKWARD, at, manifest, name, new_deployment};
+use serde_json::json;
+
 use crate::StateStore;
 use crate::deployments::NewDeployment;
 
@@ -134,6 +138,7 @@ pub async fn apps_are_replaced_and_keep_their_age(store: &dyn StateStore) {
         environments: vec![name("dev"), name("live")],
         required_members: vec![RequiredMember::GuardsVersion],
         fallback_manifest: Some(ContentHash::of_bytes(b"fallback")),
+        metrics: Some(starter_set()),
     };
     let mut transaction = store.begin().await.unwrap();
     for app in [app("b", 0), app("a", 1)] {
@@ -356,6 +361,11 @@ pub async fn experiments_are_replaced(store: &dyn StateStore) {
         created_at: at(seconds),
         started_at: None,
         stopped_at: None,
+        plan: Plan::unplanned(name("z"), starter_set()),
+        plan_hash: None,
+        plan_changes: Vec::new(),
+        epochs: Vec::new(),
+        decision: None,
     };
     let running = Experiment {
         status: ExperimentStatus::Stopped,
@@ -363,6 +373,29 @@ pub async fn experiments_are_replaced(store: &dyn StateStore) {
         layer_offset: 77,
         started_at: Some(at(5)),
         stopped_at: Some(at(6)),
+        plan: Plan {
+            primary: Some(name("rating")),
+            mde: Some(Effect::Relative(0.05)),
+            ..draft("tone", 0).plan
+        },
+        plan_hash: Some(ContentHash::of_bytes(b"plan")),
+        plan_changes: vec![PlanChange {
+            at: at(5),
+            by: "ada".to_owned(),
+            changed: vec!["mde".to_owned()],
+            before: ContentHash::of_bytes(b"before"),
+        }],
+        epochs: vec![Epoch {
+            since: at(5),
+            weights: vec![9000, 1000],
+            exposure: 5000,
+        }],
+        decision: Some(Decision {
+            by: "ada".to_owned(),
+            reason: AWKWARD.to_owned(),
+            promoted: Some(name("a")),
+            readout: Some(json!({"verdict": "better"})),
+        }),
         ..draft("tone", 0)
     };
     let mut transaction = store.begin().await.unwrap();

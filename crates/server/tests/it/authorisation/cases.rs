@@ -215,6 +215,7 @@ impl World {
             change("POST /api/v1/apps/{app}/rehearse", json!({})),
             self.case("POST /api/v1/apps/{app}/resolve", Call, App, variables),
             self.get("GET /api/v1/apps/{app}/deployments", Read, App),
+            self.get("GET /api/v1/apps/{app}/metrics", Read, App),
             self.get("GET /api/v1/experiments", Read, Filtered),
             change("POST /api/v1/experiments", self.experiment("another")),
             self.get("GET /api/v1/experiments/{experiment}", Read, App),
@@ -222,7 +223,14 @@ impl World {
                 "PATCH /api/v1/experiments/{experiment}",
                 json!({"exposure": 5000}),
             ),
+            self.get("GET /api/v1/experiments/{experiment}/readout", Read, App),
+            self.get("GET /api/v1/experiments/{experiment}/units", Read, App),
             change("POST /api/v1/experiments/{experiment}/start", Value::Null),
+            change(
+                "POST /api/v1/experiments/{experiment}/promote",
+                json!({"arm": "b", "reason": "tried", "dry_run": true}),
+            ),
+            change("POST /api/v1/experiments/{experiment}/rebuild", Value::Null),
             change("POST /api/v1/experiments/{experiment}/stop", Value::Null),
         ]
     }

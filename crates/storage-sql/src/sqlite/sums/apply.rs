@@ -9,7 +9,8 @@ use rusqlite::{
 
 use super::super::error::unfulfilled;
 use super::changes::{COMMON, COUNTS, CallSums, Change, Changes, Group, Progress, Series};
-use super::exact::{Double, Moments};
+use super::exact::Moments;
+use flywheel_storage::exact::Double;
 
 /// The counts of a group.
 const COUNT_COLUMNS: [&str; COUNTS] = [

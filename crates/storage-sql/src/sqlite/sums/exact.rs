@@ -1,46 +1,6 @@
-//! Sums from which values can be taken away again, with a trace of the 32nd digit at most.
-//!
-//! A plain sum of squares loses the small values beside a large one, for good. Here every sum is the unevaluated sum of two
-//! numbers, after Dekker, *A floating-point technique for extending the available precision* (1971), which is about 32
-//! decimal digits: a square of sixteen digits is in there whole.
+//! Moments from which values can be taken away again, with a trace of the 32nd digit at most.
 
-/// A number of twice the precision.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Double {
-    pub(super) high: f64,
-    pub(super) low: f64,
-}
-
-impl Double {
-    fn add(self, other: Self) -> Self {
-        let (high, rest) = two_sum(self.high, other.high);
-        let (high, low) = two_sum(high, rest + self.low + other.low);
-        Self { high, low }
-    }
-
-    fn negated(self) -> Self {
-        Self {
-            high: -self.high,
-            low: -self.low,
-        }
-    }
-
-    fn square_of(value: f64) -> Self {
-        let high = value * value;
-        Self {
-            high,
-            low: value.mul_add(value, -high),
-        }
-    }
-}
-
-/// The sum and what rounding took from it (Knuth).
-fn two_sum(left: f64, right: f64) -> (f64, f64) {
-    let sum = left + right;
-    let right_part = sum - left;
-    let left_part = sum - right_part;
-    (sum, (left - left_part) + (right - right_part))
-}
+use flywheel_storage::exact::Double;
 
 /// Beyond this the square of a value is more than a number holds.
 const LARGEST: f64 = 1e150;
@@ -68,16 +28,15 @@ impl Moments {
             self.beyond += sign;
             return;
         }
-        let signed = |part: Double| if sign < 0 { part.negated() } else { part };
-        let (high, low) = (value, 0.0);
-        self.sum = self.sum.add(signed(Double { high, low }));
-        self.squares = self.squares.add(signed(Double::square_of(value)));
+        let signed = |part: Double| if sign < 0 { -part } else { part };
+        self.sum += signed(value.into());
+        self.squares += signed(Double::product(value, value));
     }
 
     /// The sum of the values; infinite where one is beyond what can be summed.
     pub(super) fn total(&self) -> f64 {
         match self.beyond {
-            0 => self.sum.high + self.sum.low,
+            0 => self.sum.value(),
             _ => f64::INFINITY,
         }
     }
@@ -90,20 +49,9 @@ impl Moments {
         if n < 2 {
             return 0.0;
         }
-        let n = n as f64;
-        // (Σx)²/n, to the precision of the sums.
-        let Double { high, low } = self.sum;
-        let square = Double::square_of(high).add(Double {
-            high: 2.0 * high * low,
-            low: low * low,
-        });
-        let share = square.high / n;
-        let rest = (share.mul_add(-n, square.high) + square.low) / n;
-        let share = Double {
-            high: share,
-            low: rest,
-        };
-        self.squares.add(share.negated()).high.max(0.0)
+        // Σx² − (Σx)²/n, to the precision of the sums.
+        let square = self.sum.times(self.sum).over(n as f64);
+        (self.squares + -square).high.max(0.0)
     }
 }
 

@@ -16,8 +16,9 @@ use super::super::error::failed;
 use super::super::fields::{Fields, unsigned};
 use super::super::summary::{self, Table};
 use super::apply::read_pairs;
-use super::exact::{Double, Moments};
+use super::exact::Moments;
 use super::{HOUR_MICROSECONDS, HOUR_SECONDS};
+use flywheel_storage::exact::Double;
 
 /// As [`summary::summarize`], from sums as far as they go.
 pub(in super::super) async fn summarize(

@@ -1,0 +1,358 @@
+//! Plans of experiments: from what is asked for to what is frozen at the start, with the app's own traffic as the basis.
+
+use flywheel_core::deployment::AppSettings;
+use flywheel_core::experiment::{Arm, UnitKind};
+use flywheel_core::metric::{Direction, Metric, MetricKind};
+use flywheel_core::name::{ArmName, MetricName};
+use flywheel_core::plan::{
+    self, Baseline, DEFAULT_ALPHA, DEFAULT_DAYS, DEFAULT_POWER, DEFAULT_TUNING, Effect, Guardrail,
+    InvalidPlan, Plan, ReadingMode, Size,
+};
+use flywheel_core::{AppName, EnvironmentName};
+use flywheel_stats::planning::duration::{self, Looks};
+use flywheel_stats::planning::{ErrorRates, means, proportions};
+use flywheel_stats::undefined::{Defined, Undefined};
+use flywheel_stats::{quantile, ratio};
+use flywheel_storage::statistics::{HistoryQuery, UnitHistory};
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::moments;
+use crate::context::Context;
+use crate::problem::{ApiResult, Problem};
+
+/// How far back traffic is looked at.
+const HISTORY_DAYS: i64 = 28;
+
+/// A plan as it is asked for.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewPlan {
+    /// The arm that the others are compared with; the first if absent.
+    pub control: Option<ArmName>,
+    /// The metric that decides; without one there is no verdict.
+    pub primary: Option<MetricName>,
+    /// The smallest effect on it that matters: `{"absolute": 0.05}` in its unit, or `{"relative": 0.05}`.
+    pub mde: Option<Effect>,
+    /// Metrics that must not become worse by more than a margin; hard and soft failures, latency and cost if absent.
+    pub guardrails: Option<Vec<Guardrail>>,
+    /// How results may be read.
+    pub mode: ReadingMode,
+    /// The chance of a verdict where there is no difference; 0.05 if absent.
+    pub alpha: Option<f64>,
+    /// The chance of finding the smallest effect that matters; 0.8 if absent.
+    pub power: Option<f64>,
+    /// Full days before a verdict can ship; 7 if absent.
+    pub minimum_days: Option<u32>,
+    /// Whether all arms serve the same, to test the experiment itself.
+    pub aa: bool,
+    /// Tags by whose value effects are broken down, as hypotheses.
+    pub segments: Vec<String>,
+    /// Whether the primary metric of a unit before its first exposure is used to reduce the variance.
+    pub covariate: bool,
+}
+
+impl From<InvalidPlan> for Problem {
+    fn from(error: InvalidPlan) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+/// What is guarded where nothing else is asked for, as far as the app has such metrics: failures by one point, latency and
+/// cost by a tenth.
+fn default_guardrails(metrics: &[Metric], primary: &MetricName) -> Vec<Guardrail> {
+    [
+        ("hard_failures", Effect::Absolute(0.01)),
+        ("soft_failures", Effect::Absolute(0.01)),
+        ("latency_p95", Effect::Relative(0.1)),
+        ("cost_per_call", Effect::Relative(0.1)),
+    ]
+    .into_iter()
+    .filter_map(|(name, margin)| {
+        let metric = metrics.iter().find(|metric| metric.name.as_str() == name)?;
+        (metric.name != *primary).then(|| Guardrail {
+            metric: metric.name.clone(),
+            margin,
+        })
+    })
+    .collect()
+}
+
+/// A plan for these arms, checked.
+///
+/// # Errors
+/// When it names what is not there, or numbers that make no sense.
+pub(super) fn make(new: NewPlan, settings: &AppSettings, arms: &[Arm]) -> ApiResult<Plan> {
+    let names: Vec<ArmName> = arms.iter().map(|arm| arm.name.clone()).collect();
+    let Some(control) = new.control.or_else(|| names.first().cloned()) else {
+        return Err(Problem::invalid("an experiment needs at least two arms"));
+    };
+    let mut metrics = settings.metrics();
+    if new.covariate {
+        let primary = metrics
+            .iter_mut()
+            .find(|metric| Some(&metric.name) == new.primary.as_ref());
+        if let Some(primary) = primary {
+            primary.covariate = true;
+        }
+    }
+    let guardrails = match (new.guardrails, &new.primary) {
+        (Some(guardrails), _) => guardrails,
+        (None, Some(primary)) => default_guardrails(&metrics, primary),
+        (None, None) => Vec::new(),
+    };
+    let mut plan = Plan {
+        primary: new.primary,
+        mde: new.mde,
+        guardrails,
+        mode: new.mode,
+        alpha: new.alpha.unwrap_or(DEFAULT_ALPHA),
+        power: new.power.unwrap_or(DEFAULT_POWER),
+        minimum_days: new.minimum_days.unwrap_or(DEFAULT_DAYS),
+        is_aa: new.aa,
+        segments: new.segments,
+        ..Plan::unplanned(control, metrics)
+    };
+    plan.check(&names)?;
+    if let Some(primary) = plan.primary.as_ref().and_then(|name| plan.metric(name)) {
+        plan.floor = plan::floor(primary.kind);
+    }
+    let manifests: std::collections::BTreeSet<_> = arms.iter().map(|arm| arm.manifest).collect();
+    if plan.is_aa && manifests.len() > 1 {
+        return Err(Problem::invalid(
+            "an A/A test compares a manifest with itself, and these arms serve different ones",
+        )
+        .hint("leave out `aa`, or give all arms the same manifest"));
+    }
+    if !plan.is_aa && plan.primary.is_some() && manifests.len() < arms.len() {
+        return Err(Problem::invalid(
+            "two arms serve the same manifest, so there is nothing to compare",
+        )
+        .hint("say `aa: true` if the experiment itself is to be tested"));
+    }
+    Ok(plan)
+}
+
+/// Which members of a plan are different.
+pub(super) fn differences(before: &Plan, after: &Plan) -> Vec<String> {
+    let read = |plan: &Plan| match serde_json::to_value(plan) {
+        Ok(serde_json::Value::Object(members)) => members,
+        _ => serde_json::Map::new(),
+    };
+    let (before, after) = (read(before), read(after));
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .cloned()
+        .collect()
+}
+
+/// Where a plan's traffic comes from.
+pub(super) struct Traffic<'a> {
+    pub(super) app: &'a AppName,
+    pub(super) environment: &'a EnvironmentName,
+    pub(super) unit: UnitKind,
+    pub(super) arms: &'a [Arm],
+    /// The share of units that will take part.
+    pub(super) share: f64,
+}
+
+/// Adds to a plan what the app's traffic until now says: the baseline, how many units it takes and how long.
+///
+/// # Errors
+/// When the store fails, or the smallest effect that matters is larger than the metric can have.
+pub(super) async fn estimate(
+    context: &Context,
+    mut plan: Plan,
+    traffic: &Traffic<'_>,
+    now: Timestamp,
+) -> ApiResult<Plan> {
+    let since = now
+        .checked_sub(SignedDuration::from_hours(24 * HISTORY_DAYS))
+        .unwrap_or(Timestamp::MIN);
+    let query = HistoryQuery {
+        app: traffic.app.clone(),
+        environment: traffic.environment.clone(),
+        unit: traffic.unit,
+        metrics: plan.metrics.clone(),
+        since,
+        until: now,
+    };
+    let history = context.statistics.unit_history(&query).await?;
+    plan.thresholds = thresholds(&plan, &history);
+    plan.baseline = baseline(&plan, &history, since, now);
+    plan.size = size(&plan, traffic)?;
+    plan.tuned_for = plan.size.map_or(DEFAULT_TUNING, |size| {
+        (size.largest / looks(plan.mode).cost().largest).max(1.0)
+    });
+    Ok(plan)
+}
+
+/// The quantiles before the start.
+fn thresholds(plan: &Plan, history: &UnitHistory) -> std::collections::BTreeMap<MetricName, f64> {
+    let quantiles = plan
+        .metrics
+        .iter()
+        .zip(&history.metrics)
+        .filter(|(metric, _)| metric.kind == MetricKind::Quantile);
+    quantiles
+        .filter_map(|(metric, found)| {
+            let histogram = moments::histogram(&found.buckets);
+            let interval =
+                quantile::interval_of_histogram(&histogram, metric.quantile(), plan.alpha);
+            Some((metric.name.clone(), interval.ok()?.estimate))
+        })
+        .collect()
+}
+
+fn baseline(
+    plan: &Plan,
+    history: &UnitHistory,
+    since: Timestamp,
+    until: Timestamp,
+) -> Option<Baseline> {
+    let primary = plan.primary.as_ref()?;
+    let place = plan
+        .metrics
+        .iter()
+        .position(|metric| metric.name == *primary)?;
+    let found = history.metrics.get(place)?;
+    let arm = ratio::arm(&moments::pair(&found.sums).ok()?).ok()?;
+    Some(Baseline {
+        since: history.since.unwrap_or(since).max(since),
+        until,
+        units: arm.n,
+        mean: arm.value,
+        unit_variance: arm.unit_variance,
+        distinct_units: history.distinct_units.clone(),
+    })
+}
+
+fn looks(mode: ReadingMode) -> Looks {
+    match mode {
+        ReadingMode::Anytime => Looks::Anytime,
+        ReadingMode::Planned => Looks::Planned,
+        ReadingMode::Hybrid => Looks::Hybrid,
+        ReadingMode::Fixed => Looks::Fixed,
+    }
+}
+
+/// How many units the plan takes, if the app's traffic can tell.
+fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<Size>> {
+    let primary = plan.primary.as_ref().and_then(|name| plan.metric(name));
+    let (Some(metric), Some(mde), Some(baseline)) = (primary, plan.mde, &plan.baseline) else {
+        return Ok(None);
+    };
+    if metric.kind == MetricKind::Quantile || baseline.unit_variance <= 0.0 {
+        return Ok(None);
+    }
+    let effect = mde.absolute(baseline.mean);
+    if metric.kind == MetricKind::Binary && plan.mode != ReadingMode::Fixed {
+        let target = improved(metric, baseline.mean, effect);
+        if !(0.0..=1.0).contains(&target) {
+            return Err(impossible(metric, baseline.mean, target));
+        }
+    }
+    let weight = |arm: &Arm| f64::from(arm.weight) / 10_000.0;
+    let Some(control) = traffic.arms.iter().find(|arm| arm.name == plan.control) else {
+        return Ok(None);
+    };
+    let share = weight(control);
+    if share <= 0.0 {
+        return Ok(None);
+    }
+    let treatments = traffic.arms.iter().filter(|arm| arm.name != plan.control);
+    let mut total: f64 = 0.0;
+    let mut fixed_per_arm: f64 = 0.0;
+    for arm in treatments.clone() {
+        let r = weight(arm) / share;
+        let Ok(units) = control_units(plan, metric, baseline, effect, r, traffic.arms.len() - 1)
+        else {
+            return Ok(None);
+        };
+        fixed_per_arm = fixed_per_arm.max(units.max(units * r).ceil());
+        total = total.max((units / share).ceil());
+    }
+    if total <= 0.0 {
+        return Ok(None);
+    }
+    let cost = looks(plan.mode).cost();
+    let largest = (total * cost.largest).ceil();
+    let needs: Vec<(f64, f64)> = traffic
+        .arms
+        .iter()
+        .map(|arm| (weight(arm) * traffic.share, largest * weight(arm)))
+        .filter(|(share, _)| *share > 0.0)
+        .collect();
+    let (days, days_are_guessed) = days(baseline, &needs, plan.minimum_days);
+    Ok(Some(Size {
+        fixed_per_arm,
+        largest,
+        expected: (total * cost.expected).ceil(),
+        days,
+        days_are_guessed,
+    }))
+}
+
+fn improved(metric: &Metric, mean: f64, effect: f64) -> f64 {
+    match metric.direction {
+        Direction::Higher => mean + effect,
+        Direction::Lower => mean - effect,
+    }
+}
+
+fn impossible(metric: &Metric, mean: f64, target: f64) -> Problem {
+    let percent = |share: f64| format!("{:.1}%", share * 100.0);
+    Problem::invalid(format!(
+        "`mde` cannot be reached: `{}` is {} now and would have to become {}",
+        metric.name,
+        percent(mean),
+        percent(target)
+    ))
+    .hint("name a smaller effect; `{\"absolute\": 0.05}` are five points, `{\"relative\": 0.05}` five per cent of today's rate")
+}
+
+/// Units of the control for one look at the end. Rates of units with several calls take more, by their design effect.
+fn control_units(
+    plan: &Plan,
+    metric: &Metric,
+    baseline: &Baseline,
+    effect: f64,
+    r: f64,
+    comparisons: usize,
+) -> Defined<f64> {
+    let rates = ErrorRates {
+        alpha: plan.alpha / comparisons.max(1) as f64,
+        power: plan.power,
+        two_sided: true,
+    };
+    if metric.kind == MetricKind::Binary {
+        let (p1, p2) = (baseline.mean, improved(metric, baseline.mean, effect));
+        if p1 > 0.0 && p1 < 1.0 && p2 > 0.0 && p2 < 1.0 {
+            let plain = proportions::sample_size(p1, p2, r, rates)?.first;
+            return Ok(plain * baseline.unit_variance / (p1 * (1.0 - p1)));
+        }
+        return Err(Undefined::NoDifference);
+    }
+    let d = effect / baseline.unit_variance.sqrt();
+    Ok(means::sample_size(d, r, rates)?.first)
+}
+
+/// Days in full weeks, and whether they are a guess because the history is shorter than that.
+fn days(baseline: &Baseline, needs: &[(f64, f64)], minimum: u32) -> (Option<u32>, bool) {
+    let curve: Vec<f64> = baseline.distinct_units.iter().map(|n| *n as f64).collect();
+    let at_least = |days: u32| days.max(minimum);
+    match duration::days(&curve, needs) {
+        Ok(days) => (Some(at_least(days)), false),
+        Err(_) => {
+            let per_day = curve.last().copied().unwrap_or(0.0) / curve.len().max(1) as f64;
+            let guess = duration::guessed_days(per_day, needs).ok();
+            let days = guess
+                .filter(|days| *days <= 3650.0)
+                .map(|days| at_least(days as u32));
+            (days, true)
+        }
+    }
+}

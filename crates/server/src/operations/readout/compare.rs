@@ -1,0 +1,553 @@
+//! One metric, arm against control: estimates by epoch, pooled; looks at the end of each day, and what they have in common.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flywheel_core::experiment::Experiment;
+use flywheel_core::metric::{Metric, MetricKind};
+use flywheel_core::name::ArmName;
+use flywheel_core::plan::{Reading, ReadingMode};
+use flywheel_stats::estimate::{ArmEstimate, Estimate};
+use flywheel_stats::inference::{Inference, Mode, infer};
+use flywheel_stats::sequential::group_sequential::{self, SPENDING_EXPONENT};
+use flywheel_stats::sequential::hybrid::{self, FINAL_ALPHA, RUNNING_ALPHA};
+use flywheel_stats::sequential::rho_squared;
+use flywheel_stats::sequential::running::Running;
+use flywheel_stats::undefined::{Defined, Undefined};
+use flywheel_stats::{Interval, cuped, quantile, ratio};
+use flywheel_storage::statistics::{ArmStatistics, ExperimentStatistics, UnitSums};
+
+use super::super::moments;
+use super::judge::{correct, finding};
+use super::{
+    ArmValue, Comparison, EpochComparison, GuardrailState, Look, MetricReadout, MetricRole, Sums,
+    deciding, is_quantile, words,
+};
+
+/// Units that each arm needs before the first look.
+const FIRST_LOOK: i64 = 100;
+/// Events, and values without one, that each arm needs before the interval of a rate is shown.
+const FEWEST_EVENTS: f64 = 10.0;
+
+/// Sums and histogram of one arm in one epoch.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) arm: Option<&'a ArmStatistics>,
+    pub(super) reading: usize,
+}
+
+impl Source<'_> {
+    /// What was known at the end of a day, or is known now.
+    pub(super) fn sums(&self, until: Option<i64>) -> UnitSums {
+        let mut sums = UnitSums::default();
+        let days = self.arm.and_then(|arm| arm.readings.get(&self.reading));
+        for (day, part) in days.into_iter().flatten() {
+            if until.is_none_or(|until| *day <= until) {
+                sums.add(part);
+            }
+        }
+        sums
+    }
+
+    fn classes(&self) -> BTreeMap<i32, i64> {
+        let classes = self.arm.and_then(|arm| arm.histograms.get(&self.reading));
+        classes.cloned().unwrap_or_default()
+    }
+}
+
+/// The comparisons of one experiment.
+pub(super) struct Comparing<'a> {
+    pub(super) experiment: &'a Experiment,
+    pub(super) statistics: &'a ExperimentStatistics,
+    pub(super) readings: Vec<Reading>,
+    /// The control's place among the arms.
+    pub(super) control: usize,
+    pub(super) rho_squared: Defined<f64>,
+}
+
+/// Inference for one look at a fixed sample.
+pub(super) fn one_look(estimate: &Estimate, alpha: f64) -> Defined<Inference> {
+    infer(estimate, Mode::Fixed, alpha)
+}
+
+/// A difference, and what was said of it at each look.
+struct Series {
+    estimate: Defined<Estimate>,
+    looks: Vec<(i64, Estimate, Inference)>,
+    running: Running,
+    /// At the last look that was allowed.
+    last: Defined<Inference>,
+    variance_reduction: Option<f64>,
+}
+
+impl<'a> Comparing<'a> {
+    pub(super) fn new(experiment: &'a Experiment, statistics: &'a ExperimentStatistics) -> Self {
+        let plan = &experiment.plan;
+        let is_control = |arm: &flywheel_core::experiment::Arm| arm.name == plan.control;
+        Self {
+            experiment,
+            statistics,
+            readings: plan.readings(),
+            control: experiment.arms.iter().position(is_control).unwrap_or(0),
+            rho_squared: rho_squared(plan.alpha, plan.tuned_for),
+        }
+    }
+
+    pub(super) fn treatments(&self) -> impl Iterator<Item = usize> + use<'a> {
+        let control = self.control;
+        (0..self.experiment.arms.len()).filter(move |place| *place != control)
+    }
+
+    pub(super) fn name(&self, arm: usize) -> ArmName {
+        self.experiment.arms[arm].name.clone()
+    }
+
+    fn epochs(&self) -> usize {
+        self.experiment.epochs.len().max(1)
+    }
+
+    fn source(&self, epoch: usize, arm: usize, reading: usize) -> Source<'a> {
+        Source {
+            arm: self.statistics.arms.get(&(epoch, arm)),
+            reading,
+        }
+    }
+
+    /// Sums over all epochs, which describe an arm but are no basis for a comparison.
+    pub(super) fn all_sums(&self, arm: usize, reading: usize) -> UnitSums {
+        let mut sums = UnitSums::default();
+        for epoch in 0..self.epochs() {
+            sums.add(&self.source(epoch, arm, reading).sums(None));
+        }
+        sums
+    }
+
+    pub(super) fn all_classes(&self, arm: usize, reading: usize) -> BTreeMap<i32, i64> {
+        let mut classes: BTreeMap<i32, i64> = BTreeMap::new();
+        for epoch in 0..self.epochs() {
+            for (class, n) in self.source(epoch, arm, reading).classes() {
+                *classes.entry(class).or_default() += n;
+            }
+        }
+        classes
+    }
+
+    pub(super) fn metric_of(&self, reading: usize) -> &'a Metric {
+        &self.experiment.plan.metrics[self.readings[reading].metric]
+    }
+
+    /// The difference now, over all epochs.
+    pub(super) fn total(&self, reading: usize, arm: usize) -> Defined<Estimate> {
+        self.pooled(reading, arm, None)
+            .map(|(estimate, _)| estimate)
+    }
+
+    /// The difference at the end of a day, pooled over epochs, and what the covariate explains.
+    fn pooled(
+        &self,
+        reading: usize,
+        arm: usize,
+        until: Option<i64>,
+    ) -> Defined<(Estimate, Option<f64>)> {
+        let mut parts = Vec::new();
+        let mut reduction = None;
+        let mut problem = Undefined::NoData;
+        for epoch in 0..self.epochs() {
+            match self.within(epoch, reading, arm, until) {
+                Ok((estimate, explained)) => {
+                    parts.push(estimate);
+                    reduction = explained.or(reduction);
+                }
+                // An epoch that nobody entered has nothing to say; one that cannot be estimated stands in the way.
+                Err(Undefined::NoData) => {}
+                Err(undefined) => problem = undefined,
+            }
+        }
+        match parts.as_slice() {
+            [] => Err(problem),
+            [only] => Ok((*only, reduction)),
+            several => Ok((Estimate::pool(several)?, reduction)),
+        }
+    }
+
+    fn within(
+        &self,
+        epoch: usize,
+        reading: usize,
+        arm: usize,
+        until: Option<i64>,
+    ) -> Defined<(Estimate, Option<f64>)> {
+        let metric = self.metric_of(reading);
+        let control = self.source(epoch, self.control, reading);
+        let treatment = self.source(epoch, arm, reading);
+        let (a, b) = (control.sums(until), treatment.sums(until));
+        if a.n == 0 || b.n == 0 {
+            return Err(Undefined::NoData);
+        }
+        if is_quantile(metric) {
+            let a = self.quantile(metric, &a, &control.classes())?;
+            let b = self.quantile(metric, &b, &treatment.classes())?;
+            return Ok((quantile::difference(&a, &b)?, None));
+        }
+        if metric.covariate {
+            let adjusted =
+                cuped::ratio_difference(&moments::quadruple(&a)?, &moments::quadruple(&b)?);
+            if let Ok(adjusted) = adjusted {
+                return Ok((adjusted.estimate, Some(adjusted.variance_reduction)));
+            }
+        }
+        let estimate = ratio::difference(&moments::pair(&a)?, &moments::pair(&b)?)?;
+        Ok((estimate, None))
+    }
+
+    /// A quantile with the variance that its interval implies, for so many units. Calls of one unit count for less than as
+    /// many independent ones, by the design effect of the share beyond the quantile before the start.
+    fn quantile(
+        &self,
+        metric: &Metric,
+        sums: &UnitSums,
+        classes: &BTreeMap<i32, i64>,
+    ) -> Defined<ArmEstimate> {
+        let histogram = moments::histogram(classes);
+        let p = metric.quantile();
+        if !quantile::enough_for_difference(histogram.n(), p) {
+            return Err(Undefined::TooFewValues {
+                needed: (10.0 / (1.0 - p).min(p)).ceil() as u64,
+                found: histogram.n(),
+            });
+        }
+        let interval = quantile::interval_of_histogram(&histogram, p, self.experiment.plan.alpha)?;
+        let units = u64::try_from(sums.n).unwrap_or(0);
+        let arm = quantile::arm(&interval, units, self.experiment.plan.alpha)?;
+        let effect = moments::pair(sums)
+            .and_then(|pair| {
+                let beyond = pair.mean(0)? / pair.mean(1)?;
+                quantile::design_effect(&pair, beyond)
+            })
+            .unwrap_or(1.0)
+            .max(1.0);
+        Ok(ArmEstimate {
+            unit_variance: arm.unit_variance * effect,
+            ..arm
+        })
+    }
+
+    /// Whether an arm has enough for a look.
+    pub(super) fn may_look(&self, reading: usize, arm: usize, until: Option<i64>) -> Defined<()> {
+        let metric = self.metric_of(reading);
+        for place in [self.control, arm] {
+            let mut sums = UnitSums::default();
+            for epoch in 0..self.epochs() {
+                sums.add(&self.source(epoch, place, reading).sums(until));
+            }
+            if sums.n < FIRST_LOOK {
+                return Err(Undefined::TooFewValues {
+                    needed: FIRST_LOOK as u64,
+                    found: u64::try_from(sums.n).unwrap_or(0),
+                });
+            }
+            let (events, all) = (sums.sum(0), sums.sum(1));
+            if metric.kind == MetricKind::Binary && events.min(all - events) < FEWEST_EVENTS {
+                return Err(Undefined::Domain(
+                    "an arm has fewer than ten events, or fewer than ten values without one",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The days at whose end something was different.
+    fn days(&self, reading: usize, arm: usize) -> BTreeSet<i64> {
+        let mut days = BTreeSet::new();
+        for epoch in 0..self.epochs() {
+            for place in [self.control, arm] {
+                let source = self.source(epoch, place, reading);
+                let found = source.arm.and_then(|arm| arm.readings.get(&reading));
+                days.extend(found.into_iter().flat_map(|days| days.keys().copied()));
+            }
+        }
+        days
+    }
+
+    fn series(&self, reading: usize, arm: usize, alpha: f64) -> Series {
+        let now = self.pooled(reading, arm, None);
+        let mut series = Series {
+            estimate: now.map(|(estimate, _)| estimate),
+            variance_reduction: now.ok().and_then(|(_, explained)| explained),
+            looks: Vec::new(),
+            running: Running::default(),
+            last: Err(Undefined::NoData),
+        };
+        // Of a quantile only its present is kept.
+        let moments: Vec<i64> = match is_quantile(self.metric_of(reading)) {
+            true => self
+                .days(reading, arm)
+                .last()
+                .copied()
+                .into_iter()
+                .collect(),
+            false => self.days(reading, arm).into_iter().collect(),
+        };
+        let mut estimates = Vec::new();
+        for day in moments {
+            let until = Some(day);
+            if let Err(undefined) = self.may_look(reading, arm, until) {
+                series.last = Err(undefined);
+                continue;
+            }
+            match self.pooled(reading, arm, until) {
+                Ok((estimate, _)) => estimates.push((day, estimate)),
+                Err(undefined) => series.last = Err(undefined),
+            }
+        }
+        let boundaries = self.boundaries(&estimates, alpha);
+        for (place, (day, estimate)) in estimates.into_iter().enumerate() {
+            let boundary = boundaries.get(place).copied();
+            series.last = self.look(&estimate, boundary, alpha);
+            if let Ok(inference) = &series.last {
+                series.running.push(inference);
+                series.looks.push((day, estimate, *inference));
+            }
+        }
+        series
+    }
+
+    /// |z| at each look of a plan with looks.
+    fn boundaries(&self, looks: &[(i64, Estimate)], alpha: f64) -> Vec<f64> {
+        let plan = &self.experiment.plan;
+        if plan.mode != ReadingMode::Planned || looks.is_empty() {
+            return Vec::new();
+        }
+        let largest = plan.size.map_or(plan.tuned_for, |size| size.largest);
+        let information: Vec<f64> = looks.iter().map(|(_, e)| e.units / largest).collect();
+        group_sequential::boundaries(&information, alpha, SPENDING_EXPONENT, 2).unwrap_or_default()
+    }
+
+    fn look(&self, estimate: &Estimate, boundary: Option<f64>, alpha: f64) -> Defined<Inference> {
+        let plan = &self.experiment.plan;
+        let rho_squared = self.rho_squared?;
+        let planned = plan.size.map_or(plan.tuned_for, |size| {
+            size.largest.min(plan.tuned_for.max(1.0))
+        });
+        match plan.mode {
+            ReadingMode::Anytime => infer(estimate, Mode::Anytime { rho_squared }, alpha),
+            ReadingMode::Planned => {
+                let boundary = boundary.ok_or(Undefined::NoData)?;
+                infer(estimate, Mode::Planned { boundary }, alpha)
+            }
+            ReadingMode::Hybrid => {
+                let share = alpha / plan.alpha;
+                hybrid::look(
+                    estimate,
+                    rho_squared,
+                    estimate.units >= planned,
+                    RUNNING_ALPHA * share,
+                    FINAL_ALPHA * share,
+                )
+            }
+            ReadingMode::Fixed if estimate.units < planned => Err(Undefined::Domain(
+                "this plan is read once, when it has its units",
+            )),
+            ReadingMode::Fixed => infer(estimate, Mode::Fixed, alpha),
+        }
+    }
+
+    /// The primary metric at the end of each day.
+    pub(super) fn timeline(&self) -> Vec<Look> {
+        let plan = &self.experiment.plan;
+        let place = plan
+            .metrics
+            .iter()
+            .position(|metric| Some(&metric.name) == plan.primary.as_ref());
+        let Some(reading) = place.and_then(|place| deciding(&self.readings, place)) else {
+            return Vec::new();
+        };
+        let mut timeline = Vec::new();
+        for arm in self.treatments() {
+            let mut smallest: f64 = 1.0;
+            for (day, estimate, look) in self.series(reading, arm, self.level(true)).looks {
+                smallest = smallest.min(look.p.unwrap_or(1.0));
+                let fixed = one_look(&estimate, self.level(true)).and_then(|look| look.interval);
+                timeline.push(Look {
+                    day: words::day(day),
+                    arm: self.name(arm),
+                    units: estimate.units,
+                    difference: estimate.value,
+                    low: look.interval.ok().map(|interval| interval.low),
+                    high: look.interval.ok().map(|interval| interval.high),
+                    fixed_low: fixed.ok().map(|interval| interval.low),
+                    fixed_high: fixed.ok().map(|interval| interval.high),
+                    p: smallest,
+                });
+            }
+        }
+        timeline
+    }
+
+    /// The level of one interval: several arms share that of the primary metric.
+    fn level(&self, is_primary: bool) -> f64 {
+        let comparisons = if is_primary {
+            self.experiment.arms.len().saturating_sub(1).max(1)
+        } else {
+            1
+        };
+        self.experiment.plan.alpha / comparisons as f64
+    }
+
+    /// Everything about one metric.
+    pub(super) fn metric(&self, place: usize, metric: &Metric, role: MetricRole) -> MetricReadout {
+        let Some(reading) = deciding(&self.readings, place) else {
+            return MetricReadout {
+                metric: metric.clone(),
+                role,
+                margin: None,
+                arms: Vec::new(),
+                comparisons: Vec::new(),
+            };
+        };
+        let arms: Vec<ArmValue> = (0..self.experiment.arms.len())
+            .map(|arm| self.value(reading, arm, metric))
+            .collect();
+        let base = arms.get(self.control).and_then(|arm| arm.value);
+        let guardrail = |rule: &&flywheel_core::plan::Guardrail| rule.metric == metric.name;
+        let rule = self.experiment.plan.guardrails.iter().find(guardrail);
+        let margin = rule
+            .zip(base)
+            .map(|(rule, base)| rule.margin.absolute(base));
+        let mut comparisons: Vec<Comparison> = self
+            .treatments()
+            .map(|arm| self.comparison(reading, arm, (metric, role, margin, base)))
+            .collect();
+        if role == MetricRole::Primary {
+            correct(&mut comparisons, self.experiment.plan.alpha);
+        }
+        MetricReadout {
+            metric: metric.clone(),
+            role,
+            margin,
+            arms,
+            comparisons,
+        }
+    }
+
+    /// A metric's value in one arm, with its interval for one look.
+    fn value(&self, reading: usize, arm: usize, metric: &Metric) -> ArmValue {
+        let sums = self.all_sums(arm, reading);
+        let found: Defined<(f64, Defined<Interval>)> = if is_quantile(metric) {
+            let histogram = moments::histogram(&self.all_classes(arm, reading));
+            let alpha = self.experiment.plan.alpha;
+            quantile::interval_of_histogram(&histogram, metric.quantile(), alpha).map(|found| {
+                let bounds = found.lower.zip(found.upper);
+                let interval = bounds.map(|(low, high)| Interval { low, high });
+                (found.estimate, interval.ok_or(Undefined::Unbounded))
+            })
+        } else {
+            moments::pair(&sums)
+                .and_then(|pair| ratio::arm(&pair))
+                .map(|arm| {
+                    let error = arm.squared_error().sqrt();
+                    let alpha = self.experiment.plan.alpha;
+                    let interval =
+                        flywheel_stats::inference::normal_interval(arm.value, error, alpha);
+                    (arm.value, interval)
+                })
+        };
+        // Where one unit or none has a value there is a mean but no spread.
+        let mean = || (sums.n > 0 && sums.sum(1) != 0.0).then(|| sums.sum(0) / sums.sum(1));
+        let interval = found.and_then(|(_, interval)| interval).ok();
+        ArmValue {
+            arm: self.name(arm),
+            value: found.ok().map(|(value, _)| value).or_else(mean),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            undefined: found.err().map(|undefined| undefined.to_string()),
+            sums: Sums::from(&sums),
+        }
+    }
+
+    fn comparison(
+        &self,
+        reading: usize,
+        arm: usize,
+        (metric, role, margin, base): (&Metric, MetricRole, Option<f64>, Option<f64>),
+    ) -> Comparison {
+        let alpha = self.level(role == MetricRole::Primary);
+        let series = self.series(reading, arm, alpha);
+        let estimate = series.estimate.ok();
+        let fixed = estimate
+            .and_then(|estimate| one_look(&estimate, alpha).ok())
+            .and_then(|look| look.interval.ok());
+        // The running intersection of sequences; the repeated interval of planned looks; the one of the last look.
+        let interval = match self.experiment.plan.mode {
+            ReadingMode::Anytime => series.running.interval,
+            _ => series.last.ok().and_then(|look| look.interval.ok()),
+        }
+        .filter(|_| !series.looks.is_empty());
+        let undefined = match (&series.estimate, &series.last) {
+            (Err(undefined), _) | (_, Err(undefined)) => Some(undefined.to_string()),
+            (Ok(_), Ok(look)) => look.interval.err().map(|undefined| undefined.to_string()),
+        };
+        let looked = estimate.filter(|_| !series.looks.is_empty());
+        Comparison {
+            arm: self.name(arm),
+            method: method(metric, series.variance_reduction.is_some()),
+            difference: estimate.map(|estimate| estimate.value),
+            standard_error: estimate.map(|estimate| estimate.standard_error),
+            degrees_of_freedom: estimate
+                .map(|estimate| estimate.degrees_of_freedom)
+                .filter(|df| df.is_finite()),
+            units: estimate.map_or(0.0, |estimate| estimate.units),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            p: (!series.looks.is_empty() && self.experiment.plan.mode != ReadingMode::Planned)
+                .then_some(series.running.p),
+            fixed_low: fixed.map(|interval| interval.low),
+            fixed_high: fixed.map(|interval| interval.high),
+            relative: estimate
+                .zip(base)
+                .filter(|(_, base)| *base != 0.0)
+                .map(|(estimate, base)| estimate.value / base.abs()),
+            finding: finding(metric, interval),
+            guardrail: (role == MetricRole::Guardrail).then(|| match (looked, margin) {
+                _ if self.is_unmeasured(reading) => GuardrailState::Unmeasured,
+                (Some(looked), Some(margin)) => self.guardrail(metric, looked, margin),
+                (None, Some(margin)) => self.guardrail_of_few(reading, arm, margin),
+                (_, None) => GuardrailState::Open,
+            }),
+            superiority: self.superiority(reading, arm, metric),
+            variance_reduction: series.variance_reduction,
+            epochs: self.by_epoch(reading, arm),
+            is_unstable: series.running.nonstationary,
+            undefined,
+        }
+    }
+
+    fn by_epoch(&self, reading: usize, arm: usize) -> Vec<EpochComparison> {
+        if self.experiment.epochs.len() < 2 {
+            return Vec::new();
+        }
+        self.experiment
+            .epochs
+            .iter()
+            .enumerate()
+            .map(|(place, epoch)| {
+                let found = self.within(place, reading, arm, None).ok();
+                let estimate = found.map(|(estimate, _)| estimate);
+                EpochComparison {
+                    since: epoch.since,
+                    units: estimate.map_or(0.0, |estimate| estimate.units),
+                    difference: estimate.map(|estimate| estimate.value),
+                    standard_error: estimate.map(|estimate| estimate.standard_error),
+                }
+            })
+            .collect()
+    }
+}
+
+fn method(metric: &Metric, is_adjusted: bool) -> &'static str {
+    match metric.kind {
+        MetricKind::Quantile => "quantiles by order statistics",
+        MetricKind::Count => "means over units (Welch)",
+        _ if is_adjusted => "ratio of sums over units, adjusted for the time before (CUPED)",
+        _ => "ratio of sums over units (delta method)",
+    }
+}

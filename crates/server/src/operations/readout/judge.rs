@@ -1,0 +1,150 @@
+//! What an estimate means: better, worse, within a margin.
+
+use flywheel_core::metric::{Direction, GRADES, Metric, MetricKind};
+use flywheel_stats::decision::{self, GUARDRAIL_ALPHA};
+use flywheel_stats::estimate::Estimate;
+use flywheel_stats::rank::RankedCounts;
+use flywheel_stats::sequential::{asymptotic, bernoulli};
+use flywheel_stats::{Interval, multiplicity};
+
+use super::compare::Comparing;
+use super::{Comparison, Finding, GuardrailState, Superiority, deciding, oriented};
+
+impl Comparing<'_> {
+    pub(super) fn guardrail(
+        &self,
+        metric: &Metric,
+        estimate: Estimate,
+        margin: f64,
+    ) -> GuardrailState {
+        let estimate = orient(metric, estimate);
+        let state = self
+            .rho_squared
+            .and_then(|rho| decision::guardrail(&estimate, margin, rho, false));
+        match state {
+            Ok(decision::Guardrail::NonInferior) => GuardrailState::Holds,
+            Ok(decision::Guardrail::Violated) => GuardrailState::Violated,
+            Ok(decision::Guardrail::Open) | Err(_) => GuardrailState::Open,
+        }
+    }
+
+    pub(super) fn is_unmeasured(&self, reading: usize) -> bool {
+        (0..self.experiment.arms.len()).all(|arm| self.all_sums(arm, reading).n == 0)
+    }
+
+    /// A rate with too few failures for a normal interval holds when the arm's whole rate is below the margin, whatever the
+    /// control's: exact at any time, and counted as if every unit had made one call, which makes the rate no smaller.
+    pub(super) fn guardrail_of_few(
+        &self,
+        reading: usize,
+        arm: usize,
+        margin: f64,
+    ) -> GuardrailState {
+        let metric = self.metric_of(reading);
+        if metric.kind != MetricKind::Binary {
+            return GuardrailState::Open;
+        }
+        let sums = self.all_sums(arm, reading);
+        let failures = match metric.direction {
+            Direction::Lower => sums.sum(0),
+            Direction::Higher => sums.sum(1) - sums.sum(0),
+        };
+        let highest = bernoulli::confidence_sequence(
+            failures.max(0.0),
+            sums.n as f64,
+            GUARDRAIL_ALPHA,
+            self.experiment.plan.tuned_for,
+            GUARDRAIL_ALPHA,
+        );
+        match highest {
+            Ok(interval) if interval.high < margin => GuardrailState::Holds,
+            _ => GuardrailState::Open,
+        }
+    }
+
+    /// Whether an arm is worse at this level, at any time.
+    pub(super) fn has_deteriorated(&self, place: usize, arm: usize, alpha: f64) -> bool {
+        let is_worse = || {
+            let reading = deciding(&self.readings, place)?;
+            self.may_look(reading, arm, None).ok()?;
+            let estimate = self.total(reading, arm).ok()?;
+            let upper = asymptotic::upper_bound(
+                &orient(self.metric_of(reading), estimate),
+                self.rho_squared.ok()?,
+                alpha,
+            );
+            Some(upper.ok()? < 0.0)
+        };
+        is_worse().unwrap_or(false)
+    }
+
+    pub(super) fn superiority(
+        &self,
+        reading: usize,
+        arm: usize,
+        metric: &Metric,
+    ) -> Option<Superiority> {
+        if metric.kind != MetricKind::Ordinal {
+            return None;
+        }
+        let counts = |place: usize| {
+            let classes = self.all_classes(place, reading);
+            let mut counts = vec![0_u64; GRADES as usize + 1];
+            for (class, n) in classes {
+                if let Some(count) = usize::try_from(class).ok().and_then(|c| counts.get_mut(c)) {
+                    *count = u64::try_from(n).unwrap_or(0);
+                }
+            }
+            counts
+        };
+        let ranked = RankedCounts::from_histograms(&counts(self.control), &counts(arm)).ok()?;
+        let found = ranked.brunner_munzel(self.experiment.plan.alpha).ok()?;
+        Some(Superiority {
+            probability: found.theta,
+            low: found.shown.low,
+            high: found.shown.high,
+        })
+    }
+}
+
+/// The estimate with a sign that makes higher better.
+fn orient(metric: &Metric, estimate: Estimate) -> Estimate {
+    Estimate {
+        value: oriented(metric.direction, estimate.value),
+        ..estimate
+    }
+}
+
+/// What an interval says of a metric.
+pub(super) fn finding(metric: &Metric, interval: Option<Interval>) -> Finding {
+    let Some(interval) = interval else {
+        return Finding::Open;
+    };
+    let (low, high) = (
+        oriented(metric.direction, interval.low),
+        oriented(metric.direction, interval.high),
+    );
+    if low.min(high) > 0.0 {
+        Finding::Better
+    } else if low.max(high) < 0.0 {
+        Finding::Worse
+    } else {
+        Finding::Open
+    }
+}
+
+/// Holm over the arms, so that the verdicts of all of them together are wrong in at most α of all experiments.
+pub(super) fn correct(comparisons: &mut [Comparison], alpha: f64) {
+    let p_values: Vec<f64> = comparisons.iter().map(|c| c.p.unwrap_or(1.0)).collect();
+    let Ok(adjusted) = multiplicity::holm(&p_values) else {
+        return;
+    };
+    for (comparison, p) in comparisons.iter_mut().zip(adjusted) {
+        if comparison.p.is_some() {
+            comparison.p = Some(p);
+            if p > alpha {
+                comparison.finding = Finding::Open;
+            }
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! One headline, one reason, one next step.
+
+use flywheel_core::experiment::{Experiment, ExperimentStatus};
+use flywheel_core::metric::Metric;
+use flywheel_core::name::ArmName;
+use flywheel_core::plan::{Effect, ReadingMode};
+use flywheel_stats::decision::{self, ABORT_ALPHA, Decision, Guardrail};
+use flywheel_storage::statistics::ExperimentStatistics;
+
+use super::compare::Comparing;
+use super::{
+    ArmUnits, CheckState, Comparison, DataCheck, Finding, GuardrailState, MetricReadout,
+    MetricRole, Verdict, VerdictState, oriented, words,
+};
+
+/// What a verdict follows from.
+pub(super) struct Evidence<'a> {
+    pub(super) experiment: &'a Experiment,
+    pub(super) statistics: &'a ExperimentStatistics,
+    pub(super) checks: &'a [DataCheck],
+    pub(super) metrics: &'a [MetricReadout],
+    pub(super) arms: &'a [ArmUnits],
+    pub(super) days: u32,
+}
+
+fn said(state: VerdictState, headline: &str, reason: String, next: &str) -> Verdict {
+    Verdict {
+        state,
+        arm: None,
+        headline: headline.to_owned(),
+        reason,
+        next: next.to_owned(),
+        may_promote: false,
+    }
+}
+
+/// The verdict; what forbids one comes first.
+pub(super) fn verdict(evidence: &Evidence<'_>) -> Verdict {
+    let name = &evidence.experiment.name;
+    if evidence.experiment.status == ExperimentStatus::Draft {
+        return said(
+            VerdictState::Draft,
+            "Not started.",
+            evidence.expectation(),
+            &format!("`flywheel experiment start {name}` begins and freezes the plan."),
+        );
+    }
+    if let Some(share) = evidence.statistics.rebuilt {
+        return said(
+            VerdictState::Rebuilding,
+            "Statistics are being made again.",
+            format!("{:.0}% of the events are taken in.", share * 100.0),
+            "Look again in a moment.",
+        );
+    }
+    if let Some(check) = evidence
+        .checks
+        .iter()
+        .find(|check| check.state == CheckState::Failed)
+    {
+        return said(
+            VerdictState::Invalid,
+            &format!("Invalid: {}.", check.name),
+            format!(
+                "{}. Do not use the numbers below.",
+                capitalised(&check.detail)
+            ),
+            "Find the cause, stop this experiment, and start another with a new name.",
+        );
+    }
+    if let Some(verdict) = evidence.violated() {
+        return verdict;
+    }
+    let primary = evidence
+        .metrics
+        .iter()
+        .find(|m| m.role == MetricRole::Primary);
+    let Some(primary) = primary else {
+        return said(
+            VerdictState::Unplanned,
+            "No verdict: no primary metric was planned.",
+            "The metrics below are shown and decide nothing.".to_owned(),
+            "Make an experiment with `--primary` and `--mde` to get one.",
+        );
+    };
+    if let Some(verdict) = evidence.collecting(primary) {
+        return verdict;
+    }
+    evidence.decided(primary)
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
+impl Evidence<'_> {
+    fn effect(&self, base: Option<f64>) -> Option<f64> {
+        let plan = &self.experiment.plan;
+        let base = plan.baseline.as_ref().map(|found| found.mean).or(base);
+        let effect = plan.mde?;
+        match effect {
+            Effect::Absolute(value) => Some(value),
+            Effect::Relative(_) => base.map(|base| effect.absolute(base)),
+        }
+    }
+
+    /// What the plan expects.
+    fn expectation(&self) -> String {
+        match self.experiment.plan.size {
+            Some(size) => {
+                let days = match (size.days, size.days_are_guessed) {
+                    (Some(days), false) => format!(", {days} days at today's traffic"),
+                    (Some(days), true) => {
+                        format!(", about {days} days, a guess from little history")
+                    }
+                    (None, _) => ", which today's traffic does not reach".to_owned(),
+                };
+                format!(
+                    "The plan needs up to {} units ({} expected){days}.",
+                    words::count(size.largest),
+                    words::count(size.expected)
+                )
+            }
+            None => "The app's traffic until now does not tell how many units it takes.".to_owned(),
+        }
+    }
+
+    fn guardrails(&self) -> impl Iterator<Item = (&MetricReadout, &Comparison)> {
+        self.metrics
+            .iter()
+            .filter(|metric| metric.role == MetricRole::Guardrail)
+            .flat_map(|metric| metric.comparisons.iter().map(move |found| (metric, found)))
+    }
+
+    fn violated(&self) -> Option<Verdict> {
+        let (metric, found) = self
+            .guardrails()
+            .find(|(_, found)| found.guardrail == Some(GuardrailState::Violated))?;
+        let margin = metric.margin.unwrap_or(0.0);
+        Some(Verdict {
+            arm: Some(found.arm.clone()),
+            ..said(
+                VerdictState::Abort,
+                &format!(
+                    "Guardrail violated: {} of {}.",
+                    metric.metric.name, found.arm
+                ),
+                format!(
+                    "{}, worse beyond chance and by more than the margin of {}.",
+                    amount(&metric.metric, found),
+                    words::difference(&metric.metric, margin).trim_start_matches('+')
+                ),
+                "Running experiments are stopped for this; keep the control.",
+            )
+        })
+    }
+
+    fn collecting(&self, primary: &MetricReadout) -> Option<Verdict> {
+        let floor = self.experiment.plan.floor;
+        let with_value = |arm: &super::ArmValue| u64::try_from(arm.sums.n).unwrap_or(0);
+        let fewest = primary.arms.iter().map(with_value).min().unwrap_or(0);
+        let cannot = primary
+            .comparisons
+            .iter()
+            .find_map(|found| found.undefined.as_ref().filter(|_| found.low.is_none()));
+        if fewest >= floor && cannot.is_none() {
+            return None;
+        }
+        let counts: Vec<String> = primary
+            .arms
+            .iter()
+            .map(|arm| format!("{} {}", arm.arm, words::count(arm.sums.n as f64)))
+            .collect();
+        let reason = match cannot.filter(|_| fewest >= floor) {
+            Some(reason) => format!("{}. {}", capitalised(reason), self.expectation()),
+            None => format!(
+                "{} have an outcome ({}); from {} per arm on there is something to judge. {}",
+                words::plural(primary.arms.iter().map(with_value).sum(), "unit"),
+                counts.join(", "),
+                words::count(floor as f64),
+                self.expectation()
+            ),
+        };
+        Some(said(
+            VerdictState::Collecting,
+            "Collecting.",
+            reason,
+            "Let it run; looking costs nothing.",
+        ))
+    }
+
+    /// The units behind a comparison and the time they took.
+    fn behind(&self, primary: &MetricReadout) -> String {
+        let counts: Vec<String> = primary
+            .arms
+            .iter()
+            .map(|arm| words::count(arm.sums.n as f64))
+            .collect();
+        format!(
+            "{} units, {}",
+            counts.join(" + "),
+            words::plural(u64::from(self.days), "day")
+        )
+    }
+
+    /// Everything that is needed before an arm may be promoted, apart from being better.
+    fn missing(&self, arm: &ArmName) -> Vec<String> {
+        let mut missing = Vec::new();
+        let minimum = self.experiment.plan.minimum_days;
+        if self.days < minimum {
+            missing.push(format!("{} of {minimum} days are over", self.days));
+        }
+        for (metric, found) in self.guardrails() {
+            if found.arm == *arm && !holds(found) {
+                missing.push(format!("guardrail {} is not settled", metric.metric.name));
+            }
+        }
+        missing
+    }
+
+    fn deteriorated(&self, comparing: &Comparing<'_>, arm: usize) -> Option<&Metric> {
+        let metrics = &self.experiment.plan.metrics;
+        let alpha = ABORT_ALPHA / metrics.len().max(1) as f64;
+        metrics
+            .iter()
+            .enumerate()
+            .find(|(place, _)| comparing.has_deteriorated(*place, arm, alpha))
+            .map(|(_, metric)| metric)
+    }
+
+    fn decided(&self, primary: &MetricReadout) -> Verdict {
+        let plan = &self.experiment.plan;
+        let better = primary
+            .comparisons
+            .iter()
+            .filter(|found| found.finding == Finding::Better)
+            .max_by(|one, other| {
+                let of = |found: &Comparison| {
+                    oriented(primary.metric.direction, found.difference.unwrap_or(0.0))
+                };
+                of(one).total_cmp(&of(other))
+            });
+        if plan.is_aa {
+            return self.same_arms(primary);
+        }
+        if let Some(found) = better {
+            return self.better(primary, found);
+        }
+        let all = |finding| {
+            primary
+                .comparisons
+                .iter()
+                .all(|found| found.finding == finding)
+        };
+        let shown: Vec<String> = primary
+            .comparisons
+            .iter()
+            .map(|found| format!("{} {}", found.arm, amount(&primary.metric, found)))
+            .collect();
+        let figures = format!("{}; {}.", shown.join("; "), self.behind(primary));
+        if all(Finding::Worse) {
+            return said(
+                VerdictState::Worse,
+                "The control is better.",
+                figures,
+                "Stop and keep the control.",
+            );
+        }
+        let base = primary.arms.iter().find(|arm| arm.arm == plan.control);
+        let effect = self.effect(base.and_then(|arm| arm.value));
+        let is_inside = |found: &Comparison| {
+            let ends = found.low.zip(found.high).zip(effect);
+            ends.is_some_and(|((low, high), effect)| low > -effect && high < effect)
+        };
+        if let Some(effect) = effect.filter(|_| primary.comparisons.iter().all(is_inside)) {
+            return said(
+                VerdictState::NoMeaningfulDifference,
+                "No meaningful difference.",
+                format!(
+                    "{figures} Differences of {} and more are ruled out.",
+                    words::difference(&primary.metric, effect).trim_start_matches('+')
+                ),
+                "Stop, and choose by cost or simplicity.",
+            );
+        }
+        let next = match plan.mode {
+            ReadingMode::Fixed | ReadingMode::Hybrid => {
+                "Let it run to its planned number of units."
+            }
+            _ => "Let it run; looking costs nothing.",
+        };
+        said(
+            VerdictState::NoVerdict,
+            "No verdict yet.",
+            format!("{figures} {}", self.expectation()),
+            next,
+        )
+    }
+
+    fn same_arms(&self, primary: &MetricReadout) -> Verdict {
+        let differs = primary
+            .comparisons
+            .iter()
+            .any(|found| found.finding != Finding::Open);
+        if differs {
+            return said(
+                VerdictState::Invalid,
+                "Invalid: an A/A test shows a difference.",
+                format!(
+                    "All arms serve the same, and {} of them differ beyond chance.",
+                    primary.metric.name
+                ),
+                "Look for what the arms do not share: time-outs, caches, logging.",
+            );
+        }
+        said(
+            VerdictState::NoVerdict,
+            "No difference, as it should be.",
+            format!("All arms serve the same; {}.", self.behind(primary)),
+            "Stop it when you have seen enough.",
+        )
+    }
+
+    fn better(&self, primary: &MetricReadout, found: &Comparison) -> Verdict {
+        let plan = &self.experiment.plan;
+        let comparing = Comparing::new(self.experiment, self.statistics);
+        let place = self
+            .experiment
+            .arms
+            .iter()
+            .position(|arm| arm.name == found.arm);
+        let deteriorated = place.and_then(|place| self.deteriorated(&comparing, place));
+        let missing = self.missing(&found.arm);
+        let states = self
+            .guardrails()
+            .filter(|(_, other)| other.arm == found.arm);
+        let decision = decision::decide(
+            &decision::Evidence {
+                // Two-sided with the sign of an improvement is one side at half the level.
+                success_p_values: vec![found.p.unwrap_or(0.0) / 2.0],
+                guardrails: states
+                    .map(|(_, other)| match other.guardrail {
+                        _ if holds(other) => Guardrail::NonInferior,
+                        Some(GuardrailState::Violated) => Guardrail::Violated,
+                        _ => Guardrail::Open,
+                    })
+                    .collect(),
+                deteriorated: deteriorated.is_some(),
+                quality_passes: true,
+                may_ship: self.days >= plan.minimum_days,
+            },
+            plan.alpha / 2.0,
+        );
+        let may_promote = matches!(decision, Ok(Decision::Ship(_)));
+        let stopped_early = plan.size.is_some_and(|size| found.units < size.largest);
+        let caution = match stopped_early && plan.mode != ReadingMode::Fixed {
+            true => {
+                " The effect is likely a little smaller than shown, because a good moment was chosen to look."
+            }
+            false => "",
+        };
+        let next = if may_promote {
+            format!(
+                "`flywheel experiment promote {} --arm {} --reason …` deploys it.",
+                self.experiment.name, found.arm
+            )
+        } else if let Some(metric) = deteriorated {
+            format!("Do not promote it yet: {} became worse.", metric.name)
+        } else {
+            format!("Wait before promoting: {}.", missing.join("; "))
+        };
+        Verdict {
+            state: VerdictState::Better,
+            arm: Some(found.arm.clone()),
+            headline: format!("{} is better.", found.arm),
+            reason: format!(
+                "{} {}, {}.{caution}",
+                primary.metric.name,
+                amount(&primary.metric, found),
+                self.behind(primary)
+            ),
+            next,
+            may_promote: may_promote && self.arms.iter().any(|arm| arm.arm == found.arm),
+        }
+    }
+}
+
+/// Whether a guardrail stands in nobody's way.
+fn holds(found: &Comparison) -> bool {
+    matches!(
+        found.guardrail,
+        Some(GuardrailState::Holds | GuardrailState::Unmeasured)
+    )
+}
+
+/// A difference with its interval.
+fn amount(metric: &Metric, found: &Comparison) -> String {
+    let Some(difference) = found.difference else {
+        return "unknown".to_owned();
+    };
+    let shown = words::difference(metric, difference);
+    match found.low.zip(found.high) {
+        Some((low, high)) => format!("{shown} ({})", words::interval(metric, low, high)),
+        None => shown,
+    }
+}

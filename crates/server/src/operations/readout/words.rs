@@ -1,0 +1,104 @@
+//! Amounts and days as people read them in verdicts.
+
+use flywheel_core::metric::{Metric, MetricKind};
+use jiff::Timestamp;
+
+/// A day counted from 1970, as `2026-01-31`.
+pub(super) fn day(day: i64) -> String {
+    let at = Timestamp::from_second(day.saturating_mul(86_400)).unwrap_or(Timestamp::UNIX_EPOCH);
+    at.strftime("%Y-%m-%d").to_string()
+}
+
+/// A difference in a metric's own unit, with its sign: points for shares.
+pub(super) fn difference(metric: &Metric, value: f64) -> String {
+    format!("{}{}", signed(metric, value), unit(metric, value))
+}
+
+/// Two ends of an interval of differences.
+pub(super) fn interval(metric: &Metric, low: f64, high: f64) -> String {
+    format!("{} to {}", signed(metric, low), signed(metric, high))
+}
+
+fn is_share(metric: &Metric) -> bool {
+    metric.kind == MetricKind::Binary
+}
+
+fn signed(metric: &Metric, value: f64) -> String {
+    let value = if is_share(metric) {
+        value * 100.0
+    } else {
+        value
+    };
+    let text = trimmed(value);
+    if value > 0.0 && text != "0" {
+        format!("+{text}")
+    } else {
+        text.replacen('-', "−", 1)
+    }
+}
+
+fn unit(metric: &Metric, value: f64) -> String {
+    if is_share(metric) {
+        let one = (value.abs() * 100.0 - 1.0).abs() < 1e-9;
+        return if one { " point" } else { " points" }.to_owned();
+    }
+    match metric.unit.as_str() {
+        "" => String::new(),
+        unit => format!(" {unit}"),
+    }
+}
+
+/// Three digits that matter, one decimal at least where they are few.
+fn trimmed(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return "0".to_owned();
+    }
+    let digits = (2 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
+    let text = format!("{value:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// A count with a comma between thousands.
+pub(super) fn count(value: f64) -> String {
+    let digits = format!("{:.0}", value.ceil().max(0.0));
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// So many things of a name that takes an `s`.
+pub(super) fn plural(n: u64, name: &str) -> String {
+    match n {
+        1 => format!("1 {name}"),
+        n => format!("{} {name}s", count(n as f64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flywheel_core::metric::starter_set;
+
+    #[test]
+    fn amounts_have_their_unit_and_their_sign() {
+        let metrics = starter_set();
+        let metric = |name: &str| metrics.iter().find(|m| m.name.as_str() == name).unwrap();
+        let completed = metric("task_completed");
+        assert_eq!(difference(completed, 0.0613), "+6.13 points");
+        assert_eq!(difference(completed, -0.01), "−1 point");
+        assert_eq!(difference(completed, 0.0), "0 points");
+        assert_eq!(interval(completed, -0.065, 0.057), "−6.5 to +5.7");
+        assert_eq!(difference(metric("latency_p95"), 1234.5), "+1234 ms");
+        assert_eq!(day(0), "1970-01-01");
+        assert_eq!(plural(1, "unit"), "1 unit");
+        assert_eq!(plural(2310, "unit"), "2,310 units");
+    }
+}

@@ -1,0 +1,468 @@
+//! What experiments say, from calls and outcomes that arrive through the public API.
+
+use flywheel_core::experiment::Experiment;
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::samples::each;
+
+const EXPERIMENTS: &str = "/api/v1/experiments";
+
+/// Makes and starts an experiment between two manifests.
+async fn begin(app: &TestApp, name: &str, plan: Value) -> Experiment {
+    let manifests = [app.deploy_greeting(2).await, app.deploy_greeting(1).await];
+    let arms = json!([
+        {"name": "a", "manifest": manifests[1], "weight": 5000},
+        {"name": "b", "manifest": manifests[0], "weight": 5000},
+    ]);
+    let body = json!({"name": name, "app": "support", "arms": arms, "plan": plan});
+    app.editor().post(EXPERIMENTS, &body).await.with_status(201);
+    let started = app
+        .editor()
+        .post(&format!("{EXPERIMENTS}/{name}/start"), &Value::Null)
+        .await
+        .ok();
+    serde_json::from_value(started).unwrap()
+}
+
+fn plan() -> Value {
+    json!({"primary": "task_completed", "mde": {"absolute": 0.05}})
+}
+
+/// How simulated users behave in an arm.
+#[derive(Clone, Copy)]
+struct Arm {
+    /// How many of them complete their task.
+    completed: f64,
+    /// How many never arrive, because something breaks before.
+    lost: f64,
+    /// How many calls fail.
+    failing: f64,
+}
+
+const SOUND: Arm = Arm {
+    completed: 0.6,
+    lost: 0.0,
+    failing: 0.0,
+};
+
+/// Users call once each and say whether their task was completed.
+async fn users(
+    app: &TestApp,
+    experiment: &Experiment,
+    numbers: std::ops::Range<u32>,
+    arms: [Arm; 2],
+    random: &mut fastrand::Rng,
+) {
+    let started_at = app.context.sources.clock.now();
+    let (mut calls, mut outcomes) = (Vec::new(), Vec::new());
+    for number in numbers {
+        let user = format!("user_{number}");
+        let arm = experiment.assign(&user).unwrap();
+        let behaviour = arms[usize::from(arm.name.as_str() == "b")];
+        if random.f64() < behaviour.lost {
+            continue;
+        }
+        let id = format!("{}-{number}", experiment.name);
+        let failed = random.f64() < behaviour.failing;
+        calls.push(json!({
+            "id": id, "app": "support", "environment": "production", "user": user,
+            "experiment": experiment.name, "arm": arm.name, "started_at": started_at,
+            "latency_ms": 300 + random.u32(0..400), "error": failed.then_some("timeout"),
+            "usage": {"input_tokens": 100, "output_tokens": 20 + random.u32(0..10)},
+        }));
+        outcomes.push(json!({
+            "call_id": id, "app": "support", "kind": "outcome", "name": "task_completed",
+            "value": random.f64() < behaviour.completed,
+        }));
+    }
+    for part in calls.chunks(200) {
+        app.caller().post("/api/v1/calls", &json!(part)).await.ok();
+    }
+    for part in outcomes.chunks(200) {
+        app.caller()
+            .post("/api/v1/feedback", &json!(part))
+            .await
+            .ok();
+    }
+}
+
+async fn readout(app: &TestApp, name: &str) -> Value {
+    let path = format!("{EXPERIMENTS}/{name}/readout");
+    app.viewer().get(&path).await.ok()
+}
+
+fn advance_days(app: &TestApp, days: i64) {
+    app.clock.advance_seconds(days * 86_400);
+}
+
+#[tokio::test]
+async fn a_true_effect_is_found_and_promoted() {
+    let app = TestApp::furnished().await;
+    let experiment = begin(&app, "tone", plan()).await;
+    let random = &mut fastrand::Rng::with_seed(5);
+    let better = Arm {
+        completed: 0.65,
+        ..SOUND
+    };
+    let said = readout(&app, "tone").await;
+    assert_eq!(said["verdict"]["state"], "collecting", "{said}");
+    for day in 0..9 {
+        let numbers = day * 1000..(day + 1) * 1000;
+        users(&app, &experiment, numbers, [SOUND, better], random).await;
+        advance_days(&app, 1);
+    }
+    let said = readout(&app, "tone").await;
+    let verdict = &said["verdict"];
+    assert_eq!(verdict["state"], "better", "{verdict}");
+    assert_eq!(verdict["headline"], "b is better.");
+    assert_eq!(verdict["may_promote"], true, "{verdict}");
+    let primary = &said["metrics"][0];
+    assert_eq!(
+        (&primary["role"], &primary["metric"]["name"]),
+        (&json!("primary"), &json!("task_completed"))
+    );
+    let found = &primary["comparisons"][0];
+    let (low, high) = (
+        found["low"].as_f64().unwrap(),
+        found["high"].as_f64().unwrap(),
+    );
+    assert!(0.0 < low && low < 0.05 && 0.05 < high, "{found}");
+    assert!(
+        found["fixed_low"].as_f64().unwrap() > low,
+        "one look is narrower: {found}"
+    );
+    // What the page links to says the same: the difference of the sums' ratios.
+    let share = |arm: usize| {
+        let sums = &primary["arms"][arm]["sums"];
+        sums["x"].as_f64().unwrap() / sums["y"].as_f64().unwrap()
+    };
+    assert!((share(1) - share(0) - found["difference"].as_f64().unwrap()).abs() < 1e-12);
+    assert_eq!(said["timeline"].as_array().unwrap().len(), 9);
+    let units = app
+        .viewer()
+        .get(&format!("{EXPERIMENTS}/tone/units?limit=10000"))
+        .await
+        .ok();
+    let of_a = |unit: &&Value| unit["arm"] == "a";
+    let units = units["items"].as_array().unwrap();
+    let completed: f64 = units
+        .iter()
+        .filter(of_a)
+        .map(|unit| unit["metrics"]["task_completed"][0].as_f64().unwrap())
+        .sum();
+    assert_eq!(json!(completed), primary["arms"][0]["sums"]["x"]);
+
+    let promote = format!("{EXPERIMENTS}/tone/promote");
+    app.editor()
+        .post(&promote, &json!({"arm": "a", "reason": "no"}))
+        .await
+        .problem_saying(
+            409,
+            "not_proven",
+            "arm `a` may not be promoted: b is better.",
+        );
+    let promoted = app
+        .editor()
+        .post(&promote, &json!({"arm": "b", "reason": "completes more"}))
+        .await
+        .ok();
+    assert_eq!(promoted["deployment"]["kind"], "promote", "{promoted}");
+    assert_eq!(promoted["stopped_experiments"], json!(["tone"]));
+    let ended = app.viewer().get(&format!("{EXPERIMENTS}/tone")).await.ok();
+    assert_eq!(
+        (&ended["status"], &ended["decision"]["promoted"]),
+        (&json!("stopped"), &json!("b"))
+    );
+    assert_eq!(ended["decision"]["readout"]["verdict"]["state"], "better");
+    app.editor()
+        .post(&promote, &json!({"arm": "b", "reason": "again"}))
+        .await
+        .problem_saying(409, "wrong_status", "is stopped");
+}
+
+/// Twenty experiments without a difference, looked at every day: at most one may claim to have found one.
+#[tokio::test]
+async fn identical_arms_have_no_verdict() {
+    let mut verdicts = 0;
+    for seed in 0..20 {
+        let app = TestApp::furnished().await;
+        let experiment = begin(&app, "same", plan()).await;
+        let random = &mut fastrand::Rng::with_seed(seed);
+        let mut found = false;
+        for day in 0..4 {
+            let numbers = day * 400..(day + 1) * 400;
+            users(&app, &experiment, numbers, [SOUND, SOUND], random).await;
+            advance_days(&app, 1);
+            let said = readout(&app, "same").await;
+            let state = said["verdict"]["state"].as_str().unwrap();
+            found |= ["better", "worse"].contains(&state);
+        }
+        verdicts += u32::from(found);
+    }
+    assert!(verdicts <= 1, "{verdicts} of 20");
+}
+
+#[tokio::test]
+async fn a_broken_split_is_invalid_before_any_verdict() {
+    let app = TestApp::furnished().await;
+    let experiment = begin(&app, "split", plan()).await;
+    let random = &mut fastrand::Rng::with_seed(1);
+    let broken = Arm {
+        completed: 0.9,
+        lost: 0.08,
+        failing: 0.0,
+    };
+    users(&app, &experiment, 0..16_000, [SOUND, broken], random).await;
+    let said = readout(&app, "split").await;
+    assert_eq!(said["verdict"]["state"], "invalid", "{}", said["verdict"]);
+    assert_eq!(said["verdict"]["headline"], "Invalid: traffic split.");
+    let reason = said["verdict"]["reason"].as_str().unwrap();
+    assert!(reason.contains("Do not use the numbers below"), "{reason}");
+    assert_eq!(said["checks"][0]["state"], "failed");
+}
+
+#[tokio::test]
+async fn a_violated_guardrail_stops_the_experiment() {
+    let app = TestApp::furnished().await;
+    let experiment = begin(&app, "harm", plan()).await;
+    let random = &mut fastrand::Rng::with_seed(2);
+    let failing = Arm {
+        failing: 0.08,
+        ..SOUND
+    };
+    let often = Arm {
+        failing: 0.02,
+        ..SOUND
+    };
+    users(&app, &experiment, 0..3000, [often, failing], random).await;
+    let said = readout(&app, "harm").await;
+    assert_eq!(said["verdict"]["state"], "abort", "{}", said["verdict"]);
+    let stopped = flywheel_server::operations::experiments::abort_violated(&app.context)
+        .await
+        .unwrap();
+    assert_eq!(stopped.len(), 1);
+    let ended = app.viewer().get(&format!("{EXPERIMENTS}/harm")).await.ok();
+    assert_eq!(ended["status"], "stopped");
+    assert_eq!(ended["decision"]["by"], "flywheel");
+    let reason = ended["decision"]["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("Guardrail violated: hard_failures of b."),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn who_changes_arm_is_dropped_and_counted() {
+    let app = TestApp::furnished().await;
+    let experiment = begin(&app, "both", plan()).await;
+    let random = &mut fastrand::Rng::with_seed(3);
+    users(&app, &experiment, 0..1200, [SOUND, SOUND], random).await;
+    let call = |id: &str, arm: &str| {
+        json!({"id": id, "app": "support", "environment": "production", "user": "user_7",
+               "experiment": "both", "arm": arm})
+    };
+    let other = if experiment.assign("user_7").unwrap().name.as_str() == "a" {
+        "b"
+    } else {
+        "a"
+    };
+    app.caller()
+        .post("/api/v1/calls", &call("x", other))
+        .await
+        .ok();
+    let said = readout(&app, "both").await;
+    let dropped: u64 = said["arms"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|arm| arm["dropped"].as_u64().unwrap())
+        .sum();
+    assert_eq!(dropped, 1);
+    let counted: i64 = said["metrics"][0]["arms"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|arm| arm["sums"]["n"].as_i64().unwrap())
+        .sum();
+    assert_eq!(counted, 1199);
+    assert_eq!(said["checks"][1]["state"], "warning", "{}", said["checks"]);
+
+    // The same from the events.
+    let path = format!("{EXPERIMENTS}/both/rebuild");
+    app.editor().post(&path, &Value::Null).await.ok();
+    let again = readout(&app, "both").await;
+    assert_eq!(again["metrics"], said["metrics"]);
+}
+
+#[tokio::test]
+async fn plans_are_frozen_and_changes_are_stamped() {
+    let app = TestApp::furnished().await;
+    let experiment = begin(&app, "plan", plan()).await;
+    let hash = experiment.plan_hash.unwrap();
+    assert_eq!(hash, experiment.plan.hash());
+    assert_eq!(experiment.epochs.len(), 1);
+    let path = format!("{EXPERIMENTS}/plan");
+    let changed = app
+        .editor()
+        .patch(
+            &path,
+            &json!({"mde": {"absolute": 0.03}, "weights": [8000, 2000]}),
+        )
+        .await
+        .ok();
+    assert_eq!(changed["epochs"].as_array().unwrap().len(), 2);
+    assert_eq!(changed["plan_changes"][0]["changed"], json!(["mde"]));
+    assert_eq!(changed["plan_hash"], hash.to_string());
+    let said = readout(&app, "plan").await;
+    let stamped = said["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|check| check["name"] == "plan");
+    assert!(stamped, "{}", said["checks"]);
+    for (change, says) in [
+        (json!({}), "nothing is to be changed"),
+        (
+            json!({"weights": [10000]}),
+            "has 1 numbers, and the experiment has 2 arms",
+        ),
+        (json!({"weights": [6000, 6000]}), "add up to 12000"),
+        (
+            json!({"mde": {"absolute": -1}}),
+            "`mde` must be a positive number",
+        ),
+    ] {
+        app.editor()
+            .patch(&path, &change)
+            .await
+            .problem_saying(422, "invalid", says);
+    }
+}
+
+#[tokio::test]
+async fn the_apps_own_traffic_says_how_long_it_takes() {
+    let app = TestApp::furnished().await;
+    let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
+    let now = app.context.sources.clock.now();
+    let (mut calls, mut outcomes) = (Vec::new(), Vec::new());
+    for number in 0..1400_u32 {
+        let at = now - jiff::SignedDuration::from_hours(i64::from(number % 14) * 24 + 1);
+        calls.push(json!({"id": format!("h{number}"), "app": "support", "user": format!("u{number}"),
+                          "environment": "production", "started_at": at, "latency_ms": 100 + number % 100}));
+        outcomes.push(
+            json!({"call_id": format!("h{number}"), "app": "support", "kind": "outcome",
+                             "name": "task_completed", "value": number % 5 < 3}),
+        );
+    }
+    for part in calls.chunks(200) {
+        app.caller().post("/api/v1/calls", &json!(part)).await.ok();
+    }
+    for part in outcomes.chunks(200) {
+        app.caller()
+            .post("/api/v1/feedback", &json!(part))
+            .await
+            .ok();
+    }
+    let arms = json!([
+        {"name": "a", "manifest": manifests[0], "weight": 5000},
+        {"name": "b", "manifest": manifests[1], "weight": 5000},
+    ]);
+    let body =
+        json!({"name": "planned", "app": "support", "arms": arms, "plan": plan(), "dry_run": true});
+    let plan = app.editor().post(EXPERIMENTS, &body).await.with_status(201)["plan"].clone();
+    // 60% to 65% takes 1,471 per arm (S2.1), and 1.62 times as many at most if it may be read at any time.
+    assert_eq!(plan["baseline"]["mean"], 0.6);
+    let per_arm = plan["size"]["fixed_per_arm"].as_f64().unwrap();
+    assert!((1471.0..=1473.0).contains(&per_arm), "{plan}");
+    let largest = plan["size"]["largest"].as_f64().unwrap();
+    assert!((4766.0..=4772.0).contains(&largest), "{plan}");
+    assert_eq!(
+        (&plan["size"]["days"], &plan["size"]["days_are_guessed"]),
+        (&json!(49), &json!(true)),
+        "{plan}"
+    );
+    let threshold = plan["thresholds"]["latency_p95"].as_f64().unwrap();
+    assert!((190.0..200.0).contains(&threshold), "{plan}");
+    assert_eq!(
+        each(&app.viewer().get(EXPERIMENTS).await.ok(), "name"),
+        [] as [Value; 0]
+    );
+}
+
+#[tokio::test]
+async fn what_makes_no_plan_is_refused() {
+    let app = TestApp::furnished().await;
+    let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
+    let arms = json!([
+        {"name": "a", "manifest": manifests[0], "weight": 5000},
+        {"name": "b", "manifest": manifests[1], "weight": 5000},
+    ]);
+    let same = json!([
+        {"name": "a", "manifest": manifests[0], "weight": 5000},
+        {"name": "b", "manifest": manifests[0], "weight": 5000},
+    ]);
+    for (plan, arms, says) in [
+        (
+            json!({"primary": "joy", "mde": {"absolute": 0.1}}),
+            &arms,
+            "primary `joy` is no metric of the app; it has `thumbs_up`",
+        ),
+        (json!({"primary": "rating"}), &arms, "`mde` is missing"),
+        (
+            json!({"mde": {"relative": 0.1}}),
+            &arms,
+            "`mde` needs a `primary` metric",
+        ),
+        (
+            json!({"primary": "rating", "mde": {"absolute": 0.1}, "guardrails": [{"metric": "x", "margin": {"absolute": 1}}]}),
+            &arms,
+            "guardrail `x`",
+        ),
+        (
+            json!({"primary": "rating", "mde": {"absolute": 0.1}, "control": "c"}),
+            &arms,
+            "control `c`",
+        ),
+        (
+            json!({"primary": "rating", "mde": {"absolute": 0.1}, "alpha": 2}),
+            &arms,
+            "`alpha` must be",
+        ),
+        (
+            json!({"primary": "rating", "mde": {"absolute": 0.1}}),
+            &same,
+            "two arms serve the same manifest",
+        ),
+        (
+            json!({"primary": "rating", "mde": {"absolute": 0.1}, "aa": true}),
+            &arms,
+            "these arms serve different ones",
+        ),
+    ] {
+        let body = json!({"name": "bad", "app": "support", "arms": arms, "plan": plan});
+        app.editor()
+            .post(EXPERIMENTS, &body)
+            .await
+            .problem_saying(422, "invalid", says);
+    }
+    let metrics =
+        json!([{"name": "m", "kind": "quantile", "source": "thumbs", "direction": "higher"}]);
+    app.editor()
+        .put("/api/v1/apps/support", &json!({"metrics": metrics}))
+        .await
+        .problem_saying(422, "invalid", "quantiles are taken of signals");
+    let metrics = json!([{"name": "seconds", "kind": "continuous", "source": "outcome:seconds", "direction": "lower"}]);
+    app.editor()
+        .put("/api/v1/apps/support", &json!({"metrics": metrics}))
+        .await
+        .ok();
+    let found = app.viewer().get("/api/v1/apps/support/metrics").await.ok();
+    assert_eq!(each(&found, "name"), ["seconds"]);
+    let infinite =
+        json!({"call_id": "c", "kind": "outcome", "name": "seconds", "value": "Infinity"});
+    app.caller()
+        .post("/api/v1/feedback", &infinite)
+        .await
+        .problem(422, "invalid");
+}

@@ -1,0 +1,97 @@
+//! Statistics of experiments by unit, kept as events arrive, so that a readout reads sums and no events.
+//!
+//! They advance like the sums by the hour: what is new is read beside the writers, and what follows from it is written in one
+//! short transaction with the number of the last event that is in it, so that every event counts once whatever happens. The
+//! values that feedback replaces are taken away again.
+
+mod changes;
+mod history;
+mod opinions;
+mod reading;
+mod state;
+mod write;
+
+use flywheel_core::name::ExperimentName;
+use flywheel_storage::StorageResult;
+use flywheel_storage::statistics::Rebuild;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use super::error::unfulfilled;
+use super::{SqliteStore, writer};
+
+pub(super) use history::history;
+pub(super) use reading::{statistics, units};
+
+/// Under which name the progress of all experiments is kept.
+const ALL: &str = "";
+
+impl SqliteStore {
+    /// Takes in every event of experiments that was committed before this was called.
+    pub(super) async fn advance_units(&self) -> StorageResult<()> {
+        let _alone = self.summing.lock().await;
+        loop {
+            let Some(changes) = self.summer.run(changes::read).await? else {
+                return Ok(());
+            };
+            let is_all = changes.is_all;
+            let turn = writer::turn(&self.writer).await?;
+            let apply = move |connection: &Connection| {
+                let _turn = turn;
+                write::apply(connection, &changes)
+            };
+            self.summer.run(apply).await?;
+            // What was committed meanwhile is for the next time, or under load there would be no end.
+            if is_all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Forgets the statistics of an experiment, so that its events are taken in again.
+    pub(super) async fn forget_units(&self, experiment: &ExperimentName) -> StorageResult<Rebuild> {
+        let _alone = self.summing.lock().await;
+        let turn = writer::turn(&self.writer).await?;
+        let experiment = experiment.clone();
+        let forget = move |connection: &Connection| {
+            let _turn = turn;
+            forget(connection, experiment.as_str())
+                .map_err(unfulfilled("forgetting the statistics of an experiment"))
+        };
+        self.summer.run(forget).await
+    }
+}
+
+fn forget(connection: &Connection, experiment: &str) -> rusqlite::Result<Rebuild> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    // Retention removes the oldest events, hour by hour.
+    let removed: bool = transaction
+        .query_row(
+            "SELECT coalesce(started_at, created_at) < (SELECT first_hour FROM sums_progress) * 3600000000.0
+                 OR (EXISTS (SELECT 1 FROM experiment_units WHERE experiment = name)
+                     AND NOT EXISTS (SELECT 1 FROM calls WHERE experiment = name))
+             FROM experiments WHERE name = ?",
+            [experiment],
+            |row| row.get(0),
+        )
+        .optional()?
+        .unwrap_or(false);
+    if removed {
+        return Ok(Rebuild::EventsRemoved);
+    }
+    for table in [
+        "experiment_units",
+        "experiment_sums",
+        "experiment_histograms",
+    ] {
+        transaction.execute(
+            &format!("DELETE FROM {table} WHERE experiment = ?"),
+            [experiment],
+        )?;
+    }
+    transaction.execute(
+        "INSERT OR REPLACE INTO experiment_progress (experiment, calls, feedback) VALUES (?, 0, 0)",
+        params![experiment],
+    )?;
+    transaction.commit()?;
+    Ok(Rebuild::Begun)
+}

@@ -1,0 +1,165 @@
+//! Writing what changed in units and in the sums over them, in one short transaction.
+
+use std::collections::BTreeMap;
+
+use flywheel_storage::StorageResult;
+use flywheel_storage::statistics::UnitSums;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use super::super::error::unfulfilled;
+use super::changes::Changes;
+use super::state::{CellKey, HistogramKey, Unit, write_values};
+
+/// Writes what was read, unless others have gone on meanwhile.
+pub(super) fn apply(connection: &Connection, changes: &Changes) -> StorageResult<()> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
+        .map_err(unfulfilled("beginning to write the units of experiments"))?;
+    if write(&transaction, changes).map_err(unfulfilled("writing the units of experiments"))? {
+        transaction
+            .commit()
+            .map_err(unfulfilled("committing the units of experiments"))?;
+    }
+    Ok(())
+}
+
+fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<bool> {
+    let progress = changes.progress;
+    let changed = connection
+        .prepare_cached(
+            "UPDATE experiment_progress SET calls = ?1, feedback = ?2
+             WHERE experiment = ?5 AND calls = ?3 AND feedback = ?4",
+        )?
+        .execute(params![
+            progress.calls.1,
+            progress.feedback.1,
+            progress.calls.0,
+            progress.feedback.0,
+            changes.of
+        ])?;
+    if changed != 1 {
+        return Ok(false);
+    }
+    if changes.has_caught_up {
+        connection.execute(
+            "DELETE FROM experiment_progress WHERE experiment = ?",
+            [&changes.of],
+        )?;
+    }
+    for ((experiment, name), unit) in &changes.units {
+        put_unit(connection, experiment, name, unit)?;
+    }
+    for (key, sums) in &changes.deltas.cells {
+        add_sums(connection, key, sums)?;
+    }
+    for (key, classes) in &changes.deltas.histograms {
+        add_classes(connection, key, classes)?;
+    }
+    Ok(true)
+}
+
+fn put_unit(
+    connection: &Connection,
+    experiment: &str,
+    name: &str,
+    unit: &Unit,
+) -> rusqlite::Result<()> {
+    let segments = match &unit.segments {
+        segments if segments.is_empty() => None,
+        segments => serde_json::to_string(segments).ok(),
+    };
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO experiment_units
+                 (experiment, unit, epoch, arm, first_at, day, state, segments, readings)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            experiment,
+            name,
+            unit.epoch,
+            unit.arm,
+            unit.first_at,
+            unit.day,
+            unit.standing as i64,
+            segments,
+            write_values(&unit.values)
+        ])?;
+    Ok(())
+}
+
+fn add_sums(connection: &Connection, key: &CellKey, delta: &UnitSums) -> rusqlite::Result<()> {
+    let CellKey {
+        experiment,
+        epoch,
+        arm,
+        reading,
+        segment,
+        day,
+    } = key;
+    let known: Option<String> = connection
+        .prepare_cached(
+            "SELECT sums FROM experiment_sums
+             WHERE experiment = ? AND epoch = ? AND arm = ? AND reading = ? AND segment = ? AND day = ?",
+        )?
+        .query_row(params![experiment, epoch, arm, reading, segment, day], |row| row.get(0))
+        .optional()?;
+    let mut sums = known.as_deref().map(read_sums).unwrap_or_default();
+    sums.add(delta);
+    let text = serde_json::to_string(&sums.to_numbers()).unwrap_or_default();
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO experiment_sums (experiment, epoch, arm, reading, segment, day, sums)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![experiment, epoch, arm, reading, segment, day, text])?;
+    Ok(())
+}
+
+/// Sums as a row keeps them; what cannot be read is none.
+pub(super) fn read_sums(text: &str) -> UnitSums {
+    let numbers: Vec<f64> = serde_json::from_str(text).unwrap_or_default();
+    UnitSums::of_numbers(&numbers).unwrap_or_default()
+}
+
+fn add_classes(
+    connection: &Connection,
+    key: &HistogramKey,
+    delta: &BTreeMap<i32, i64>,
+) -> rusqlite::Result<()> {
+    let HistogramKey {
+        experiment,
+        epoch,
+        arm,
+        reading,
+    } = key;
+    let known: Option<String> = connection
+        .prepare_cached(
+            "SELECT classes FROM experiment_histograms
+             WHERE experiment = ? AND epoch = ? AND arm = ? AND reading = ?",
+        )?
+        .query_row(params![experiment, epoch, arm, reading], |row| row.get(0))
+        .optional()?;
+    let mut classes = known.as_deref().map(read_classes).unwrap_or_default();
+    for (class, count) in delta {
+        let sum = classes.entry(*class).or_default();
+        *sum += count;
+        if *sum == 0 {
+            classes.remove(class);
+        }
+    }
+    let pairs: Vec<_> = classes.iter().collect();
+    let text = serde_json::to_string(&pairs).unwrap_or_default();
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO experiment_histograms (experiment, epoch, arm, reading, classes)
+             VALUES (?, ?, ?, ?, ?)",
+        )?
+        .execute(params![experiment, epoch, arm, reading, text])?;
+    Ok(())
+}
+
+/// Classes as a row keeps them; what cannot be read is none.
+pub(super) fn read_classes(text: &str) -> BTreeMap<i32, i64> {
+    let pairs: Vec<(i32, i64)> = serde_json::from_str(text).unwrap_or_default();
+    pairs.into_iter().collect()
+}
