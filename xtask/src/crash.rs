@@ -5,7 +5,6 @@ mod client;
 mod compare;
 mod ledger;
 mod load;
-mod random;
 mod report;
 mod round;
 mod server;
@@ -21,7 +20,7 @@ use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
 use crate::cargo::{self, Workspace};
-use random::Random;
+use crate::random::Random;
 use report::Report;
 use round::Rounds;
 use server::Installation;

@@ -11,6 +11,7 @@ mod bench;
 mod cargo;
 mod console;
 mod crash;
+mod random;
 mod test;
 mod tidy;
 mod vectors;

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::compare::{self, FoundCall};
 use super::ledger::{Ledger, SentCall, Violation};
 use super::load::{APPS, lock, must};
-use super::random::Random;
+use crate::random::Random;
 
 /// How much is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]

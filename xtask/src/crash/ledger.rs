@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]

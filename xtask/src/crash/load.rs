@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::client::{Answer, Client, Gone};
 use super::ledger::{Ledger, Violation};
-use super::random::Random;
+use crate::random::Random;
 
 /// Apps that only one worker moves, one deploying and one also rolling back.
 pub(super) const DEPLOYED: &str = "deployed";

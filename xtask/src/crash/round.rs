@@ -14,11 +14,11 @@ use super::check::{AuditSeen, Checker, Scope};
 use super::client::Client;
 use super::ledger::{Ledger, Violation};
 use super::load::{self, Shared, lock};
-use super::random::Random;
 use super::report::Report;
 use super::server::{Installation, Server};
 use super::setup;
 use super::upstream::Upstream;
+use crate::random::Random;
 
 /// How long requests may take to end after SIGTERM. The provider's longest answer takes half a second.
 const DRAIN: Duration = Duration::from_secs(15);

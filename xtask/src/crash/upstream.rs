@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Lists show the first 200 characters of an output, so whole answers stay below.
 const WORDS: [&str; 8] = [
