@@ -108,9 +108,10 @@ fn fraction(a: f64, b: f64, x: f64) -> f64 {
 fn lower_integral(a: f64, b: f64, x: f64, y: f64) -> f64 {
     let slope = (difference_of_products(a, y, b, x) + (x - y)) / (x * y);
     let curvature = (a - 1.0) / (x * x) + (b - 1.0).max(0.0) / (y * y);
-    let mut width = 2.0 / (slope.max(0.0) + curvature.sqrt());
+    let mut width = quadrature::SCALES / (slope.max(0.0) + curvature.sqrt());
     if b < 1.0 {
-        width = width.min(y);
+        // The density has a pole at −y.
+        width = width.min(2.0 * y);
     }
     let density = |u: f64| {
         let exponent = (a - 1.0) * ln_1p_less(-u / x) + (b - 1.0) * ln_1p_less(u / y) - slope * u;
