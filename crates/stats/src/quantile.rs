@@ -141,7 +141,9 @@ fn sample_rank(n: u64, p: f64) -> u64 {
 /// Whether a sample of this size has the ten values beyond the quantile that a difference needs.
 #[must_use]
 pub fn enough_for_difference(n: u64, p: f64) -> bool {
-    n as f64 * (1.0 - p) >= FEWEST_BEYOND && n as f64 * p >= FEWEST_BEYOND
+    // A tenth of 100 values is ten of them, also where its double falls just below.
+    let fewest = FEWEST_BEYOND - 1e-9;
+    n as f64 * (1.0 - p) >= fewest && n as f64 * p >= fewest
 }
 
 /// The interval for a difference of quantiles, B − A, from those of the arms (MOVER; Zou & Donner 2008).
@@ -262,5 +264,6 @@ mod tests {
         let direct = mover_difference(&exact, &found).unwrap();
         assert!((swapped.low + direct.high).abs() < 1e-12);
         assert!(enough_for_difference(200, 0.95) && !enough_for_difference(199, 0.95));
+        assert!(enough_for_difference(100, 0.9) && !enough_for_difference(99, 0.9));
     }
 }
