@@ -6,8 +6,9 @@ use crate::Interval;
 use crate::special::{normal, root, student_t};
 use crate::undefined::{Defined, Undefined, level};
 
-/// How close the probability may come to 0 or 1 before its interval is taken on the logit scale.
-const NEAR_END: f64 = 0.05;
+/// How close the probability may come to 0 or 1 before its interval is taken on the logit scale. With ratings of 50 users
+/// the symmetric interval holds θ in .933 of runs where θ is .15, and the other in .950 (`cargo xtask simulate`).
+const NEAR_END: f64 = 0.2;
 /// Products of sample sizes up to which the exact distribution is the default.
 const EXACT_PRODUCT: f64 = 2500.0;
 /// The same for the smaller sample, without ties, and for the product then.
@@ -58,7 +59,7 @@ pub struct BrunnerMunzel {
     pub p: f64,
     /// θ̂ ± t SE, clipped to [0, 1].
     pub interval: Interval,
-    /// The interval to show: on the logit scale within 0.05 of 0 or 1, otherwise the same.
+    /// The interval to show: on the logit scale within 0.2 of 0 or 1, otherwise the same.
     pub shown: Interval,
 }
 
@@ -320,6 +321,21 @@ mod tests {
             let p = one.mann_whitney(method).unwrap().p;
             assert!((p - other.mann_whitney(method).unwrap().p).abs() < 1e-14);
         }
+    }
+
+    #[test]
+    fn near_an_end_the_interval_is_not_symmetric() {
+        let found = |b: [u64; 5]| {
+            let ranked = RankedCounts::from_histograms(&[10, 15, 15, 7, 3], &b).unwrap();
+            ranked.brunner_munzel(0.05).unwrap()
+        };
+        let inside = found([5, 9, 12, 14, 10]);
+        assert!(inside.theta > 0.6 && inside.theta < 0.8, "{inside:?}");
+        assert_eq!(inside.shown, inside.interval);
+        let near = found([1, 3, 8, 15, 23]);
+        assert!(near.theta > 0.8 && near.theta < 0.9, "{near:?}");
+        assert!(near.shown.low < near.interval.low && near.shown.high < near.interval.high);
+        assert!(near.theta - near.shown.low > near.shown.high - near.theta);
     }
 
     #[test]
