@@ -12,6 +12,7 @@ mod cargo;
 mod console;
 mod crash;
 mod random;
+mod simulate;
 mod test;
 mod tidy;
 mod vectors;
@@ -44,6 +45,8 @@ enum Command {
     Screenshots(console::ScreenshotArguments),
     /// Follow the README's first command from a clean clone to the first page, and say how long that took
     FirstPage,
+    /// Simulate what the statistics promise: levels, power, coverage, delays
+    Simulate(simulate::Arguments),
     /// Run every check and test, as CI does
     Test(test::Arguments),
     /// Check sources and dependencies against the project's rules
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::FirstPage => {
             cargo::Workspace::load().and_then(|workspace| console::first_page(&workspace))
         }
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => cargo::Workspace::load().and_then(|workspace| tidy::run(&workspace)),
         Command::Vectors(arguments) => vectors::run(&arguments),

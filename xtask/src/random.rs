@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-/// SplitMix64: small, and good enough to choose moments and actions.
+/// SplitMix64 (Steele, Lea & Flood 2014): small, quick, and good enough to choose moments and actions and to simulate with.
 #[derive(Clone)]
 pub(crate) struct Random(u64);
 
@@ -16,6 +16,14 @@ impl Random {
     pub(crate) fn of_text(text: &str) -> Self {
         let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         Self(text.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
+    }
+
+    /// Numbers of one run of a simulation, independent of those of every other run, name and seed. Whichever thread makes
+    /// the run, it makes the same.
+    pub(crate) fn of_run(seed: u64, name: &str, run: u64) -> Self {
+        let mut named = Self::of_text(name);
+        let mut numbered = Self(named.next() ^ seed);
+        Self(numbered.next() ^ run).branch()
     }
 
     /// Numbers that are independent of ours and of every other branch.
@@ -33,6 +41,12 @@ impl Random {
     /// True once in `number` times.
     pub(crate) fn one_in(&mut self, number: u64) -> bool {
         self.within(0..number) == 0
+    }
+
+    /// A number from 0 on, below 1.
+    pub(crate) fn uniform(&mut self) -> f64 {
+        // The upper 53 bits, which is what a double holds.
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     pub(crate) fn milliseconds(&mut self, range: Range<u64>) -> Duration {
