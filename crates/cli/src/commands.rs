@@ -61,7 +61,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer, sources: Sources) -> Outcome {
         Command::Completions(args) => return args.run(printer),
         Command::Help(args) => return Ok(args.run(printer)),
         Command::Init(args) => return args.run(printer),
-        Command::Stats(command) => return command.run(printer),
+        Command::Stats(command) if command.to_rebuild().is_none() => return command.run(printer),
         Command::Serve(args) => return serve::run(args, printer),
         Command::Demo(args) => return demo::run(args, printer, sources),
         client_command => client_command,
@@ -106,12 +106,14 @@ impl Context<'_> {
             Command::Experiment(command) => command.run(self).await,
             Command::Key(command) => command.run(self).await,
             Command::Audit(command) => command.run(self).await,
+            Command::Stats(command) => {
+                stats::rebuild(self, command.to_rebuild().unwrap_or_default()).await
+            }
             // These need no client and have been run by now.
             Command::Completions(_)
             | Command::Help(_)
             | Command::Init(_)
             | Command::Serve(_)
-            | Command::Stats(_)
             | Command::Demo(_) => Ok(ExitCode::SUCCESS),
         }
     }

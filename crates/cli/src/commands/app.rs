@@ -1,5 +1,7 @@
 //! `flywheel app`: apps, their environments and what they serve now.
 
+mod metrics;
+
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -26,6 +28,8 @@ pub(crate) enum AppCommand {
     Create(SettingsArgs),
     /// Change an app
     Set(SettingsArgs),
+    /// List the metrics that experiments of an app read, or set them
+    Metrics(metrics::MetricsArgs),
 }
 
 /// An app's settings.
@@ -57,6 +61,7 @@ impl AppCommand {
             }
             Self::Create(args) => put(args, true, context).await,
             Self::Set(args) => put(args, false, context).await,
+            Self::Metrics(args) => args.run(context).await,
         }
     }
 }

@@ -1,5 +1,8 @@
 //! `flywheel experiment`: A/B/n tests between manifests.
 
+mod plan;
+mod readout;
+
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -7,8 +10,9 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
+use super::deploy::show_move;
 use super::{Context, Outcome, feedback_summary, id_cell};
-use crate::arguments::{VersionReference, parse_manifest};
+use crate::arguments::{VersionReference, parse_manifest, parse_text};
 use crate::client::Target;
 use crate::failure::Refusal;
 use crate::output::amounts;
@@ -29,7 +33,7 @@ pub(crate) enum ExperimentCommand {
         name: String,
     },
     /// Create an experiment; it does nothing until it is started
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Start dividing the traffic
     Start {
         /// The experiment
@@ -43,14 +47,61 @@ pub(crate) enum ExperimentCommand {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
-    /// Change how much of the traffic takes part; nobody moves between arms
-    Set {
+    /// Say what an experiment has found: verdict, checks, every metric with its interval
+    Readout {
         /// The experiment
         name: String,
-        /// The share of the traffic that takes part
-        #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_share)]
-        exposure: u32,
     },
+    /// Deploy an arm and stop the experiment, with what it found as the evidence
+    Promote(PromoteArgs),
+    /// Print the units and what came together of each metric, as CSV, to compute every number again
+    Units {
+        /// The experiment
+        name: String,
+    },
+    /// Change what is allocated, or the plan; after the start every result says so
+    Set(SetArgs),
+}
+
+/// What is promoted.
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// The experiment
+    name: String,
+    /// The arm whose manifest is deployed
+    #[arg(long)]
+    arm: String,
+    /// Why, for those who read the history
+    #[arg(long, value_name = "TEXT", value_parser = parse_text)]
+    reason: String,
+    /// Check everything and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Promote although the readout or a check objects; the history will tell
+    #[arg(long)]
+    force: bool,
+}
+
+/// What of an experiment is changed.
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    /// The experiment
+    name: String,
+    /// The share of the traffic that takes part; nobody moves between arms
+    #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_share)]
+    exposure: Option<u32>,
+    /// The arms' shares in their order, in percent, such as `80,20`; units that get another arm count in neither
+    #[arg(long, value_name = "PERCENTS", value_delimiter = ',', value_parser = amounts::parse_basis_points)]
+    weights: Option<Vec<u32>>,
+    /// The smallest effect that matters: 5pt, 5% or a number in the metric's unit
+    #[arg(long, value_name = "EFFECT")]
+    mde: Option<plan::Effect>,
+    /// A metric and its margin, such as `latency_p95=10%`; replaces all guardrails
+    #[arg(long = "guardrail", value_name = "METRIC=MARGIN")]
+    guardrails: Vec<plan::Guardrail>,
+    /// Full days before an arm may be promoted
+    #[arg(long, value_name = "DAYS")]
+    min_days: Option<u32>,
 }
 
 /// A new experiment.
@@ -87,6 +138,11 @@ pub(crate) struct CreateArgs {
     /// The share of the layer that it takes
     #[arg(long, value_name = "PERCENT", value_parser = amounts::parse_share)]
     layer_share: Option<u32>,
+    #[command(flatten)]
+    plan: plan::PlanArgs,
+    /// Only tell what it would be, and how many units and days it takes
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// `name=prompt@version` or `name=manifest`, each with `:percent` behind it or without.
@@ -152,7 +208,7 @@ impl ExperimentCommand {
                     .printer
                     .show(&answer, |experiment| show(context, experiment))
             }
-            Self::Create(args) => create(args, context).await,
+            Self::Create(args) => create(*args, context).await,
             Self::Start { name } => {
                 let body = json!({});
                 act(context, &name, "start", &body, "started").await
@@ -161,20 +217,46 @@ impl ExperimentCommand {
                 let body = reason.map_or_else(|| json!({}), |reason| json!({"reason": reason}));
                 act(context, &name, "stop", &body, "stopped").await
             }
-            Self::Set { name, exposure } => {
-                let target = Target::api("experiments").at(&name);
-                let body = json!({"exposure": exposure});
-                let answer = context.client.send(Method::PATCH, &target, &body).await?;
-                context.printer.show(&answer, |_| {
-                    let share = amounts::basis_points(f64::from(exposure));
-                    context
-                        .printer
-                        .note(&format!("{share} of the traffic takes part in {name} now"));
-                    Ok(())
-                })
-            }
+            Self::Readout { name } => readout::readout(context, &name).await,
+            Self::Promote(args) => promote(args, context).await,
+            Self::Units { name } => readout::units(context, &name).await,
+            Self::Set(args) => set(args, context).await,
         }
     }
+}
+
+async fn promote(args: PromoteArgs, context: &Context<'_>) -> Outcome {
+    let target = Target::api("experiments").at(&args.name);
+    let experiment = context.client.get(&target).await?;
+    let app = Record(&experiment).text("app").to_owned();
+    let mut body = json!({"arm": args.arm, "reason": args.reason});
+    for (member, value) in [("dry_run", args.dry_run), ("force", args.force)] {
+        if value {
+            body[member] = true.into();
+        }
+    }
+    let answer = context.client.post(&target.at("promote"), &body).await?;
+    show_move(context, &app, &answer)
+}
+
+async fn set(args: SetArgs, context: &Context<'_>) -> Outcome {
+    let mut body = json!({});
+    for (member, value) in [
+        ("exposure", args.exposure.map(Value::from)),
+        ("weights", args.weights.map(Value::from)),
+        ("mde", args.mde.map(plan::Effect::value)),
+        ("guardrails", plan::guardrails(&args.guardrails)),
+        ("minimum_days", args.min_days.map(Value::from)),
+    ] {
+        if let Some(value) = value {
+            body[member] = value;
+        }
+    }
+    let target = Target::api("experiments").at(&args.name);
+    let answer = context.client.send(Method::PATCH, &target, &body).await?;
+    context
+        .printer
+        .show(&answer, |experiment| show(context, experiment))
 }
 
 async fn create(args: CreateArgs, context: &Context<'_>) -> Outcome {
@@ -191,12 +273,23 @@ async fn create(args: CreateArgs, context: &Context<'_>) -> Outcome {
             body[member] = value;
         }
     }
+    let plan = args.plan.body();
+    if plan.as_object().is_some_and(|plan| !plan.is_empty()) {
+        body["plan"] = plan;
+    }
+    if args.dry_run {
+        body["dry_run"] = true.into();
+    }
     let answer = context
         .client
         .post(&Target::api("experiments"), &body)
         .await?;
     context.printer.show(&answer, |experiment| {
         show(context, experiment)?;
+        if args.dry_run {
+            context.printer.note("nothing was made");
+            return Ok(());
+        }
         context.printer.hint(&format!(
             "start it with `flywheel experiment start {}`",
             args.name
@@ -252,7 +345,7 @@ async fn act(context: &Context<'_>, name: &str, action: &str, body: &Value, done
     }
     context.printer.note(&format!("{done} {name}"));
     context.printer.hint(&format!(
-        "`flywheel experiment show {name}` shows what comes of it"
+        "`flywheel experiment readout {name}` says what comes of it"
     ));
     Ok(ExitCode::SUCCESS)
 }
@@ -313,6 +406,9 @@ fn show(context: &Context<'_>, experiment: Record<'_>) -> Printed {
         .entry("started", context.when(experiment, "started_at"))
         .entry("stopped", context.when(experiment, "stopped_at"));
     context.printer.block(&block)?;
+    if let Some(plan) = experiment.record("plan") {
+        show_plan(context, experiment, plan)?;
+    }
     let mut table = Table::new(&["arm", "prompt", "manifest", ">share"]);
     let serves = experiment.record("serves");
     for arm in experiment.items("arms") {
@@ -345,6 +441,73 @@ fn show(context: &Context<'_>, experiment: Record<'_>) -> Printed {
     }
     context.printer.heading("So far")?;
     context.printer.table(&results)
+}
+
+/// An effect or a margin as it is typed.
+fn effect(value: Record<'_>) -> String {
+    match (value.number("absolute"), value.number("relative")) {
+        (Some(absolute), _) => absolute.to_string(),
+        (None, Some(share)) => format!("{}%", (share * 1e4).round() / 100.0),
+        (None, None) => String::new(),
+    }
+}
+
+fn show_plan(context: &Context<'_>, experiment: Record<'_>, plan: Record<'_>) -> Printed {
+    let Some(primary) = plan.optional("primary") else {
+        return Ok(());
+    };
+    let guardrails: Vec<String> = plan
+        .items("guardrails")
+        .map(|rule| {
+            let margin = rule.record("margin").map(effect).unwrap_or_default();
+            format!("{} by {margin}", rule.text("metric"))
+        })
+        .collect();
+    let mut block = Block::new();
+    block
+        .entry("primary", primary)
+        .entry(
+            "matters from",
+            plan.record("mde").map(effect).unwrap_or_default(),
+        )
+        .entry("guardrails", guardrails.join(", "))
+        .entry("read", plan.text("mode"))
+        .entry("minimum", format!("{} days", plan.shown("minimum_days")));
+    if let Some(baseline) = plan.record("baseline") {
+        let units = baseline.shown("units");
+        let mean = baseline.number("mean").unwrap_or(0.0);
+        block.entry("today", format!("{mean:.4} over {units} units"));
+    }
+    match plan.record("size") {
+        Some(size) => {
+            let number = |name: &str| size.number(name).unwrap_or(0.0);
+            block.entry(
+                "units",
+                format!(
+                    "up to {:.0}, {:.0} expected",
+                    number("largest"),
+                    number("expected")
+                ),
+            );
+            let guess = if size.flag("days_are_guessed") {
+                "about "
+            } else {
+                ""
+            };
+            if let Some(days) = size.number("days") {
+                block.entry("takes", format!("{guess}{days:.0} days"));
+            }
+        }
+        None => {
+            block.entry(
+                "units",
+                "unknown: the app's traffic until now does not tell",
+            );
+        }
+    }
+    block.entry("plan hash", experiment.short("plan_hash"));
+    context.printer.heading("Plan")?;
+    context.printer.block(&block)
 }
 
 #[cfg(test)]

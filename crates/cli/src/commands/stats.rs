@@ -13,7 +13,8 @@ use flywheel_stats::Interval;
 use flywheel_stats::undefined::{Defined, Undefined};
 use serde_json::{Value, json};
 
-use super::Outcome;
+use super::{Context, Outcome};
+use crate::client::Target;
 use crate::output::table::Block;
 use crate::printer::{Printer, Style};
 
@@ -34,6 +35,11 @@ pub(crate) enum StatsCommand {
     Split(checks::SplitArgs),
     /// What a shadow canary's verdicts say
     Canary(checks::CanaryArgs),
+    /// Make the statistics of an experiment on the server again from its calls and feedback
+    Rebuild {
+        /// The experiment
+        experiment: String,
+    },
 }
 
 /// How sure the answer is to be.
@@ -55,7 +61,30 @@ struct Report {
     value: Value,
 }
 
+/// `flywheel stats rebuild`, which alone asks a server.
+pub(super) async fn rebuild(context: &Context<'_>, experiment: &str) -> Outcome {
+    let target = Target::api("experiments").at(experiment).at("rebuild");
+    let answer = context.client.post(&target, &json!({})).await?;
+    context.printer.show(&answer, |_| {
+        context.printer.note(&format!(
+            "the statistics of {experiment} are being made again"
+        ));
+        context.printer.hint(&format!(
+            "`flywheel experiment readout {experiment}` says how far it is"
+        ));
+        Ok(())
+    })
+}
+
 impl StatsCommand {
+    /// The experiment whose statistics are to be made again, which only a server can do.
+    pub(super) fn to_rebuild(&self) -> Option<&str> {
+        match self {
+            Self::Rebuild { experiment } => Some(experiment),
+            _ => None,
+        }
+    }
+
     pub(crate) fn run(self, printer: &Printer) -> Outcome {
         let report = match self {
             Self::Size(args) => args.report(),
@@ -65,6 +94,8 @@ impl StatsCommand {
             Self::Ratios(args) => args.report(),
             Self::Split(args) => args.report(),
             Self::Canary(args) => args.report(),
+            // Asked of a server by now.
+            Self::Rebuild { .. } => return Ok(ExitCode::SUCCESS),
         }?;
         printer.show(&report.value, |_| {
             printer.line(report.style, &report.headline)?;

@@ -1,0 +1,253 @@
+//! What an experiment says, on one screen: the verdict, what speaks against the numbers, the metrics.
+
+use serde_json::Value;
+
+use super::super::{Context, Outcome, id_cell};
+use crate::client::Target;
+use crate::output::record::Record;
+use crate::output::table::{Cell, Table};
+use crate::printer::{Printed, Style};
+
+/// `flywheel experiment readout`
+pub(super) async fn readout(context: &Context<'_>, name: &str) -> Outcome {
+    let target = Target::api("experiments").at(name).at("readout");
+    let answer = context.client.get(&target).await?;
+    context
+        .printer
+        .show(&answer, |readout| show(context, readout))
+}
+
+fn style(state: &str) -> Style {
+    match state {
+        "better" => Style::Good,
+        "invalid" | "abort" | "worse" => Style::Bad,
+        _ => Style::Strong,
+    }
+}
+
+fn show(context: &Context<'_>, readout: Record<'_>) -> Printed {
+    let printer = context.printer;
+    if let Some(verdict) = readout.record("verdict") {
+        printer.line(style(verdict.text("state")), verdict.text("headline"))?;
+        printer.line(Style::Plain, verdict.text("reason"))?;
+        printer.hint(verdict.text("next"));
+    }
+    printer.heading("Checks")?;
+    let mut checks = Table::new(&["check", "state", "~what was found"]);
+    for check in readout.items("checks") {
+        let state = check.text("state");
+        let style = match state {
+            "failed" => Style::Bad,
+            "warning" => Style::Warning,
+            _ => Style::Plain,
+        };
+        checks.row([
+            check.text("name").into(),
+            Cell::styled(state, style),
+            check.text("detail").into(),
+        ]);
+    }
+    printer.table(&checks)?;
+    printer.heading("Arms")?;
+    let mut arms = Table::new(&["arm", ">units", ">expected", ">dropped"]);
+    for arm in readout.items("arms") {
+        arms.row([
+            id_cell(arm.text("arm")),
+            whole(arm.number("units")).into(),
+            whole(arm.number("expected")).into(),
+            whole(arm.number("dropped")).into(),
+        ]);
+    }
+    printer.table(&arms)?;
+    metrics(context, readout)
+}
+
+fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
+    context.printer.heading("Metrics, against the control")?;
+    let mut table = Table::new(&[
+        "metric",
+        "arm",
+        ">control",
+        ">arm's",
+        ">difference",
+        "95% at any time",
+        "says",
+    ])
+    .giving_up(&["control"]);
+    let control = readout
+        .items("arms")
+        .find(|arm| arm.member("is_control") == Some(&Value::Bool(true)))
+        .map(|arm| arm.text("arm").to_owned())
+        .unwrap_or_default();
+    for metric in readout.items("metrics") {
+        let Some(declared) = metric.record("metric") else {
+            continue;
+        };
+        let is_share = declared.text("kind") == "binary";
+        let of = |arm: &str| {
+            let found = metric.items("arms").find(|value| value.text("arm") == arm);
+            found.and_then(|value| value.number("value"))
+        };
+        for found in metric.items("comparisons") {
+            let arm = found.text("arm");
+            let interval = found.number("low").zip(found.number("high"));
+            let interval = interval.map_or_else(
+                || "–".to_owned(),
+                |(low, high)| format!("{} to {}", signed(low, is_share), signed(high, is_share)),
+            );
+            let (says, style) = says(metric.text("role"), found);
+            table.row([
+                declared.text("name").into(),
+                arm.into(),
+                value(of(&control), is_share).into(),
+                value(of(arm), is_share).into(),
+                found
+                    .number("difference")
+                    .map_or_else(|| "–".to_owned(), |d| signed(d, is_share))
+                    .into(),
+                interval.into(),
+                Cell::styled(says, style),
+            ]);
+        }
+    }
+    context.printer.table(&table)
+}
+
+/// What an interval says, or how a guardrail stands.
+fn says(role: &str, found: Record<'_>) -> (&'static str, Style) {
+    if role == "guardrail" {
+        return match found.text("guardrail") {
+            "holds" => ("holds", Style::Good),
+            "violated" => ("violated", Style::Bad),
+            "unmeasured" => ("no values", Style::Dim),
+            _ => ("not settled", Style::Plain),
+        };
+    }
+    match found.text("finding") {
+        "better" => ("better", Style::Good),
+        "worse" => ("worse", Style::Bad),
+        _ => ("", Style::Plain),
+    }
+}
+
+fn whole(number: Option<f64>) -> String {
+    number.map_or_else(String::new, |number| format!("{number:.0}"))
+}
+
+fn value(value: Option<f64>, is_share: bool) -> String {
+    match (value, is_share) {
+        (None, _) => "–".to_owned(),
+        (Some(share), true) => format!("{}%", trimmed(share * 100.0)),
+        (Some(value), false) => trimmed(value),
+    }
+}
+
+/// A difference with its sign, in points for shares.
+fn signed(difference: f64, is_share: bool) -> String {
+    let scaled = if is_share {
+        difference * 100.0
+    } else {
+        difference
+    };
+    let text = trimmed(scaled);
+    let sign = if scaled > 0.0 && text != "0" { "+" } else { "" };
+    let unit = if is_share { " pt" } else { "" };
+    format!("{sign}{text}{unit}")
+}
+
+/// Three digits that matter.
+fn trimmed(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return "0".to_owned();
+    }
+    let digits = (2 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
+    let text = format!("{value:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// `flywheel experiment units`: a line for each unit and metric, for whoever computes again.
+pub(super) async fn units(context: &Context<'_>, name: &str) -> Outcome {
+    let target = Target::api("experiments")
+        .at(name)
+        .at("units")
+        .with("limit", "5000");
+    let mut after: Option<String> = None;
+    let mut lines = vec!["unit,arm,epoch,first_at,counts,metric,x,y,x_before,y_before".to_owned()];
+    loop {
+        let page = match &after {
+            Some(after) => target.clone().with("after", after),
+            None => target.clone(),
+        };
+        let answer = context.client.get(&page).await?;
+        if context.printer.is_json() {
+            for unit in answer["items"].as_array().into_iter().flatten() {
+                context.printer.json_line(unit)?;
+            }
+        } else {
+            for unit in Record(&answer).items("items") {
+                add_lines(&mut lines, unit);
+            }
+            context.printer.write_lines(&lines)?;
+            lines.clear();
+        }
+        match answer["next_cursor"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => return Ok(std::process::ExitCode::SUCCESS),
+        }
+    }
+}
+
+fn add_lines(lines: &mut Vec<String>, unit: Record<'_>) {
+    let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    };
+    let metrics = unit.member("metrics").and_then(Value::as_object);
+    for (metric, values) in metrics.into_iter().flatten() {
+        let numbers: Vec<String> = values
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect();
+        lines.push(format!(
+            "{},{},{},{},{},{metric},{}",
+            quoted(unit.text("unit")),
+            unit.text("arm"),
+            unit.member("epoch")
+                .map_or(0, |epoch| epoch.as_u64().unwrap_or(0)),
+            unit.text("first_at"),
+            unit.member("counts").is_some_and(|counts| counts == true),
+            numbers.join(",")
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn differences_of_shares_are_in_points() {
+        assert_eq!(signed(0.0613, true), "+6.13 pt");
+        assert_eq!(signed(-12.0, false), "-12");
+        assert_eq!(signed(0.0, true), "0 pt");
+        assert_eq!(value(Some(0.6), true), "60%");
+    }
+
+    #[test]
+    fn units_are_lines_that_a_spreadsheet_reads() {
+        let unit = json!({"unit": "a,\"b\"", "arm": "x", "epoch": 0, "first_at": "2026-01-01T00:00:00Z",
+                          "counts": true, "metrics": {"m": [1.5, 2, 0, 0]}});
+        let mut lines = Vec::new();
+        add_lines(&mut lines, Record(&unit));
+        assert_eq!(
+            lines,
+            ["\"a,\"\"b\"\"\",x,0,2026-01-01T00:00:00Z,true,m,1.5,2,0,0"]
+        );
+    }
+}
