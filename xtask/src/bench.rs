@@ -4,6 +4,7 @@ mod assignment;
 mod bed;
 mod connection;
 mod console;
+mod experiments;
 mod feedback;
 mod figures;
 mod latency;
@@ -41,6 +42,9 @@ pub(crate) struct Arguments {
     /// How many calls the console is measured on
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     calls: u32,
+    /// How many events the experiment has; 10,000,000 take a quarter of an hour
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    events: u32,
     /// How long memory is watched under a steady load
     #[arg(long, default_value_t = 1, value_name = "MINUTES")]
     soak: u64,
@@ -75,6 +79,8 @@ enum Part {
     Memory,
     /// The console's pages, and the server at rest, on a million calls
     Console,
+    /// An experiment's statistics: kept, read, made again
+    Experiments,
 }
 
 /// Measures in release builds: built for development, it builds those and hands over.
@@ -126,6 +132,12 @@ async fn measure(
         console::measure(workspace, arguments.calls, figures).await?;
     }
     if arguments.only == Some(Part::Console) {
+        return Ok(());
+    }
+    if wanted(Part::Experiments) {
+        experiments::measure(workspace, arguments.events, figures).await?;
+    }
+    if arguments.only == Some(Part::Experiments) {
         return Ok(());
     }
     let bed = Bed::start(workspace, arguments.seconds, arguments.rounds).await?;

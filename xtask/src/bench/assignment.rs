@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use flywheel_core::experiment::Experiment;
+use flywheel_core::plan::Plan;
 use serde_json::json;
 
 use super::figures::{Figures, Goal, quantile};
@@ -57,6 +58,7 @@ fn experiment(layer_share: u32) -> Result<Experiment> {
         "exposure": 9000,
         "status": "running",
         "created_at": "2025-01-01T00:00:00Z",
+        "plan": Plan::unplanned("a".parse()?, Vec::new()),
     }))
     .context("the experiment for the bench is not one")
 }

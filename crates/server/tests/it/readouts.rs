@@ -466,3 +466,77 @@ async fn what_makes_no_plan_is_refused() {
         .await
         .problem(422, "invalid");
 }
+
+/// Twenty requests of each user go together (a correlation of .2 within users), and the app sends requests, not users. Of
+/// tests that count requests as independent half would find a difference between identical arms; here about one in twenty may.
+#[tokio::test]
+async fn requests_of_one_user_are_no_independent_evidence() {
+    const METRICS: usize = 20;
+    const REQUESTS: u32 = 20;
+    let app = TestApp::furnished().await;
+    let metrics: Vec<Value> = (0..METRICS)
+        .map(|number| {
+            json!({"name": format!("m{number}"), "kind": "binary", "source": format!("outcome:m{number}"), "direction": "higher"})
+        })
+        .collect();
+    app.editor()
+        .put("/api/v1/apps/support", &json!({"metrics": metrics}))
+        .await
+        .ok();
+    let experiment = begin(&app, "requests", json!({})).await;
+    let random = &mut fastrand::Rng::with_seed(11);
+    let (mut calls, mut outcomes) = (Vec::new(), Vec::new());
+    let mut naive = vec![[[0.0_f64; 2]; 2]; METRICS];
+    for number in 0..240_u32 {
+        let user = format!("user_{number}");
+        let arm = &experiment.assign(&user).unwrap().name;
+        let place = usize::from(arm.as_str() == "b");
+        // Each user's own rate of each outcome: the middle of three draws is Beta(2, 2), whose correlation is 1/5.
+        let rates: Vec<f64> = (0..METRICS)
+            .map(|_| {
+                let mut draws = [random.f64(), random.f64(), random.f64()];
+                draws.sort_by(f64::total_cmp);
+                draws[1]
+            })
+            .collect();
+        for request in 0..REQUESTS {
+            let id = format!("r{number}-{request}");
+            calls.push(
+                json!({"id": id, "app": "support", "environment": "production", "user": user,
+                              "experiment": "requests", "arm": arm}),
+            );
+            for (metric, rate) in rates.iter().enumerate() {
+                let value = random.f64() < *rate;
+                naive[metric][place][0] += f64::from(u8::from(value));
+                naive[metric][place][1] += 1.0;
+                outcomes.push(json!({"call_id": id, "app": "support", "kind": "outcome",
+                                     "name": format!("m{metric}"), "value": value}));
+            }
+        }
+    }
+    for (path, events) in [("/api/v1/calls", calls), ("/api/v1/feedback", outcomes)] {
+        for part in events.chunks(400) {
+            app.caller().post(path, &json!(part)).await.ok();
+        }
+    }
+    let said = readout(&app, "requests").await;
+    assert_eq!(said["verdict"]["state"], "unplanned");
+    let (mut once, mut at_any_time) = (0, 0);
+    for metric in said["metrics"].as_array().unwrap() {
+        let found = &metric["comparisons"][0];
+        let excludes_zero = |low: &str, high: &str| {
+            found[low].as_f64().unwrap() > 0.0 || found[high].as_f64().unwrap() < 0.0
+        };
+        once += u32::from(excludes_zero("fixed_low", "fixed_high"));
+        at_any_time += u32::from(excludes_zero("low", "high"));
+    }
+    let counted_alone = naive.iter().filter(|[a, b]| {
+        let (left, right) = (a[0] / a[1], b[0] / b[1]);
+        let pooled = (a[0] + b[0]) / (a[1] + b[1]);
+        let error = (pooled * (1.0 - pooled) * (1.0 / a[1] + 1.0 / b[1])).sqrt();
+        ((right - left) / error).abs() > 1.96
+    });
+    assert!(counted_alone.count() >= 6, "requests alone deceive");
+    assert!(once <= 3, "{once} of {METRICS} by one look");
+    assert!(at_any_time <= 1, "{at_any_time} of {METRICS} at any time");
+}
