@@ -251,6 +251,16 @@ impl Table {
         }
     }
 
+    /// Says of the last row why it falls short, although it is within the room of its runs.
+    pub(super) fn falls_short(&mut self, reason: &str) {
+        self.note(reason);
+        if let Some(row) = self.rows.last_mut()
+            && row.verdict == Verdict::Kept
+        {
+            row.verdict = Verdict::Short;
+        }
+    }
+
     /// How many goals were missed.
     pub(super) fn missed(&self) -> usize {
         self.number_of(Verdict::Missed)
