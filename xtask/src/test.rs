@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::cargo::{self, Workspace};
 use crate::console::Browser;
 use crate::crash;
+use crate::simulate;
 use crate::tidy;
 use crate::vectors;
 
@@ -30,7 +31,7 @@ enum Part {
     Unit,
     /// The built binary against a real model, in a browser, and killed again and again
     E2e,
-    /// Formatting, lints, tidy, reference values and documentation
+    /// Formatting, lints, tidy, reference values, simulations and documentation
     Checks,
 }
 
@@ -76,6 +77,11 @@ const STAGES: &[Stage] = &[
         name: "vectors",
         part: Part::Checks,
         run: vectors,
+    },
+    Stage {
+        name: "simulate",
+        part: Part::Checks,
+        run: simulate,
     },
     Stage {
         name: "deny",
@@ -201,6 +207,12 @@ fn vectors(context: &Context) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// What the statistics promise, in as many runs as a minute allows.
+fn simulate(_: &Context) -> Result<Outcome> {
+    simulate::run(&simulate::Arguments::for_tests())?;
+    Ok(Outcome::Passed)
+}
+
 /// cargo-deny takes long to build, so it is used where it is installed; tidy has the essentials.
 fn deny(context: &Context) -> Result<Outcome> {
     if cargo::output(&mut context.workspace.cargo(&["deny", "--version"])).is_err() {
@@ -297,6 +309,7 @@ mod tests {
                 "clippy",
                 "tidy",
                 "vectors",
+                "simulate",
                 "deny",
                 "documentation"
             ]
