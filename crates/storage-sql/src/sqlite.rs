@@ -199,7 +199,8 @@ pub struct SqliteStore {
     /// Works off the log: a commit that did that would keep every other waiting for the disk.
     housekeeper: Arc<ConnectionThread>,
     log: Arc<Log>,
-    /// Keeps sums over events.
+    /// Reads what is to be added to sums over events. What it finds is written by the appender: a thread of low priority that
+    /// holds the lock on writing would make that the priority of all who wait.
     summer: Arc<ConnectionThread>,
     /// Held by whoever brings the sums up to date.
     summing: Arc<Mutex<()>>,
@@ -228,7 +229,7 @@ impl SqliteStore {
         )?;
         let passing = || options.for_passing_thread(path);
         let housekeeper = thread("sqlite-housekeeper", Priority::Low, passing())?;
-        let summer = thread("sqlite-summer", Priority::Normal, passing())?;
+        let summer = thread("sqlite-summer", Priority::Low, passing())?;
         Ok(Self {
             options,
             writer,

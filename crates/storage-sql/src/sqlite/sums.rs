@@ -34,7 +34,7 @@ impl SqliteStore {
                 let _turn = turn;
                 apply::apply(connection, &changes)
             };
-            let applied = self.summer.run(apply).await?;
+            let applied = self.appender.run(apply).await?;
             // What was committed meanwhile is for the next time, or under load there would be no end.
             if applied && is_all {
                 return Ok(());

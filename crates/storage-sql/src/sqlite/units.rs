@@ -39,7 +39,7 @@ impl SqliteStore {
                 let _turn = turn;
                 write::apply(connection, &changes)
             };
-            self.summer.run(apply).await?;
+            self.appender.run(apply).await?;
             // What was committed meanwhile is for the next time, or under load there would be no end.
             if is_all {
                 return Ok(());
@@ -57,7 +57,7 @@ impl SqliteStore {
             forget(connection, experiment.as_str())
                 .map_err(unfulfilled("forgetting the statistics of an experiment"))
         };
-        self.summer.run(forget).await
+        self.appender.run(forget).await
     }
 }
 
