@@ -540,3 +540,41 @@ async fn requests_of_one_user_are_no_independent_evidence() {
     assert!(once <= 3, "{once} of {METRICS} by one look");
     assert!(at_any_time <= 1, "{at_any_time} of {METRICS} at any time");
 }
+
+/// A plan that is read once is decided by that reading, whatever comes later.
+#[tokio::test]
+async fn a_plan_with_one_look_has_one() {
+    let app = TestApp::furnished().await;
+    let mut once = plan();
+    once["mode"] = json!("fixed");
+    let experiment = begin(&app, "once", once).await;
+    // Without traffic before, it is planned for 5,000 units.
+    let random = &mut fastrand::Rng::with_seed(4);
+    let better = Arm {
+        completed: 0.65,
+        ..SOUND
+    };
+    users(&app, &experiment, 0..3000, [SOUND, better], random).await;
+    let said = readout(&app, "once").await;
+    assert_eq!(
+        said["verdict"]["state"], "collecting",
+        "{}",
+        said["verdict"]
+    );
+    let reason = said["verdict"]["reason"].as_str().unwrap();
+    assert!(reason.contains("read once"), "{reason}");
+    advance_days(&app, 8);
+    users(&app, &experiment, 3000..6000, [SOUND, better], random).await;
+    let decided = readout(&app, "once").await;
+    assert_eq!(
+        decided["verdict"]["state"], "better",
+        "{}",
+        decided["verdict"]
+    );
+    advance_days(&app, 1);
+    users(&app, &experiment, 6000..9000, [better, SOUND], random).await;
+    let later = readout(&app, "once").await;
+    let found = |said: &Value| said["metrics"][0]["comparisons"][0]["difference"].clone();
+    assert_eq!(found(&later), found(&decided));
+    assert_eq!(later["timeline"].as_array().unwrap().len(), 1);
+}

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use flywheel_core::plan::DEFAULT_TUNING;
 use flywheel_stats::accumulate::{CrossMoments, Moments};
 use flywheel_stats::estimate::Estimate;
 use flywheel_stats::inference::{Inference, Mode, infer};
@@ -26,7 +27,7 @@ use crate::printer::Style;
 struct Looking {
     #[command(flatten)]
     level: Level,
-    /// Users in all that the comparison was planned for, which decides where the interval for any time is narrowest
+    /// Users in all that the comparison was planned for, which decides where the interval for any time is narrowest [default: 5000]
     #[arg(long, value_name = "N")]
     planned: Option<f64>,
 }
@@ -300,7 +301,8 @@ fn of_estimate(
 
 fn at_any_time(estimate: &Estimate, looking: Looking) -> Defined<Inference> {
     let alpha = looking.level.alpha;
-    let planned = looking.planned.unwrap_or(estimate.units);
+    // Never what was found: an interval that is narrowest wherever one looks holds at no time.
+    let planned = looking.planned.unwrap_or(DEFAULT_TUNING);
     let rho_squared = rho_squared(alpha, planned)?;
     infer(estimate, Mode::Anytime { rho_squared }, alpha)
 }

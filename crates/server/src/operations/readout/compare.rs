@@ -77,6 +77,8 @@ struct Series {
     /// At the last look that was allowed.
     last: Defined<Inference>,
     variance_reduction: Option<f64>,
+    /// What the last look of a plan that has one saw: that and its interval stay.
+    decided: Option<Estimate>,
 }
 
 impl<'a> Comparing<'a> {
@@ -276,6 +278,7 @@ impl<'a> Comparing<'a> {
             looks: Vec::new(),
             running: Running::default(),
             last: Err(Undefined::NoData),
+            decided: None,
         };
         // Of a quantile only its present is kept.
         let moments: Vec<i64> = match is_quantile(self.metric_of(reading)) {
@@ -300,12 +303,25 @@ impl<'a> Comparing<'a> {
             }
         }
         let boundaries = self.boundaries(&estimates, alpha);
+        // The last look of a plan that has one is the first at which the units are there; looking again would be peeking.
+        let mut is_final_over = false;
         for (place, (day, estimate)) in estimates.into_iter().enumerate() {
+            let is_final = !is_final_over && estimate.units >= self.planned_units();
+            if is_final_over && self.experiment.plan.mode == ReadingMode::Fixed {
+                break;
+            }
+            is_final_over |= is_final;
             let boundary = boundaries.get(place).copied();
-            series.last = self.look(&estimate, boundary, alpha);
-            if let Ok(inference) = &series.last {
+            let look = self.look(&estimate, boundary, is_final, alpha);
+            if let Ok(inference) = &look {
                 series.running.push(inference);
                 series.looks.push((day, estimate, *inference));
+            }
+            if series.decided.is_none() {
+                series.last = look;
+            }
+            if is_final && self.has_final_look() {
+                series.decided = Some(estimate);
             }
         }
         series
@@ -322,12 +338,26 @@ impl<'a> Comparing<'a> {
         group_sequential::boundaries(&information, alpha, SPENDING_EXPONENT, 2).unwrap_or_default()
     }
 
-    fn look(&self, estimate: &Estimate, boundary: Option<f64>, alpha: f64) -> Defined<Inference> {
+    /// Units at which a plan with one last look has it.
+    fn planned_units(&self) -> f64 {
+        let plan = &self.experiment.plan;
+        plan.size.map_or(plan.tuned_for, |size| size.largest)
+    }
+
+    fn has_final_look(&self) -> bool {
+        let mode = self.experiment.plan.mode;
+        matches!(mode, ReadingMode::Fixed | ReadingMode::Hybrid)
+    }
+
+    fn look(
+        &self,
+        estimate: &Estimate,
+        boundary: Option<f64>,
+        is_final: bool,
+        alpha: f64,
+    ) -> Defined<Inference> {
         let plan = &self.experiment.plan;
         let rho_squared = self.rho_squared?;
-        let planned = plan.size.map_or(plan.tuned_for, |size| {
-            size.largest.min(plan.tuned_for.max(1.0))
-        });
         match plan.mode {
             ReadingMode::Anytime => infer(estimate, Mode::Anytime { rho_squared }, alpha),
             ReadingMode::Planned => {
@@ -339,12 +369,12 @@ impl<'a> Comparing<'a> {
                 hybrid::look(
                     estimate,
                     rho_squared,
-                    estimate.units >= planned,
+                    is_final,
                     RUNNING_ALPHA * share,
                     FINAL_ALPHA * share,
                 )
             }
-            ReadingMode::Fixed if estimate.units < planned => Err(Undefined::Domain(
+            ReadingMode::Fixed if !is_final => Err(Undefined::Domain(
                 "this plan is read once, when it has its units",
             )),
             ReadingMode::Fixed => infer(estimate, Mode::Fixed, alpha),
@@ -472,7 +502,7 @@ impl<'a> Comparing<'a> {
     ) -> Comparison {
         let alpha = self.level(role == MetricRole::Primary);
         let series = self.series(reading, arm, alpha);
-        let estimate = series.estimate.ok();
+        let estimate = series.decided.or_else(|| series.estimate.ok());
         let fixed = estimate
             .and_then(|estimate| one_look(&estimate, alpha).ok())
             .and_then(|look| look.interval.ok());
