@@ -59,7 +59,7 @@ function toCsv(rows) {
   return lines.map((line) => line.map(field).join(",") + "\r\n").join("");
 }
 
-const tables = [...document.querySelectorAll("main table")].filter((table) => table.tHead && table.tBodies[0]?.rows.length > 1);
+const tables = [...document.querySelectorAll("main table:not(.fields)")].filter((table) => table.tHead && table.tBodies[0]?.rows.length > 1);
 
 tables.forEach((table, number) => {
   const name = tables.length > 1 ? `sort${number + 1}` : "sort";
@@ -151,6 +151,30 @@ playground?.addEventListener("submit", (event) => {
   button.textContent = button.dataset.slow;
   button.disabled = true;
 });
+
+// -- A new experiment: the plan while one types ----------------------------------------------------------------------------
+
+const draft = document.querySelector("form#new-experiment");
+
+if (draft) {
+  const planned = document.querySelector("#planned");
+  let waiting = null;
+  let asked = null;
+  const plan = async () => {
+    asked?.abort();
+    asked = new AbortController();
+    const fields = new URLSearchParams(new FormData(draft));
+    fields.set("action", "fragment");
+    const response = await fetch(draft.action, { method: "POST", body: fields, signal: asked.signal }).catch(() => null);
+    // The fragment comes from our own server, which escapes what was typed.
+    if (response?.ok && !response.redirected) planned.innerHTML = await response.text();
+  };
+  draft.addEventListener("input", (event) => {
+    if (event.target.matches("select[data-submit]")) return;
+    clearTimeout(waiting);
+    waiting = setTimeout(plan, 350);
+  });
+}
 
 // -- Choices that show at once what they lead to ----------------------------------------------------------------------
 

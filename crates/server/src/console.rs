@@ -7,9 +7,11 @@ mod answer;
 mod app;
 mod assets;
 mod audit;
+mod calculator;
 mod call;
 mod calls;
 mod chart;
+mod experiment;
 mod experiments;
 mod feedback;
 mod figures;
@@ -17,9 +19,12 @@ mod form;
 mod labels;
 mod models;
 mod moves;
+mod new_experiment;
 mod overview;
 mod people;
 mod playground;
+mod plot;
+mod promote;
 mod prompts;
 mod scores;
 mod search;
@@ -102,11 +107,26 @@ pub fn routes() -> Vec<ConsoleRoute> {
         get("/users/{unit}", Read, people::show_user),
         get("/feedback", Read, feedback::list_feedback),
         get("/experiments", Read, experiments::list_experiments),
+        get("/experiments/new", Change, new_experiment::begin),
+        post("/experiments/new", Change, new_experiment::use_form),
         get(
             "/experiments/{experiment}",
             Read,
-            experiments::show_experiment,
+            experiment::show_experiment,
         ),
+        post("/experiments/{experiment}/start", Change, experiment::start),
+        post("/experiments/{experiment}/stop", Change, experiment::stop),
+        get(
+            "/experiments/{experiment}/promote",
+            Change,
+            promote::plan_promotion,
+        ),
+        post(
+            "/experiments/{experiment}/promote",
+            Change,
+            promote::promote,
+        ),
+        get("/calculator", Read, calculator::show_calculator),
         get("/models", Read, models::list_models),
         get("/settings", Read, settings::show_settings),
         post("/settings/keys", Administer, settings::create_key),

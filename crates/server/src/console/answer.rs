@@ -57,6 +57,7 @@ fn place_of(path: &str) -> Option<&'static Place> {
     let first = match first {
         "apps" => "",
         "sessions" | "users" => "calls",
+        "calculator" => "experiments",
         other => other,
     };
     PLACES.iter().find(|place| place.path[1..] == *first)

@@ -1,139 +1,168 @@
-//! Experiments, and one of them: its arms and what people think of each.
+//! The list of experiments: where each stands and what its primary metric says.
 
 use askama::Template;
 use axum::extract::State;
 use flywheel_core::experiment::{Experiment, ExperimentStatus};
-use flywheel_core::name::ExperimentName;
-use flywheel_storage::events::{SummaryFilter, SummaryKey};
+use flywheel_core::key::Permission;
+use flywheel_core::name::AppName;
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::answer::{Frame, PageResult, page};
-use super::form::PagePath;
-use super::overview::by_key;
-use super::scores::{self, ScoreRow};
+use super::experiment::{self, ShownVerdict, amounts};
+use super::form::{PageQuery, address, given};
 use super::session::Visitor;
 use super::show::{self, Markup};
 use crate::context::Context;
-use crate::operations::experiments::find;
+use crate::operations::experiments::read;
+use crate::operations::readout::{Readout, words};
+
+/// Experiments on one page: each is read anew.
+const PAGE: usize = 25;
+
+const STATUSES: [&str; 3] = ["draft", "running", "stopped"];
+
+/// The filters, as they stand in the address.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ExperimentQuery {
+    #[serde(deserialize_with = "given")]
+    text: Option<String>,
+    #[serde(deserialize_with = "given")]
+    app: Option<AppName>,
+    #[serde(deserialize_with = "given")]
+    status: Option<String>,
+    /// How many newer ones were on the pages before.
+    #[serde(deserialize_with = "given")]
+    from: Option<usize>,
+}
+
+impl ExperimentQuery {
+    fn fits(&self, experiment: &Experiment) -> bool {
+        let has_text = |text: &String| {
+            let text = text.to_lowercase();
+            [experiment.name.as_str(), &experiment.hypothesis]
+                .iter()
+                .any(|written| written.to_lowercase().contains(&text))
+        };
+        self.text.as_ref().is_none_or(has_text)
+            && self.app.as_ref().is_none_or(|app| *app == experiment.app)
+            && self
+                .status
+                .as_ref()
+                .is_none_or(|status| status == experiment::status(experiment))
+    }
+
+    fn is_app(&self, app: &str) -> bool {
+        self.app
+            .as_ref()
+            .is_some_and(|chosen| chosen.as_str() == app)
+    }
+
+    fn is_filtered(&self) -> bool {
+        self.text.is_some() || self.app.is_some() || self.status.is_some()
+    }
+
+    /// The same filters, from a later experiment on.
+    fn address(&self, from: usize) -> String {
+        let filters = [
+            ("text", self.text.clone()),
+            ("app", self.app.as_ref().map(ToString::to_string)),
+            ("status", self.status.clone()),
+            ("from", Some(from.to_string())),
+        ];
+        address("/experiments", &filters)
+    }
+}
 
 struct Row {
     name: String,
     app: String,
     environment: String,
-    hypothesis: String,
+    hypothesis: Markup,
     status: &'static str,
-    exposure: String,
-    started: Option<Markup>,
-    stopped: Option<Markup>,
+    verdict: ShownVerdict,
+    /// The primary metric's name, and its difference with the interval for each arm.
+    primary: Option<(String, Vec<(String, String)>)>,
+    days: String,
+    units: String,
+    made: Markup,
 }
 
 impl Row {
-    fn new(experiment: &Experiment, now: Timestamp) -> Self {
+    fn new(experiment: &Experiment, readout: &Readout, now: Timestamp) -> Self {
+        let started = experiment.started_at.is_some();
+        let primary = experiment::primary(readout).map(|primary| {
+            let of = &primary.metric;
+            let shown = primary.comparisons.iter().filter_map(|found| {
+                let difference = words::difference(of, found.difference?);
+                let interval = amounts::interval(of, found.low.zip(found.high));
+                Some((difference, interval))
+            });
+            (of.name.to_string(), shown.collect())
+        });
+        let if_started = |text: String| if started { text } else { String::new() };
         Self {
             name: experiment.name.to_string(),
             app: experiment.app.to_string(),
             environment: experiment.environment.to_string(),
-            hypothesis: experiment.hypothesis.clone(),
-            status: match experiment.status {
-                ExperimentStatus::Draft => "draft",
-                ExperimentStatus::Running => "running",
-                ExperimentStatus::Stopped => "stopped",
-            },
-            exposure: show::percent(f64::from(experiment.exposure) / 1e4),
-            started: experiment.started_at.map(|at| show::when(at, now)),
-            stopped: experiment.stopped_at.map(|at| show::when(at, now)),
+            hypothesis: show::line(&experiment.hypothesis),
+            status: experiment::status(experiment),
+            verdict: ShownVerdict::new(&readout.verdict, experiment.status),
+            primary,
+            days: if_started(readout.days.to_string()),
+            units: if_started(show::count(readout.arms.iter().map(|arm| arm.units).sum())),
+            made: show::when(experiment.started_at.unwrap_or(experiment.created_at), now),
         }
     }
-}
-
-struct ShownArm {
-    name: String,
-    manifest: String,
-    label: String,
-    weight: String,
-    score: Option<ScoreRow>,
 }
 
 #[derive(Template)]
 #[template(path = "experiments.html")]
 struct ExperimentsPage {
     frame: Frame,
+    query: ExperimentQuery,
+    apps: Vec<String>,
     rows: Vec<Row>,
-}
-
-#[derive(Template)]
-#[template(path = "experiment.html")]
-struct ExperimentPage {
-    frame: Frame,
-    row: Row,
-    arms: Vec<ShownArm>,
+    next: Option<String>,
+    may_change: bool,
 }
 
 /// `GET /experiments`
 pub(super) async fn list_experiments(
     State(context): State<Context>,
     visitor: Visitor,
+    PageQuery(query): PageQuery<ExperimentQuery>,
 ) -> PageResult {
     let now = context.sources.clock.now();
     let mut experiments = context.state.read().await?.experiments().list().await?;
     experiments.retain(|experiment| visitor.caller.must_cover(&experiment.app).is_ok());
+    let mut apps: Vec<_> = experiments
+        .iter()
+        .map(|experiment| experiment.app.to_string())
+        .collect();
+    apps.sort_unstable();
+    apps.dedup();
+    experiments.retain(|experiment| query.fits(experiment));
     experiments.sort_by_key(|experiment| {
         (
             experiment.status != ExperimentStatus::Running,
             std::cmp::Reverse(experiment.created_at),
         )
     });
+    let from = query.from.unwrap_or(0);
+    let mut rows = Vec::new();
+    for experiment in experiments.iter().skip(from).take(PAGE) {
+        let (experiment, readout) = read(&context, &visitor.caller, &experiment.name).await?;
+        rows.push(Row::new(&experiment, &readout, now));
+    }
+    let end = from.saturating_add(PAGE);
     page(&ExperimentsPage {
         frame: Frame::new(&context, &visitor, "Experiments", "/experiments"),
-        rows: experiments
-            .iter()
-            .map(|experiment| Row::new(experiment, now))
-            .collect(),
-    })
-}
-
-/// `GET /experiments/{experiment}`
-pub(super) async fn show_experiment(
-    State(context): State<Context>,
-    visitor: Visitor,
-    PagePath(name): PagePath<ExperimentName>,
-) -> PageResult {
-    let now = context.sources.clock.now();
-    let mut session = context.state.read().await?;
-    let experiment = find(&mut *session, &visitor.caller, &name).await?;
-    let filter = SummaryFilter {
-        apps: vec![experiment.app.clone()],
-        experiment: Some(name.clone()),
-        ..SummaryFilter::default()
-    };
-    let summaries = scores::by(&context, &filter, SummaryKey::Arm).await?;
-    let summaries = by_key(&summaries);
-    let mut arms = Vec::new();
-    for arm in &experiment.arms {
-        let manifest = session.deployments().get_manifest(&arm.manifest).await?;
-        let label = match manifest {
-            Some(manifest) => {
-                let version = session
-                    .prompts()
-                    .get(&manifest.prompt_id, &manifest.prompt_version)
-                    .await?;
-                let ordinal = version.map_or(0, |version| version.ordinal);
-                format!("{}@{ordinal}", manifest.prompt_id)
-            }
-            None => arm.manifest.short().to_string(),
-        };
-        let key = format!("{name}/{}", arm.name);
-        arms.push(ShownArm {
-            name: arm.name.to_string(),
-            manifest: arm.manifest.to_string(),
-            label,
-            weight: show::percent(f64::from(arm.weight) / 1e4),
-            score: summaries.get(key.as_str()).map(|row| ScoreRow::new(row)),
-        });
-    }
-    page(&ExperimentPage {
-        frame: Frame::new(&context, &visitor, name.as_str(), "/experiments"),
-        row: Row::new(&experiment, now),
-        arms,
+        apps,
+        rows,
+        next: (experiments.len() > end).then(|| query.address(end)),
+        may_change: visitor.caller.must_be_allowed(Permission::Change).is_ok(),
+        query,
     })
 }

@@ -53,25 +53,25 @@ struct Choice {
     is_chosen: bool,
 }
 
-struct CheckLine {
-    name: String,
-    passed: bool,
-    detail: String,
+pub(super) struct CheckLine {
+    pub(super) name: String,
+    pub(super) passed: bool,
+    pub(super) detail: String,
 }
 
 /// What a move would do.
-struct Plan {
-    from: Option<String>,
-    to: String,
-    manifest: String,
-    expected: String,
-    unchanged: bool,
-    changes: Vec<ShownChange>,
-    members: Vec<(String, String, String)>,
-    checks: Vec<CheckLine>,
-    passed: bool,
-    stopped: Vec<String>,
-    running: Vec<String>,
+pub(super) struct Plan {
+    pub(super) from: Option<String>,
+    pub(super) to: String,
+    pub(super) manifest: String,
+    pub(super) expected: String,
+    pub(super) unchanged: bool,
+    pub(super) changes: Vec<ShownChange>,
+    pub(super) members: Vec<(String, String, String)>,
+    pub(super) checks: Vec<CheckLine>,
+    pub(super) passed: bool,
+    pub(super) stopped: Vec<String>,
+    pub(super) running: Vec<String>,
 }
 
 #[derive(Template)]
@@ -306,7 +306,8 @@ async fn choices(
     Ok((prompts, targets))
 }
 
-async fn describe(
+/// What a move would do, for people.
+pub(super) async fn describe(
     session: &mut dyn StateSession,
     moved: Moved,
     expected: String,

@@ -47,20 +47,21 @@ pub(super) fn text(text: &str) -> Markup {
 
 /// What the API says to programs, as a sentence for people: what stands between backticks is set as code.
 pub(super) fn prose(text: &str) -> Markup {
+    let mut characters = text.chars();
+    let first = characters
+        .next()
+        .map(|first| first.to_uppercase().to_string());
+    sentence(&(first.unwrap_or_default() + characters.as_str()))
+}
+
+/// A sentence, which may begin with a name; what stands between backticks is set as code.
+pub(super) fn sentence(text: &str) -> Markup {
     let parts: Vec<_> = text.split('`').collect();
     let mut html = String::new();
     for (index, part) in parts.iter().enumerate() {
         let shown = self::text(part);
         let is_closed = index + 1 < parts.len();
         let _ = match index % 2 {
-            0 if index == 0 => {
-                let mut characters = part.chars();
-                let first = characters
-                    .next()
-                    .map(|first| first.to_uppercase().to_string());
-                let rest = characters.as_str();
-                write!(html, "{}", self::text(&(first.unwrap_or_default() + rest)))
-            }
             1 if is_closed => write!(html, "<code>{shown}</code>"),
             1 => write!(html, "`{shown}"),
             _ => write!(html, "{shown}"),

@@ -61,7 +61,10 @@ impl From<InvalidPlan> for Problem {
 
 /// What is guarded where nothing else is asked for, as far as the app has such metrics: failures by one point, latency and
 /// cost by a tenth.
-fn default_guardrails(metrics: &[Metric], primary: &MetricName) -> Vec<Guardrail> {
+pub(crate) fn default_guardrails(
+    metrics: &[Metric],
+    primary: Option<&MetricName>,
+) -> Vec<Guardrail> {
     [
         ("hard_failures", Effect::Absolute(0.01)),
         ("soft_failures", Effect::Absolute(0.01)),
@@ -71,7 +74,7 @@ fn default_guardrails(metrics: &[Metric], primary: &MetricName) -> Vec<Guardrail
     .into_iter()
     .filter_map(|(name, margin)| {
         let metric = metrics.iter().find(|metric| metric.name.as_str() == name)?;
-        (metric.name != *primary).then(|| Guardrail {
+        (Some(&metric.name) != primary).then(|| Guardrail {
             metric: metric.name.clone(),
             margin,
         })
@@ -99,7 +102,7 @@ pub(super) fn make(new: NewPlan, settings: &AppSettings, arms: &[Arm]) -> ApiRes
     }
     let guardrails = match (new.guardrails, &new.primary) {
         (Some(guardrails), _) => guardrails,
-        (None, Some(primary)) => default_guardrails(&metrics, primary),
+        (None, Some(primary)) => default_guardrails(&metrics, Some(primary)),
         (None, None) => Vec::new(),
     };
     let mut plan = Plan {

@@ -6,7 +6,7 @@ mod checks;
 mod compare;
 mod judge;
 mod verdict;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeMap;
 

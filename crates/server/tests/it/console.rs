@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 use crate::app::{ROLES, TestApp, secret_of};
 
 /// Sends a request as a browser on one of our own pages does.
-async fn visit(
+pub(crate) async fn visit(
     app: &TestApp,
     method: &Method,
     path: &str,
@@ -32,13 +32,13 @@ async fn visit(
     app.router.clone().oneshot(request).await.unwrap()
 }
 
-async fn text(response: http::Response<Body>) -> String {
+pub(crate) async fn text(response: http::Response<Body>) -> String {
     let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await;
     String::from_utf8(bytes.unwrap().to_vec()).unwrap()
 }
 
 /// Signs in and returns the cookie.
-async fn sign_in(app: &TestApp, secret: &str) -> String {
+pub(crate) async fn sign_in(app: &TestApp, secret: &str) -> String {
     let form = format!("key={secret}&next=%2Fcalls");
     let response = visit(app, &Method::POST, "/signin", None, &form).await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
@@ -77,6 +77,12 @@ async fn every_page_lets_in_those_who_may_and_nobody_else() {
         "GET /apps/{app}/rollback",
         "POST /apps/{app}/rollback",
         "POST /playground",
+        "GET /experiments/new",
+        "POST /experiments/new",
+        "POST /experiments/{experiment}/start",
+        "POST /experiments/{experiment}/stop",
+        "GET /experiments/{experiment}/promote",
+        "POST /experiments/{experiment}/promote",
     ];
     const CALLS: &[&str] = &["POST /calls/{call}/feedback"];
     const ADMINISTERS: &[&str] = &["POST /settings/keys", "POST /settings/keys/revoke"];

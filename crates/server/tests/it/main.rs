@@ -16,6 +16,7 @@ mod console;
 mod contract;
 mod deploy;
 mod deploy_races;
+mod experiment_pages;
 mod experiments;
 mod feedback;
 mod feedback_list;

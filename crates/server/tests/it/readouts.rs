@@ -9,7 +9,7 @@ use crate::samples::each;
 const EXPERIMENTS: &str = "/api/v1/experiments";
 
 /// Makes and starts an experiment between two manifests.
-async fn begin(app: &TestApp, name: &str, plan: Value) -> Experiment {
+pub(crate) async fn begin(app: &TestApp, name: &str, plan: Value) -> Experiment {
     let manifests = [app.deploy_greeting(2).await, app.deploy_greeting(1).await];
     let arms = json!([
         {"name": "a", "manifest": manifests[1], "weight": 5000},
@@ -25,29 +25,29 @@ async fn begin(app: &TestApp, name: &str, plan: Value) -> Experiment {
     serde_json::from_value(started).unwrap()
 }
 
-fn plan() -> Value {
+pub(crate) fn plan() -> Value {
     json!({"primary": "task_completed", "mde": {"absolute": 0.05}})
 }
 
 /// How simulated users behave in an arm.
 #[derive(Clone, Copy)]
-struct Arm {
+pub(crate) struct Arm {
     /// How many of them complete their task.
-    completed: f64,
+    pub(crate) completed: f64,
     /// How many never arrive, because something breaks before.
-    lost: f64,
+    pub(crate) lost: f64,
     /// How many calls fail.
-    failing: f64,
+    pub(crate) failing: f64,
 }
 
-const SOUND: Arm = Arm {
+pub(crate) const SOUND: Arm = Arm {
     completed: 0.6,
     lost: 0.0,
     failing: 0.0,
 };
 
 /// Users call once each and say whether their task was completed.
-async fn users(
+pub(crate) async fn users(
     app: &TestApp,
     experiment: &Experiment,
     numbers: std::ops::Range<u32>,
@@ -92,7 +92,7 @@ async fn readout(app: &TestApp, name: &str) -> Value {
     app.viewer().get(&path).await.ok()
 }
 
-fn advance_days(app: &TestApp, days: i64) {
+pub(crate) fn advance_days(app: &TestApp, days: i64) {
     app.clock.advance_seconds(days * 86_400);
 }
 

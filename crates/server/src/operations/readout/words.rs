@@ -4,18 +4,18 @@ use flywheel_core::metric::{Metric, MetricKind};
 use jiff::Timestamp;
 
 /// A day counted from 1970, as `2026-01-31`.
-pub(super) fn day(day: i64) -> String {
+pub(crate) fn day(day: i64) -> String {
     let at = Timestamp::from_second(day.saturating_mul(86_400)).unwrap_or(Timestamp::UNIX_EPOCH);
     at.strftime("%Y-%m-%d").to_string()
 }
 
 /// A difference in a metric's own unit, with its sign: points for shares.
-pub(super) fn difference(metric: &Metric, value: f64) -> String {
+pub(crate) fn difference(metric: &Metric, value: f64) -> String {
     format!("{}{}", signed(metric, value), unit(metric, value))
 }
 
 /// Two ends of an interval of differences.
-pub(super) fn interval(metric: &Metric, low: f64, high: f64) -> String {
+pub(crate) fn interval(metric: &Metric, low: f64, high: f64) -> String {
     format!("{} to {}", signed(metric, low), signed(metric, high))
 }
 
@@ -49,7 +49,7 @@ fn unit(metric: &Metric, value: f64) -> String {
 }
 
 /// Three digits that matter, one decimal at least where they are few.
-fn trimmed(value: f64) -> String {
+pub(crate) fn trimmed(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return "0".to_owned();
     }
@@ -62,7 +62,7 @@ fn trimmed(value: f64) -> String {
 }
 
 /// A count with a comma between thousands.
-pub(super) fn count(value: f64) -> String {
+pub(crate) fn count(value: f64) -> String {
     let digits = format!("{:.0}", value.ceil().max(0.0));
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -75,7 +75,7 @@ pub(super) fn count(value: f64) -> String {
 }
 
 /// So many things of a name that takes an `s`.
-pub(super) fn plural(n: u64, name: &str) -> String {
+pub(crate) fn plural(n: u64, name: &str) -> String {
     match n {
         1 => format!("1 {name}"),
         n => format!("{} {name}s", count(n as f64)),
