@@ -68,7 +68,7 @@ async fn a_better_arm_is_shown_and_promoted() {
             "task_completed: b less the control",
             "Of 9 days, the interval for one look left out zero on",
             "href=\"/api/v1/experiments/tone/readout\"",
-            "flywheel experiment units tone --csv",
+            "flywheel experiment units tone",
             "ratio of sums over units (delta method)",
             "a: new users by day",
         ],
