@@ -83,6 +83,58 @@ export async function startModel() {
   };
 }
 
+async function send(address, path, body) {
+  const response = await fetch(address + path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  if (!response.ok) throw new Error(`${path}: ${await response.text()}`);
+  return response.json();
+}
+
+/** Users of an app call once each and say whether their task was completed: a share of those in each arm. */
+export async function simulateUsers(address, { app, experiment, prefix = "user", counts, completed }) {
+  const calls = [];
+  const outcomes = [];
+  for (const [arm, count] of Object.entries(counts)) {
+    for (let number = 0; number < count; number++) {
+      const id = `${experiment ?? app}-${arm}-${prefix}-${number}`;
+      const of = experiment ? { experiment, arm } : {};
+      calls.push({ id, app, environment: "production", user: id, ...of, latency_ms: 300 + ((number * 37) % 400), usage: { input_tokens: 100, output_tokens: 20 + (number % 10) } });
+      // Spread evenly, so that the share is exact and the test never unlucky.
+      outcomes.push({ call_id: id, app, kind: "outcome", name: "task_completed", value: Math.floor((number + 1) * completed[arm]) > Math.floor(number * completed[arm]) });
+    }
+  }
+  for (const [path, pieces] of [["/api/v1/calls", calls], ["/api/v1/feedback", outcomes]]) {
+    for (let at = 0; at < pieces.length; at += 200) await send(address, path, pieces.slice(at, at + 200));
+  }
+}
+
+/** An app of its own that serves a version, and whose users were there before. */
+export async function startApp(address, app) {
+  await fetch(`${address}/api/v1/apps/${app}`, { method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify({ description: "an app with an experiment" }) });
+  await send(address, `/api/v1/apps/${app}/deploy`, { environment: "production", prompt: "support/summary", version: "1", reason: "first version" });
+  await simulateUsers(address, { app, counts: { before: 1000 }, completed: { before: 0.6 } });
+}
+
+/** An experiment that has begun. */
+export async function startExperiment(address, app, name, plan = {}) {
+  const arm = (name, version) => ({ name, prompt: "support/summary", version, weight: 5000 });
+  const arms = [arm("control", "1"), arm("shorter", "2")];
+  await send(address, "/api/v1/experiments", { name, app, hypothesis: "two sentences are enough", arms, plan: { primary: "task_completed", mde: { absolute: 0.1 }, minimum_days: 0, ...plan } });
+  await send(address, `/api/v1/experiments/${name}/start`, null);
+}
+
+/** Experiments in other states than the demo's: one with a verdict, one whose numbers may not be used, and a draft. */
+export async function furnishExperiments(address) {
+  const about = { "with-a-verdict": { control: 1200, shorter: 1200 }, "with-a-broken-split": { control: 1200, shorter: 700 } };
+  for (const [name, counts] of Object.entries(about)) {
+    await startApp(address, `app-${name}`);
+    await startExperiment(address, `app-${name}`, name);
+    await simulateUsers(address, { app: `app-${name}`, experiment: name, counts, completed: { control: 0.6, shorter: 0.75 } });
+  }
+  const plan = { primary: "task_completed", mde: { absolute: 0.1 } };
+  const arms = ["1", "2"].map((version) => ({ name: `v${version}`, prompt: "support/summary", version, weight: 5000 }));
+  await send(address, "/api/v1/experiments", { name: "a-draft", app: "app-with-a-verdict", arms, plan });
+}
+
 /** Every page of a server that has data, by a name for it. */
 export async function pagesOf(address) {
   const calls = await (await fetch(`${address}/api/v1/calls?limit=1`)).json();
@@ -102,6 +154,14 @@ export async function pagesOf(address) {
     feedback: "/feedback",
     experiments: "/experiments",
     experiment: "/experiments/shorter-summaries",
+    "experiment-verdict": "/experiments/with-a-verdict",
+    "experiment-void": "/experiments/with-a-broken-split",
+    "experiment-draft": "/experiments/a-draft",
+    "experiment-new": "/experiments/new?app=app-with-a-verdict",
+    promote: "/experiments/with-a-verdict/promote",
+    "promote-regardless": "/experiments/shorter-summaries/promote?arm=shorter",
+    calculator: "/calculator",
+    "calculator-means": "/calculator?of=means&units_per_day=20",
     models: "/models",
     settings: "/settings",
     audit: "/audit?verify=true",
@@ -128,6 +188,8 @@ export const EMPTY_PAGES = {
   users: "/users",
   feedback: "/feedback",
   experiments: "/experiments",
+  "experiment-new": "/experiments/new",
+  calculator: "/calculator?base=x",
   models: "/models",
   settings: "/settings",
   audit: "/audit",

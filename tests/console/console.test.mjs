@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { after, before, test as define } from "node:test";
-import { APP, EMPTY_PAGES, NARROW, WIDE, launch, pagesOf, startDemo, startEmpty, startModel } from "./browser.mjs";
+import { APP, EMPTY_PAGES, NARROW, WIDE, furnishExperiments, launch, pagesOf, simulateUsers, startApp, startDemo, startEmpty, startModel } from "./browser.mjs";
 
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -71,6 +71,7 @@ async function checkPages(address, pages) {
 }
 
 test("every page is accessible, fits, and keeps to itself", async () => {
+  await furnishExperiments(demo.address);
   await checkPages(demo.address, await pagesOf(demo.address));
 });
 
@@ -275,9 +276,89 @@ test("feedback that says nothing is asked for again where it was to be given", a
   await close();
 });
 
+test("an experiment is planned, started, watched and promoted", async () => {
+  const { page, close } = await open();
+  const app = "planned-app";
+  await startApp(demo.address, app);
+  await page.goto(`${demo.address}/experiments`);
+  await page.getByRole("link", { name: "New experiment" }).click();
+  await page.getByLabel("App").selectOption(app);
+  await page.locator("select[name=app]").filter({ hasText: app }).waitFor();
+  await page.waitForFunction((app) => document.querySelector("select[name=app] option[selected]")?.value === app, app);
+  await page.getByLabel("Name", { exact: true }).fill("two-sentences");
+  await page.getByLabel("What you expect").fill("two sentences are enough");
+  assert.equal(await page.getByLabel("what arm 1 serves").inputValue(), "support/summary@1");
+  await page.getByLabel("what arm 2 serves").fill("support/summary@2");
+  await page.getByLabel("Primary metric").selectOption("task_completed");
+  const planned = page.locator("#planned");
+  await page.getByLabel("smallest effect that matters", { exact: true }).fill("10");
+  // The plan follows while one types, and says what was typed in both ways.
+  await planned.getByText("10 points absolute, 16.7% of 60.0%").waitFor();
+  await page.getByLabel("per cent of the control", { exact: true }).check();
+  await planned.getByText("10% relative, 6 points on 60.0%").waitFor();
+  await page.getByLabel("points, or the metric’s own unit").check();
+  await page.getByLabel("Full days at least").fill("zero");
+  await planned.getByRole("alert").getByText("The number of days must be a number, not zero").waitFor();
+  assert.deepEqual(await violations(page), []);
+  await page.getByRole("button", { name: "Save the draft" }).click();
+  await page.getByRole("alert").waitFor();
+  assert.equal(await page.getByLabel("Name", { exact: true }).inputValue(), "two-sentences");
+  await page.getByLabel("Full days at least").fill("0");
+  await page.getByRole("button", { name: "Save the draft" }).click();
+  await page.getByText("Not started.").waitFor();
+  await page.getByRole("button", { name: "Start it" }).click();
+  await page.getByRole("heading", { name: "Collecting." }).waitFor();
+
+  const experiment = "two-sentences";
+  const completed = { control: 0.6, candidate: 0.75 };
+  await simulateUsers(demo.address, { app, experiment, prefix: "early", counts: { control: 40, candidate: 40 }, completed });
+  await page.reload();
+  await page.getByRole("heading", { name: "Collecting." }).waitFor();
+  assert.equal(await page.getByRole("link", { name: "Promote candidate…" }).count(), 0);
+  await simulateUsers(demo.address, { app, experiment, prefix: "late", counts: { control: 1200, candidate: 1200 }, completed });
+  await page.reload();
+  await page.getByRole("heading", { name: "candidate is better." }).waitFor();
+  await page.keyboard.press("p");
+  await page.getByText("support/summary@1 → support/summary@2").waitFor();
+  assert.deepEqual(await violations(page), []);
+  await page.keyboard.type("15 points more");
+  await page.keyboard.press("Enter");
+  await page.getByText("is in force").waitFor();
+  assert.match(await page.getByRole("table").last().innerText(), /promote[\s\S]*15 points more/);
+  await page.goto(`${demo.address}/experiments?status=stopped`);
+  await page.getByRole("link", { name: experiment }).click();
+  await page.getByText("Arm candidate was promoted").waitFor();
+  await page.getByRole("link", { name: "The deployment that made" }).click();
+  await page.waitForURL(`**/apps/${app}?environment=production`);
+  await close();
+});
+
+test("an experiment is planned and stopped without JavaScript", async () => {
+  const { page, close } = await open({ javaScriptEnabled: false });
+  const app = "plain-app";
+  await startApp(demo.address, app);
+  await page.goto(`${demo.address}/experiments/new`);
+  await page.getByLabel("App").selectOption(app);
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByRole("button", { name: "Another arm" }).click();
+  await page.getByLabel("Name", { exact: true }).fill("plain");
+  await page.getByLabel("what arm 2 serves").fill("support/summary@2");
+  await page.getByLabel("Primary metric").selectOption("task_completed");
+  await page.getByLabel("smallest effect that matters", { exact: true }).fill("10");
+  await page.getByRole("button", { name: "Plan", exact: true }).click();
+  await page.locator("#planned").getByText("10 points absolute, 16.7% of 60.0%").waitFor();
+  await page.getByRole("button", { name: "Save the draft" }).click();
+  await page.getByRole("button", { name: "Start it" }).click();
+  await page.getByText("Stop…").click();
+  await page.getByLabel("Why").fill("only a test");
+  await page.getByRole("button", { name: "Stop plain" }).click();
+  await page.getByText("Stopped by").waitFor();
+  await close();
+});
+
 test("on a phone lists need no scrolling sideways, and tables that do say so", async () => {
   const { page, close } = await open({ viewport: NARROW });
-  for (const path of ["/calls", "/audit", "/feedback", `/apps/${APP}`]) {
+  for (const path of ["/calls", "/audit", "/feedback", "/experiments", `/apps/${APP}`]) {
     await page.goto(demo.address + path);
     const overflows = await page.locator(".scroll:has(.flow)").evaluateAll((boxes) => boxes.map((box) => box.scrollWidth - box.clientWidth));
     assert.ok(overflows.length > 0 && overflows.every((overflow) => overflow <= 0), `${path}: ${overflows}`);

@@ -2,7 +2,7 @@
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { EMPTY_PAGES, NARROW, WIDE, launch, pagesOf, startDemo, startEmpty } from "./browser.mjs";
+import { EMPTY_PAGES, NARROW, WIDE, furnishExperiments, launch, pagesOf, startDemo, startEmpty } from "./browser.mjs";
 
 const folder = process.argv[2];
 const browser = await launch();
@@ -24,6 +24,7 @@ async function shoot(kind, address, pages) {
 }
 
 const demo = await startDemo(120);
+await furnishExperiments(demo.address);
 await shoot("full", demo.address, await pagesOf(demo.address));
 await demo.stop();
 const empty = await startEmpty();

@@ -165,7 +165,8 @@ if (draft) {
     asked = new AbortController();
     const fields = new URLSearchParams(new FormData(draft));
     fields.set("action", "fragment");
-    const response = await fetch(draft.action, { method: "POST", body: fields, signal: asked.signal }).catch(() => null);
+    // The form has buttons of that name, which hide its own `action`.
+    const response = await fetch(draft.getAttribute("action"), { method: "POST", body: fields, signal: asked.signal }).catch(() => null);
     // The fragment comes from our own server, which escapes what was typed.
     if (response?.ok && !response.redirected) planned.innerHTML = await response.text();
   };

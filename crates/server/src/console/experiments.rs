@@ -15,7 +15,7 @@ use super::session::Visitor;
 use super::show::{self, Markup};
 use crate::context::Context;
 use crate::operations::experiments::read;
-use crate::operations::readout::{Readout, words};
+use crate::operations::readout::{Readout, VerdictState, words};
 
 /// Experiments on one page: each is read anew.
 const PAGE: usize = 25;
@@ -84,6 +84,8 @@ struct Row {
     verdict: ShownVerdict,
     /// The primary metric's name, and its difference with the interval for each arm.
     primary: Option<(String, Vec<(String, String)>)>,
+    /// No number may be used.
+    is_void: bool,
     days: String,
     units: String,
     made: Markup,
@@ -92,12 +94,14 @@ struct Row {
 impl Row {
     fn new(experiment: &Experiment, readout: &Readout, now: Timestamp) -> Self {
         let started = experiment.started_at.is_some();
+        let is_void = readout.verdict.state == VerdictState::Invalid;
         let primary = experiment::primary(readout).map(|primary| {
             let of = &primary.metric;
-            let shown = primary.comparisons.iter().filter_map(|found| {
+            let usable = primary.comparisons.iter().filter(|_| !is_void);
+            let shown = usable.filter_map(|found| {
+                let interval = Some(found.low?).zip(found.high);
                 let difference = words::difference(of, found.difference?);
-                let interval = amounts::interval(of, found.low.zip(found.high));
-                Some((difference, interval))
+                Some((difference, amounts::interval(of, interval)))
             });
             (of.name.to_string(), shown.collect())
         });
@@ -110,6 +114,7 @@ impl Row {
             status: experiment::status(experiment),
             verdict: ShownVerdict::new(&readout.verdict, experiment.status),
             primary,
+            is_void,
             days: if_started(readout.days.to_string()),
             units: if_started(show::count(readout.arms.iter().map(|arm| arm.units).sum())),
             made: show::when(experiment.started_at.unwrap_or(experiment.created_at), now),

@@ -160,7 +160,11 @@ async fn prepare(
             .collect(),
         is_allowed: verdict.may_promote && verdict.arm == arm,
         arm: arm.map(|arm| arm.to_string()),
-        verdict: ShownVerdict::new(verdict, experiment.status),
+        verdict: ShownVerdict {
+            // This is the page that does it.
+            next: None,
+            ..ShownVerdict::new(verdict, experiment.status)
+        },
         plan,
         reason: form.reason.clone(),
         problem: told,
