@@ -170,6 +170,13 @@ pub async fn promote_arm(
         dry_run: body.dry_run,
         force: body.force,
     };
+    if body.dry_run && !body.force {
+        // What would be refused for real is refused here too.
+        let (_, readout) = experiments::read(&context, &caller, &name).await?;
+        if let Some(problem) = experiments::objection(&readout, &body.arm) {
+            return Err(problem);
+        }
+    }
     let moved = experiments::promote(&context, &caller, &name, &body.arm, &request).await?;
     Ok(Json(describe_move(&context, moved, body.dry_run).await))
 }

@@ -155,6 +155,7 @@ pub(super) async fn promote(
     caller: &Caller,
     experiment: Experiment,
     manifest: &ManifestId,
+    forced_over: Option<String>,
     request: &Move,
 ) -> ApiResult<Moved> {
     let request = Move {
@@ -170,6 +171,7 @@ pub(super) async fn promote(
         return Err(Problem::conflict("wrong_status", detail));
     }
     plan.promoted = Some(experiment);
+    plan.objections.extend(forced_over);
     let manifest = get_manifest(&mut *transaction, manifest).await?;
     plan.carry_out(transaction, manifest).await
 }
@@ -207,6 +209,8 @@ struct Plan<'a> {
     request: &'a Move,
     /// The experiment whose arm this deploys, with its decision.
     promoted: Option<Experiment>,
+    /// What spoke against it beside the preflight.
+    objections: Vec<String>,
 }
 
 impl<'a> Plan<'a> {
@@ -228,6 +232,7 @@ impl<'a> Plan<'a> {
             kind,
             request,
             promoted: None,
+            objections: Vec::new(),
         };
         Ok((plan, transaction))
     }
@@ -245,6 +250,7 @@ impl<'a> Plan<'a> {
             kind,
             request,
             promoted,
+            ..
         } = self;
         if request.reason.trim().is_empty() && !request.dry_run {
             return Err(Problem::invalid(
@@ -349,7 +355,7 @@ impl<'a> Plan<'a> {
             actor: self.caller.name.clone(),
             reason: self.request.reason.trim().to_owned(),
             created_at: now,
-            forced_over: preflight.problems(),
+            forced_over: [self.objections.clone(), preflight.problems()].concat(),
         }
     }
 

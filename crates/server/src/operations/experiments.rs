@@ -390,25 +390,35 @@ pub async fn promote(
         );
         return Err(Problem::not_found(detail));
     };
-    let verdict = &readout.verdict;
-    let is_allowed = verdict.may_promote && verdict.arm.as_ref() == Some(arm);
-    if !is_allowed && !request.force && !request.dry_run {
-        let detail = format!(
-            "arm `{arm}` may not be promoted: {} {}",
-            verdict.headline, verdict.reason
-        );
-        return Err(Problem::conflict("not_proven", detail).hint(format!(
-            "{} `--force` promotes it regardless, which is recorded",
-            verdict.next
-        )));
-    }
+    let forced_over = match objection(&readout, arm) {
+        Some(problem) if !request.force && !request.dry_run => return Err(problem),
+        objection => objection.map(|problem| problem.detail().to_owned()),
+    };
     experiment.decision = Some(Decision {
         by: caller.name.clone(),
         reason: request.reason.trim().to_owned(),
         promoted: Some(arm.clone()),
         readout: serde_json::to_value(&readout).ok(),
     });
-    deploy::promote(context, caller, experiment, &manifest, request).await
+    deploy::promote(context, caller, experiment, &manifest, forced_over, request).await
+}
+
+/// Why the readout does not allow an arm to be promoted, if it does not.
+#[must_use]
+pub fn objection(readout: &Readout, arm: &ArmName) -> Option<Problem> {
+    let verdict = &readout.verdict;
+    if verdict.may_promote && verdict.arm.as_ref() == Some(arm) {
+        return None;
+    }
+    let detail = format!(
+        "arm `{arm}` may not be promoted: {} {}",
+        verdict.headline, verdict.reason
+    );
+    let hint = format!(
+        "{} `--force` promotes it regardless, which is recorded",
+        verdict.next
+    );
+    Some(Problem::conflict("not_proven", detail).hint(hint))
 }
 
 /// Stops every running experiment whose guardrail is violated. Returns those it stopped.

@@ -253,6 +253,29 @@ async fn a_violated_guardrail_stops_the_experiment() {
 }
 
 #[tokio::test]
+async fn what_is_promoted_against_the_readout_says_so() {
+    let app = TestApp::furnished().await;
+    begin(&app, "early", plan()).await;
+    let path = format!("{EXPERIMENTS}/early/promote");
+    for body in [
+        json!({"arm": "b", "reason": "we want it"}),
+        json!({"arm": "b", "reason": "we want it", "dry_run": true}),
+    ] {
+        app.editor()
+            .post(&path, &body)
+            .await
+            .problem_saying(409, "not_proven", "Collecting");
+    }
+    let forced = json!({"arm": "b", "reason": "we want it", "force": true});
+    let promoted = app.editor().post(&path, &forced).await.ok();
+    let over = promoted["deployment"]["forced_over"][0].as_str().unwrap();
+    assert!(over.contains("may not be promoted"), "{promoted}");
+    let said = readout(&app, "early").await;
+    assert_eq!(said["verdict"]["next"], "It has ended: b was promoted.");
+    assert_eq!(said["verdict"]["may_promote"], false);
+}
+
+#[tokio::test]
 async fn who_changes_arm_is_dropped_and_counted() {
     let app = TestApp::furnished().await;
     let experiment = begin(&app, "both", plan()).await;

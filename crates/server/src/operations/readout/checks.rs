@@ -70,7 +70,7 @@ fn split(
 ) -> DataCheck {
     let name = "traffic split";
     let found = evidence(experiment, |epoch| counts_in(experiment, statistics, epoch));
-    let Some((log_e, _)) = found else {
+    let Some((log_e, _)) = found.filter(|(_, counts)| counts.iter().any(|n| *n > 0)) else {
         return DataCheck {
             name,
             state: CheckState::Unknown,
@@ -154,6 +154,13 @@ fn outcomes(experiment: &Experiment, statistics: &ExperimentStatistics) -> DataC
             detail: "no primary metric".to_owned(),
         };
     };
+    if found.iter().all(|n| *n == 0) {
+        return DataCheck {
+            name,
+            state: CheckState::Unknown,
+            detail: "no outcome yet".to_owned(),
+        };
+    }
     let shown: Vec<String> = found.iter().map(|n| words::count(*n as f64)).collect();
     let shown = shown.join("/");
     if log_e >= -srm::ALPHA.ln() {

@@ -34,8 +34,26 @@ fn said(state: VerdictState, headline: &str, reason: String, next: &str) -> Verd
     }
 }
 
-/// The verdict; what forbids one comes first.
+/// The verdict. Of an experiment that has ended nothing is left to do.
 pub(super) fn verdict(evidence: &Evidence<'_>) -> Verdict {
+    let verdict = now(evidence);
+    if evidence.experiment.status != ExperimentStatus::Stopped {
+        return verdict;
+    }
+    let decision = evidence.experiment.decision.as_ref();
+    let promoted = decision.and_then(|decision| decision.promoted.as_ref());
+    Verdict {
+        next: match promoted {
+            Some(arm) => format!("It has ended: {arm} was promoted."),
+            None => "It has ended.".to_owned(),
+        },
+        may_promote: false,
+        ..verdict
+    }
+}
+
+/// What forbids a verdict comes first.
+fn now(evidence: &Evidence<'_>) -> Verdict {
     let name = &evidence.experiment.name;
     if evidence.experiment.status == ExperimentStatus::Draft {
         return said(

@@ -228,7 +228,7 @@ impl World {
             change("POST /api/v1/experiments/{experiment}/start", Value::Null),
             change(
                 "POST /api/v1/experiments/{experiment}/promote",
-                json!({"arm": "b", "reason": "tried", "dry_run": true}),
+                json!({"arm": "b", "reason": "tried", "dry_run": true, "force": true}),
             ),
             change("POST /api/v1/experiments/{experiment}/rebuild", Value::Null),
             change("POST /api/v1/experiments/{experiment}/stop", Value::Null),
