@@ -12,7 +12,7 @@ const TIE_TOLERANCE: f64 = 1e-7;
 /// The standard deviation of a count beyond which its exact distribution takes too long to add up.
 const WIDEST_EXACT: f64 = 1e6;
 /// Events and non-events that each arm needs for a normal approximation.
-const FEWEST_EVENTS: u64 = 10;
+pub const FEWEST_EVENTS: u64 = 10;
 
 /// Pearson's test of a table.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Outcome};
 use crate::client::Target;
+use crate::output::amounts;
 use crate::output::table::Block;
 use crate::printer::{Printer, Style};
 
@@ -156,15 +157,7 @@ fn signed(value: f64) -> String {
 
 /// Four digits that matter, without zeros behind them.
 fn trimmed(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return format!("{value}");
-    }
-    let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 12) as usize;
-    let text = format!("{value:.digits$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
-    }
+    amounts::significant(value, 4)
 }
 
 /// A count with a comma between thousands.

@@ -76,14 +76,15 @@ pub(crate) async fn users(
             "value": random.f64() < behaviour.completed,
         }));
     }
-    for part in calls.chunks(200) {
-        app.caller().post("/api/v1/calls", &json!(part)).await.ok();
-    }
-    for part in outcomes.chunks(200) {
-        app.caller()
-            .post("/api/v1/feedback", &json!(part))
-            .await
-            .ok();
+    send(app, calls, outcomes).await;
+}
+
+/// Sends calls, then what came of them.
+async fn send(app: &TestApp, calls: Vec<Value>, outcomes: Vec<Value>) {
+    for (path, events) in [("/api/v1/calls", calls), ("/api/v1/feedback", outcomes)] {
+        for part in events.chunks(200) {
+            app.caller().post(path, &json!(part)).await.ok();
+        }
     }
 }
 
@@ -314,6 +315,9 @@ async fn who_changes_arm_is_dropped_and_counted() {
     // The same from the events.
     let path = format!("{EXPERIMENTS}/both/rebuild");
     app.editor().post(&path, &Value::Null).await.ok();
+    let meanwhile = readout(&app, "both").await;
+    assert_eq!(meanwhile["verdict"]["state"], "rebuilding");
+    app.context.events.maintain().await.unwrap();
     let again = readout(&app, "both").await;
     assert_eq!(again["metrics"], said["metrics"]);
 }
@@ -378,15 +382,7 @@ async fn the_apps_own_traffic_says_how_long_it_takes() {
                              "name": "task_completed", "value": number % 5 < 3}),
         );
     }
-    for part in calls.chunks(200) {
-        app.caller().post("/api/v1/calls", &json!(part)).await.ok();
-    }
-    for part in outcomes.chunks(200) {
-        app.caller()
-            .post("/api/v1/feedback", &json!(part))
-            .await
-            .ok();
-    }
+    send(&app, calls, outcomes).await;
     let arms = json!([
         {"name": "a", "manifest": manifests[0], "weight": 5000},
         {"name": "b", "manifest": manifests[1], "weight": 5000},
@@ -537,11 +533,7 @@ async fn requests_of_one_user_are_no_independent_evidence() {
             }
         }
     }
-    for (path, events) in [("/api/v1/calls", calls), ("/api/v1/feedback", outcomes)] {
-        for part in events.chunks(400) {
-            app.caller().post(path, &json!(part)).await.ok();
-        }
-    }
+    send(&app, calls, outcomes).await;
     let said = readout(&app, "requests").await;
     assert_eq!(said["verdict"]["state"], "unplanned");
     let (mut once, mut at_any_time) = (0, 0);

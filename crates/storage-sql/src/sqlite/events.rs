@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use flywheel_core::AppName;
@@ -23,6 +24,9 @@ use rusqlite::Connection;
 
 use super::session::Snapshot;
 use super::{SqliteStore, activity, append, calls, feedback, prune, summary, sums, units, writer};
+
+/// How long each maintenance makes statistics again: most of the time until the next.
+const REBUILDING: Duration = Duration::from_millis(400);
 
 /// Rows by app and slot from two parts of a window.
 fn joined(earlier: Vec<ActivityRow>, later: Vec<ActivityRow>) -> Vec<ActivityRow> {
@@ -154,7 +158,8 @@ impl EventStore for SqliteStore {
     async fn maintain(&self) -> StorageResult<()> {
         self.checkpoint().await?;
         self.advance_sums().await?;
-        self.advance_units().await
+        self.advance_units().await?;
+        self.rebuild_units(REBUILDING).await
     }
 
     #[tracing::instrument(name = "db.events.lasting_bytes", skip_all)]

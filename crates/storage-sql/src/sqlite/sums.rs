@@ -20,26 +20,62 @@ pub(super) use reading::{activity, summarize};
 const HOUR_SECONDS: i64 = 3600;
 const HOUR_MICROSECONDS: i64 = HOUR_SECONDS * 1_000_000;
 
+/// What events change in sums.
+pub(super) trait TakenIn: Send + 'static {
+    /// Whether nothing newer was there.
+    fn is_all(&self) -> bool;
+}
+
+impl TakenIn for changes::Changes {
+    fn is_all(&self) -> bool {
+        self.is_all
+    }
+}
+
 impl SqliteStore {
     /// Takes in every event that was committed before this was called.
     pub(super) async fn advance_sums(&self) -> StorageResult<()> {
+        self.take_in(changes::read, apply::apply).await
+    }
+
+    /// Reads what is new beside the writers and writes what follows from it, until everything is in that was committed before
+    /// this was called. What was committed meanwhile is for the next time, or under load there would be no end.
+    pub(super) async fn take_in<C: TakenIn>(
+        &self,
+        read: fn(&Connection) -> StorageResult<Option<C>>,
+        apply: fn(&Connection, &C) -> StorageResult<bool>,
+    ) -> StorageResult<()> {
         let _alone = self.summing.lock().await;
-        loop {
-            let Some(changes) = self.summer.run(changes::read).await? else {
-                return Ok(());
-            };
-            let is_all = changes.is_all;
-            let turn = writer::turn(&self.writer).await?;
-            let apply = move |connection: &Connection| {
-                let _turn = turn;
-                apply::apply(connection, &changes)
-            };
-            let applied = self.appender.run(apply).await?;
-            // What was committed meanwhile is for the next time, or under load there would be no end.
-            if applied && is_all {
-                return Ok(());
-            }
-        }
+        while self.take_in_alone(read, apply).await? {}
+        Ok(())
+    }
+
+    /// The same for one step. Whether there is more.
+    pub(super) async fn take_in_once<C: TakenIn>(
+        &self,
+        read: fn(&Connection) -> StorageResult<Option<C>>,
+        apply: fn(&Connection, &C) -> StorageResult<bool>,
+    ) -> StorageResult<bool> {
+        let _alone = self.summing.lock().await;
+        self.take_in_alone(read, apply).await
+    }
+
+    async fn take_in_alone<C: TakenIn>(
+        &self,
+        read: fn(&Connection) -> StorageResult<Option<C>>,
+        apply: fn(&Connection, &C) -> StorageResult<bool>,
+    ) -> StorageResult<bool> {
+        let Some(changes) = self.summer.run(read).await? else {
+            return Ok(false);
+        };
+        let is_all = changes.is_all();
+        let turn = writer::turn(&self.writer).await?;
+        let write = move |connection: &Connection| {
+            let _turn = turn;
+            apply(connection, &changes)
+        };
+        let applied = self.appender.run(write).await?;
+        Ok(!(applied && is_all))
     }
 
     /// Whether the sums have all that was committed before this was called. If they cannot be written, because the disk is

@@ -8,13 +8,17 @@ mod changes;
 mod history;
 mod opinions;
 mod reading;
+mod running;
 mod state;
 mod write;
+
+use std::time::Duration;
 
 use flywheel_core::name::ExperimentName;
 use flywheel_storage::StorageResult;
 use flywheel_storage::statistics::Rebuild;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use tokio::time::Instant;
 
 use super::error::unfulfilled;
 use super::{SqliteStore, writer};
@@ -22,29 +26,27 @@ use super::{SqliteStore, writer};
 pub(super) use history::history;
 pub(super) use reading::{statistics, units};
 
+const DAY_MICROSECONDS: i64 = 86_400_000_000;
+
 /// Under which name the progress of all experiments is kept.
 const ALL: &str = "";
 
 impl SqliteStore {
     /// Takes in every event of experiments that was committed before this was called.
     pub(super) async fn advance_units(&self) -> StorageResult<()> {
-        let _alone = self.summing.lock().await;
-        loop {
-            let Some(changes) = self.summer.run(changes::read).await? else {
-                return Ok(());
-            };
-            let is_all = changes.is_all;
-            let turn = writer::turn(&self.writer).await?;
-            let apply = move |connection: &Connection| {
-                let _turn = turn;
-                write::apply(connection, &changes)
-            };
-            self.appender.run(apply).await?;
-            // What was committed meanwhile is for the next time, or under load there would be no end.
-            if is_all {
+        self.take_in(changes::read, write::apply).await
+    }
+
+    /// Takes in again events of the experiments whose statistics are being made anew, for about as long as given. Between two
+    /// steps whoever waits for sums gets a turn.
+    pub(super) async fn rebuild_units(&self, for_about: Duration) -> StorageResult<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < for_about {
+            if !self.take_in_once(changes::read_again, write::apply).await? {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Forgets the statistics of an experiment, so that its events are taken in again.

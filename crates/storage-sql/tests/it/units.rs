@@ -8,6 +8,7 @@ use flywheel_core::experiment::{Arm, Epoch, Experiment, ExperimentStatus, UnitKi
 use flywheel_core::feedback::{Feedback, FeedbackBody, RatingScale};
 use flywheel_core::metric::{Metric, MetricKind, starter_set};
 use flywheel_core::model::Usage;
+use flywheel_core::name::ExperimentName;
 use flywheel_core::plan::{Effect, Part, Plan};
 use flywheel_storage::conformance::samples::{call, feedback, name, outcome};
 use flywheel_storage::events::PruneBound;
@@ -354,9 +355,19 @@ fn total(statistics: &ExperimentStatistics, place: (usize, usize), reading: usiz
     sums
 }
 
+/// What is known once nothing is being made again.
+async fn settled(store: &SqliteStore, name: &ExperimentName) -> ExperimentStatistics {
+    loop {
+        let found = store.experiment_statistics(name).await.unwrap();
+        if found.rebuilt.is_none() {
+            return found;
+        }
+        store.maintain().await.unwrap();
+    }
+}
+
 async fn check(store: &SqliteStore, experiment: &Experiment, stored: &Stored, what: &str) {
-    let found = store.experiment_statistics(&experiment.name).await.unwrap();
-    assert_eq!(found.rebuilt, None, "{what}");
+    let found = settled(store, &experiment.name).await;
     let units = by_hand(experiment, stored);
     let places: BTreeSet<(usize, usize)> = units.values().map(|u| (u.epoch, u.arm)).collect();
     assert_eq!(
@@ -442,7 +453,7 @@ async fn statistics_say_what_the_events_say_and_the_same_when_made_again() {
             }
         }
         check(&store, &experiment, &stored, "at the end").await;
-        let kept = store.experiment_statistics(&experiment.name).await.unwrap();
+        let kept = settled(&store, &experiment.name).await;
         store.rebuild_statistics(&experiment.name).await.unwrap();
         check(&store, &experiment, &stored, "made again").await;
         let again = store.experiment_statistics(&experiment.name).await.unwrap();

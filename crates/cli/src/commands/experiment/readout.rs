@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::{Context, Outcome, id_cell};
 use crate::client::Target;
+use crate::output::amounts;
 use crate::output::record::Record;
 use crate::output::table::{Cell, Table};
 use crate::printer::{Printed, Style};
@@ -155,17 +156,8 @@ fn signed(difference: f64, is_share: bool) -> String {
     format!("{sign}{text}{unit}")
 }
 
-/// Three digits that matter.
 fn trimmed(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return "0".to_owned();
-    }
-    let digits = (2 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
-    let text = format!("{value:.digits$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
-    }
+    amounts::significant(value, 3)
 }
 
 /// `flywheel experiment units`: a line for each unit and metric, for whoever computes again.

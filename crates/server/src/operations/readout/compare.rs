@@ -12,6 +12,8 @@ use flywheel_stats::sequential::group_sequential::{self, SPENDING_EXPONENT};
 use flywheel_stats::sequential::hybrid::{self, FINAL_ALPHA, RUNNING_ALPHA};
 use flywheel_stats::sequential::rho_squared;
 use flywheel_stats::sequential::running::Running;
+use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
+use flywheel_stats::two_proportions::FEWEST_EVENTS;
 use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_stats::{Interval, cuped, quantile, ratio};
 use flywheel_storage::statistics::{ArmStatistics, ExperimentStatistics, UnitSums};
@@ -22,11 +24,6 @@ use super::{
     ArmValue, Comparison, EpochComparison, GuardrailState, Look, MetricReadout, MetricRole, Sums,
     deciding, is_quantile, words,
 };
-
-/// Units that each arm needs before the first look.
-const FIRST_LOOK: i64 = 100;
-/// Events, and values without one, that each arm needs before the interval of a rate is shown.
-const FEWEST_EVENTS: f64 = 10.0;
 
 /// Sums and histogram of one arm in one epoch.
 #[derive(Clone, Copy)]
@@ -241,14 +238,16 @@ impl<'a> Comparing<'a> {
             for epoch in 0..self.epochs() {
                 sums.add(&self.source(epoch, place, reading).sums(until));
             }
-            if sums.n < FIRST_LOOK {
+            let units = u64::try_from(sums.n).unwrap_or(0);
+            if units < FIRST_LOOK {
                 return Err(Undefined::TooFewValues {
-                    needed: FIRST_LOOK as u64,
-                    found: u64::try_from(sums.n).unwrap_or(0),
+                    needed: FIRST_LOOK,
+                    found: units,
                 });
             }
             let (events, all) = (sums.sum(0), sums.sum(1));
-            if metric.kind == MetricKind::Binary && events.min(all - events) < FEWEST_EVENTS {
+            if metric.kind == MetricKind::Binary && events.min(all - events) < FEWEST_EVENTS as f64
+            {
                 return Err(Undefined::Domain(
                     "an arm has fewer than ten events, or fewer than ten values without one",
                 ));

@@ -4,7 +4,7 @@ use flywheel_core::metric::{Direction, GRADES, Metric, MetricKind};
 use flywheel_stats::decision::{self, GUARDRAIL_ALPHA};
 use flywheel_stats::estimate::Estimate;
 use flywheel_stats::rank::RankedCounts;
-use flywheel_stats::sequential::{asymptotic, bernoulli};
+use flywheel_stats::sequential::bernoulli;
 use flywheel_stats::{Interval, multiplicity};
 
 use super::compare::Comparing;
@@ -68,12 +68,8 @@ impl Comparing<'_> {
             let reading = deciding(&self.readings, place)?;
             self.may_look(reading, arm, None).ok()?;
             let estimate = self.total(reading, arm).ok()?;
-            let upper = asymptotic::upper_bound(
-                &orient(self.metric_of(reading), estimate),
-                self.rho_squared.ok()?,
-                alpha,
-            );
-            Some(upper.ok()? < 0.0)
+            let oriented = orient(self.metric_of(reading), estimate);
+            decision::has_deteriorated(&oriented, self.rho_squared.ok()?, alpha).ok()
         };
         is_worse().unwrap_or(false)
     }

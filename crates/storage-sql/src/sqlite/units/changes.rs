@@ -4,25 +4,23 @@
 use std::collections::{BTreeMap, HashMap};
 
 use flywheel_core::call::CallStatus;
-use flywheel_core::experiment::{Arm, Epoch, UnitKind};
+use flywheel_core::experiment::{Arm, UnitKind};
 use flywheel_core::metric::{self, Measured, MetricKind, MetricSource};
-use flywheel_core::plan::Plan;
 use flywheel_storage::StorageResult;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
-use serde::de::DeserializeOwned;
 
 use super::super::error::unfulfilled;
 use super::super::fields::unsigned;
-use super::ALL;
+use super::super::sums::TakenIn;
 use super::history;
 use super::opinions::{Said, latest, part_of};
+use super::running::{Running, document, running};
 use super::state::{Counted, Deltas, Standing, Unit, read_values};
+use super::{ALL, DAY_MICROSECONDS};
 
 /// How many calls, and how many pieces of feedback, are taken in at a time: each may change a row of its own, while
 /// everybody who writes waits.
 const MOST: i64 = 4000;
-
-const DAY_MICROSECONDS: i64 = 86_400_000_000;
 
 /// Up to which numbers events are taken in, and up to which they will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,47 +43,81 @@ pub(super) struct Changes {
     pub(super) is_all: bool,
 }
 
-/// Reads what is new; nothing if nothing is. Experiments that are made again come last.
+impl TakenIn for Changes {
+    fn is_all(&self) -> bool {
+        self.is_all
+    }
+}
+
+/// Reads what is new, apart from that of experiments that are made again; nothing if nothing is.
 pub(super) fn read(connection: &Connection) -> StorageResult<Option<Changes>> {
+    in_one_moment(connection, new_events)
+}
+
+/// Reads the next events of an experiment that is made again; nothing if none is.
+pub(super) fn read_again(connection: &Connection) -> StorageResult<Option<Changes>> {
+    in_one_moment(connection, earlier_events)
+}
+
+fn in_one_moment(
+    connection: &Connection,
+    look: fn(&Connection) -> rusqlite::Result<Option<Changes>>,
+) -> StorageResult<Option<Changes>> {
     let transaction = connection
         .unchecked_transaction()
         .map_err(unfulfilled("beginning to look at units"))?;
-    read_next(&transaction).map_err(unfulfilled("looking at the units of experiments"))
+    look(&transaction).map_err(unfulfilled("looking at the units of experiments"))
 }
 
-fn read_next(connection: &Connection) -> rusqlite::Result<Option<Changes>> {
-    let newest: (i64, i64) = connection.query_row(
-        "SELECT (SELECT coalesce(max(number), 0) FROM calls),
-                (SELECT coalesce(max(number), 0) FROM feedback)",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
+/// How far all experiments are, and how far each is that is made again.
+type Places = ((i64, i64), Vec<(String, i64, i64)>);
+
+fn places(connection: &Connection) -> rusqlite::Result<Option<Places>> {
     let mut rows: Vec<(String, i64, i64)> = connection
         .prepare_cached(
             "SELECT experiment, calls, feedback FROM experiment_progress ORDER BY experiment",
         )?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    let Some(at) = rows.iter().position(|(name, ..)| name == ALL) else {
+    let all = rows.iter().position(|(name, ..)| name == ALL);
+    Ok(all.map(|place| {
+        let (_, calls, feedback) = rows.remove(place);
+        ((calls, feedback), rows)
+    }))
+}
+
+fn new_events(connection: &Connection) -> rusqlite::Result<Option<Changes>> {
+    let newest: (i64, i64) = connection.query_row(
+        "SELECT (SELECT coalesce(max(number), 0) FROM calls),
+                (SELECT coalesce(max(number), 0) FROM feedback)",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let Some(((calls, feedback), again)) = places(connection)? else {
         return Ok(None);
     };
-    let (_, calls, feedback) = rows.remove(at);
-    let again: Vec<String> = rows.iter().map(|(name, ..)| name.clone()).collect();
-    if (calls, feedback) < newest || feedback < newest.1 {
-        let progress = Progress {
-            calls: (calls, newest.0.max(calls).min(calls + MOST)),
-            feedback: (feedback, newest.1.max(feedback).min(feedback + MOST)),
-        };
-        let is_all = (progress.calls.1, progress.feedback.1) == newest && again.is_empty();
-        let mut changes = take_in(connection, ALL, progress, &again)?;
-        changes.is_all = is_all;
-        return Ok(Some(changes));
+    if calls >= newest.0 && feedback >= newest.1 {
+        return Ok(None);
     }
-    let Some((name, from_calls, from_feedback)) = rows.into_iter().next() else {
+    let progress = Progress {
+        calls: (calls, newest.0.max(calls).min(calls + MOST)),
+        feedback: (feedback, newest.1.max(feedback).min(feedback + MOST)),
+    };
+    let without: Vec<String> = again.into_iter().map(|(name, ..)| name).collect();
+    let mut changes = take_in(connection, ALL, progress, &without)?;
+    changes.is_all = (progress.calls.1, progress.feedback.1) == newest;
+    Ok(Some(changes))
+}
+
+fn earlier_events(connection: &Connection) -> rusqlite::Result<Option<Changes>> {
+    let Some(((calls, feedback), again)) = places(connection)? else {
         return Ok(None);
     };
-    let progress = evenly((from_calls, calls), (from_feedback, feedback));
-    let mut changes = take_in(connection, &name, progress, &[])?;
+    let Some((name, from_calls, from_feedback)) = again.first() else {
+        return Ok(None);
+    };
+    let progress = evenly((*from_calls, calls), (*from_feedback, feedback));
+    let mut changes = take_in(connection, name, progress, &[])?;
     changes.has_caught_up = (progress.calls.1, progress.feedback.1) == (calls, feedback);
     changes.is_all = changes.has_caught_up && again.len() == 1;
     Ok(Some(changes))
@@ -102,24 +134,6 @@ fn evenly(calls: (i64, i64), feedback: (i64, i64)) -> Progress {
     Progress {
         calls: (calls.0, part(calls.0, all_calls)),
         feedback: (feedback.0, part(feedback.0, all_feedback)),
-    }
-}
-
-/// An experiment whose events are taken in.
-struct Running {
-    counted: Counted,
-    unit: UnitKind,
-    arms: Vec<Arm>,
-    epochs: Vec<Epoch>,
-    app: String,
-    environment: String,
-    needs_history: bool,
-}
-
-impl Running {
-    fn epoch_at(&self, at: i64) -> u32 {
-        let begun = |epoch: &&Epoch| epoch.since.as_microsecond() <= at;
-        self.epochs.iter().filter(begun).count().saturating_sub(1) as u32
     }
 }
 
@@ -531,41 +545,4 @@ fn load(
         units.insert(key.clone(), unit);
     }
     Ok(())
-}
-
-/// An experiment, unless it cannot be read: nothing is counted for one whose plan is not known.
-fn running(connection: &Connection, name: &str) -> rusqlite::Result<Option<Running>> {
-    connection
-        .prepare_cached(
-            "SELECT unit, arms, plan, epochs, app, environment FROM experiments WHERE name = ?",
-        )?
-        .query_row([name], |row| {
-            let text = |place| row.get::<_, Option<String>>(place);
-            let (arms, plan, epochs) = (text(1)?, text(2)?, text(3)?);
-            let unit = serde_json::from_value(serde_json::Value::String(row.get(0)?)).ok();
-            let (app, environment) = (row.get(4)?, row.get(5)?);
-            let read = || {
-                let arms: Vec<Arm> = document(&arms?)?;
-                let plan: Plan = match plan {
-                    Some(plan) => document(&plan)?,
-                    None => super::super::experiments::unplanned(&arms)?,
-                };
-                Some(Running {
-                    unit: unit?,
-                    needs_history: plan.metrics.iter().any(|metric| metric.covariate),
-                    counted: Counted::new(name.to_owned(), plan),
-                    arms,
-                    epochs: epochs.and_then(|text| document(&text)).unwrap_or_default(),
-                    app,
-                    environment,
-                })
-            };
-            Ok(read())
-        })
-        .optional()
-        .map(Option::flatten)
-}
-
-fn document<T: DeserializeOwned>(text: &str) -> Option<T> {
-    serde_json::from_str(text).ok()
 }

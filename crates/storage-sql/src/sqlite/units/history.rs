@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, named_params};
 
 use super::super::error::unfulfilled;
+use super::DAY_MICROSECONDS;
 use super::changes::{MEASURED, measured};
 use super::state::{Counted, Unit};
 
@@ -20,7 +21,6 @@ const MOST_CALLS: i64 = 100_000;
 const MOST_BEFORE: i64 = 500;
 /// How long before its first exposure.
 const BEFORE_MICROSECONDS: i64 = 28 * DAY_MICROSECONDS;
-const DAY_MICROSECONDS: i64 = 86_400_000_000;
 
 /// Numerator and denominator of each metric for one call, as far as it has them.
 type Parts = Vec<Option<(f64, f64)>>;

@@ -10,16 +10,18 @@ use super::super::error::unfulfilled;
 use super::changes::Changes;
 use super::state::{CellKey, HistogramKey, Unit, write_values};
 
-/// Writes what was read, unless others have gone on meanwhile.
-pub(super) fn apply(connection: &Connection, changes: &Changes) -> StorageResult<()> {
+/// Writes what was read. Whether it was still new: if not, nothing changed.
+pub(super) fn apply(connection: &Connection, changes: &Changes) -> StorageResult<bool> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
         .map_err(unfulfilled("beginning to write the units of experiments"))?;
-    if write(&transaction, changes).map_err(unfulfilled("writing the units of experiments"))? {
+    let applied =
+        write(&transaction, changes).map_err(unfulfilled("writing the units of experiments"))?;
+    if applied {
         transaction
             .commit()
             .map_err(unfulfilled("committing the units of experiments"))?;
     }
-    Ok(())
+    Ok(applied)
 }
 
 fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<bool> {

@@ -1,0 +1,63 @@
+//! An experiment whose events are taken in, as the store keeps it.
+
+use flywheel_core::experiment::{Arm, Epoch, UnitKind};
+use flywheel_core::plan::Plan;
+use rusqlite::{Connection, OptionalExtension as _};
+use serde::de::DeserializeOwned;
+
+use super::state::Counted;
+
+/// An experiment whose events are taken in.
+pub(super) struct Running {
+    pub(super) counted: Counted,
+    pub(super) unit: UnitKind,
+    pub(super) arms: Vec<Arm>,
+    pub(super) epochs: Vec<Epoch>,
+    pub(super) app: String,
+    pub(super) environment: String,
+    pub(super) needs_history: bool,
+}
+
+impl Running {
+    pub(super) fn epoch_at(&self, at: i64) -> u32 {
+        let begun = |epoch: &&Epoch| epoch.since.as_microsecond() <= at;
+        self.epochs.iter().filter(begun).count().saturating_sub(1) as u32
+    }
+}
+
+/// An experiment, unless it cannot be read: nothing is counted for one whose plan is not known.
+pub(super) fn running(connection: &Connection, name: &str) -> rusqlite::Result<Option<Running>> {
+    connection
+        .prepare_cached(
+            "SELECT unit, arms, plan, epochs, app, environment FROM experiments WHERE name = ?",
+        )?
+        .query_row([name], |row| {
+            let text = |place| row.get::<_, Option<String>>(place);
+            let (arms, plan, epochs) = (text(1)?, text(2)?, text(3)?);
+            let unit = serde_json::from_value(serde_json::Value::String(row.get(0)?)).ok();
+            let (app, environment) = (row.get(4)?, row.get(5)?);
+            let read = || {
+                let arms: Vec<Arm> = document(&arms?)?;
+                let plan: Plan = match plan {
+                    Some(plan) => document(&plan)?,
+                    None => super::super::experiments::unplanned(&arms)?,
+                };
+                Some(Running {
+                    unit: unit?,
+                    needs_history: plan.metrics.iter().any(|metric| metric.covariate),
+                    counted: Counted::new(name.to_owned(), plan),
+                    arms,
+                    epochs: epochs.and_then(|text| document(&text)).unwrap_or_default(),
+                    app,
+                    environment,
+                })
+            };
+            Ok(read())
+        })
+        .optional()
+        .map(Option::flatten)
+}
+
+pub(super) fn document<T: DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_str(text).ok()
+}
