@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use flywheel_core::deployment::Deployment;
-use flywheel_core::experiment::{Experiment, ExperimentStatus, UnitKind};
+use flywheel_core::experiment::{Experiment, UnitKind};
 use flywheel_core::model::{ModelVersion, Price, Usage};
 use flywheel_core::name::{EnvironmentName, VersionName};
 use flywheel_core::postprocess::PreparedStep;
@@ -300,11 +300,8 @@ impl Loader<'_> {
     }
 
     async fn load_experiments(&mut self, session: &mut dyn StateSession) -> StorageResult<()> {
-        let experiments = session.experiments().list().await?;
-        for experiment in experiments {
-            if experiment.status != ExperimentStatus::Running {
-                continue;
-            }
+        let running = session.experiments().running().await?;
+        for experiment in running {
             let mut arms = Vec::with_capacity(experiment.arms.len());
             for arm in &experiment.arms {
                 arms.push(self.route(session, &arm.manifest).await?);

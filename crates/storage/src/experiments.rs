@@ -15,6 +15,9 @@ pub trait ExperimentRepository: Send {
     /// One experiment.
     async fn get(&mut self, name: &ExperimentName) -> StorageResult<Option<Experiment>>;
 
+    /// Those that run, newest first: what every change of state loads anew.
+    async fn running(&mut self) -> StorageResult<Vec<Experiment>>;
+
     /// All experiments, newest first.
     async fn list(&mut self) -> StorageResult<Vec<Experiment>>;
 }

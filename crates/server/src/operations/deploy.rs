@@ -381,11 +381,9 @@ impl<'a> Plan<'a> {
         &self,
         session: &mut dyn StateSession,
     ) -> ApiResult<Vec<Experiment>> {
-        let mut experiments = session.experiments().list().await?;
+        let mut experiments = session.experiments().running().await?;
         experiments.retain(|experiment| {
-            experiment.status == ExperimentStatus::Running
-                && experiment.app == self.app.name
-                && experiment.environment == self.environment
+            experiment.app == self.app.name && experiment.environment == self.environment
         });
         Ok(experiments)
     }

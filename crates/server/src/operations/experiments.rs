@@ -244,13 +244,8 @@ pub async fn start(
             .ok_or_else(|| Problem::not_found(format!("manifest `{id}` is not in the store")))?;
         must_be_servable(context, &mut *transaction, &app, &arm.name, &manifest).await?;
     }
-    let others = transaction.experiments().list().await?;
-    let running = || {
-        others
-            .iter()
-            .filter(|other| other.status == ExperimentStatus::Running)
-    };
-    if let Some(other) = running().find(|other| {
+    let running = transaction.experiments().running().await?;
+    if let Some(other) = running.iter().find(|other| {
         other.layer != experiment.layer
             && other.app == experiment.app
             && other.environment == experiment.environment
@@ -266,7 +261,8 @@ pub async fn start(
             )),
         );
     }
-    let in_layer: Vec<_> = running()
+    let in_layer: Vec<_> = running
+        .iter()
         .filter(|other| other.layer == experiment.layer)
         .collect();
     experiment.layer_offset = place_in_layer(&experiment.layer, experiment.layer_share, &in_layer)?;
@@ -427,9 +423,8 @@ pub fn objection(readout: &Readout, arm: &ArmName) -> Option<Problem> {
 /// When the store fails.
 pub async fn abort_violated(context: &Context) -> ApiResult<Vec<ExperimentName>> {
     let mut session = context.state.read().await?;
-    let mut running = session.experiments().list().await?;
+    let running = session.experiments().running().await?;
     drop(session);
-    running.retain(|experiment| experiment.status == ExperimentStatus::Running);
     let caller = Caller::server();
     let mut stopped = Vec::new();
     for experiment in running {

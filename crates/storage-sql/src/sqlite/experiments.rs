@@ -1,7 +1,7 @@
 //! Experiments.
 
 use async_trait::async_trait;
-use flywheel_core::experiment::{Arm, Experiment};
+use flywheel_core::experiment::{Arm, Experiment, ExperimentStatus};
 use flywheel_core::metric;
 use flywheel_core::name::ExperimentName;
 use flywheel_core::plan::Plan;
@@ -116,6 +116,18 @@ impl ExperimentRepository for Experiments<'_> {
             .await
             .map_err(failed("reading an experiment"))?;
         row.as_ref().map(experiment_from).transpose()
+    }
+
+    #[tracing::instrument(name = "db.experiments.running", skip_all)]
+    async fn running(&mut self) -> StorageResult<Vec<Experiment>> {
+        let rows = query(
+            "SELECT * FROM experiments WHERE status = $1 ORDER BY created_at DESC, number DESC",
+        )
+        .bind(spelling(&ExperimentStatus::Running)?)
+        .fetch_all(&mut *self.0)
+        .await
+        .map_err(failed("listing the experiments that run"))?;
+        rows.iter().map(experiment_from).collect()
     }
 
     #[tracing::instrument(name = "db.experiments.list", skip_all)]

@@ -415,6 +415,20 @@ pub async fn experiments_are_replaced(store: &dyn StateStore) {
         experiments.list().await.unwrap(),
         vec![draft("length", 1), running]
     );
+    assert_eq!(experiments.running().await.unwrap(), []);
+    drop(experiments);
+    drop(session);
+
+    let started = Experiment {
+        status: ExperimentStatus::Running,
+        ..draft("length", 1)
+    };
+    let mut transaction = store.begin().await.unwrap();
+    transaction.experiments().put(&started).await.unwrap();
+    transaction.commit().await.unwrap();
+    let mut session = store.read().await.unwrap();
+    let found = session.experiments().running().await.unwrap();
+    assert_eq!(found, [started]);
 }
 
 pub async fn keys_are_revoked_once(store: &dyn StateStore) {
