@@ -1,4 +1,6 @@
-//! Feedback: what a person or an app says of a call afterwards.
+//! Feedback: what a person or an app says of a call afterwards. How it is sent is in [`sent`].
+
+pub mod sent;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -55,7 +57,6 @@ pub enum FeedbackBody {
         /// The outcome's name.
         name: String,
         /// Its value; yes and no are 1 and 0.
-        #[serde(deserialize_with = "number_or_bool")]
         #[cfg_attr(
             feature = "schema",
             schemars(schema_with = "crate::schema::number_or_bool")
@@ -81,25 +82,35 @@ impl Default for RatingScale {
     }
 }
 
-fn number_or_bool<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum NumberOrBool {
-        Number(f64),
-        Bool(bool),
-    }
-    Ok(match NumberOrBool::deserialize(deserializer)? {
-        NumberOrBool::Number(number) => number,
-        NumberOrBool::Bool(flag) => f64::from(u8::from(flag)),
-    })
-}
-
 /// Why feedback is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum InvalidFeedback {
     /// An id is missing or too long.
     #[error("`{0}` must have 1 to {1} characters")]
     Id(&'static str, usize),
+    /// A member that the kind must have.
+    #[error("`{1}` is missing, which feedback of kind `{0}` must have")]
+    Missing(&'static str, &'static str),
+    /// A member that belongs to other kinds.
+    #[error("feedback of kind `{kind}` has no `{member}`{what_to_do}")]
+    Foreign {
+        /// The kind.
+        kind: &'static str,
+        /// The member.
+        member: &'static str,
+        /// How to say it instead.
+        what_to_do: &'static str,
+    },
+    /// A value of another type than the kind's.
+    #[error("`value` of kind `{kind}` must be {expected}, not `{found}`")]
+    Value {
+        /// The kind.
+        kind: &'static str,
+        /// What values it has.
+        expected: &'static str,
+        /// The value, shortened.
+        found: String,
+    },
     /// A grade outside its scale.
     #[error(
         "rating `{value}` lies outside its scale from {min} to {max}; declare another with `scale`"
@@ -265,7 +276,7 @@ mod tests {
                 Some("`text` must have"),
             ),
             (
-                json!({"kind": "outcome", "name": "escalated", "value": false}),
+                json!({"kind": "outcome", "name": "escalated", "value": 0}),
                 None,
             ),
             (

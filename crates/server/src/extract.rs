@@ -18,6 +18,7 @@ use http_body_util::LengthLimitError;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::auth::Caller;
 use crate::context::Context;
@@ -150,7 +151,7 @@ impl<T: DeserializeOwned> FromRequest<Context> for JsonBody<T> {
         let text = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
         serde_json::from_slice(text)
             .map(Self)
-            .map_err(|error| malformed(text, &error))
+            .map_err(|error| malformed::<T>(text, &error))
     }
 }
 
@@ -171,13 +172,20 @@ impl<T: DeserializeOwned> FromRequest<Context> for JsonItems<T> {
 
 fn read_items<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>, Problem> {
     if bytes.trim_ascii_start().starts_with(b"[") {
-        return serde_json::from_slice(bytes).map_err(|error| malformed(bytes, &error));
+        return serde_json::from_slice(bytes).map_err(|error| {
+            let items = serde_json::from_slice::<Vec<Value>>(bytes);
+            malformed_items::<T>(bytes, &error, items.unwrap_or_default())
+        });
     }
     let items = serde_json::Deserializer::from_slice(bytes).into_iter();
     let items: Vec<T> = items
         .take(MOST_ITEMS + 1)
         .collect::<Result<_, _>>()
-        .map_err(|error| malformed(bytes, &error))?;
+        .map_err(|error| {
+            let items = serde_json::Deserializer::from_slice(bytes).into_iter();
+            let items = items.take(MOST_ITEMS + 1).map_while(Result::ok).collect();
+            malformed_items::<T>(bytes, &error, items)
+        })?;
     if items.is_empty() {
         let status = StatusCode::BAD_REQUEST;
         return Err(Problem::new(status, "malformed_body", "the body is empty"));
@@ -185,15 +193,57 @@ fn read_items<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>, Problem> {
     Ok(items)
 }
 
-fn malformed(bytes: &[u8], error: &serde_json::Error) -> Problem {
-    if error.is_data() {
+/// Which of several items cannot be read, and why, so that a sender need not count commas.
+fn malformed_items<T: DeserializeOwned>(
+    bytes: &[u8],
+    error: &serde_json::Error,
+    items: Vec<Value>,
+) -> Problem {
+    if !error.is_data() {
+        return malformed::<T>(bytes, error);
+    }
+    let of = items.len();
+    let mut errors = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        if let Err(error) = serde_path_to_error::deserialize::<_, T>(item) {
+            errors.push((index, with_path(&error)));
+        }
+    }
+    if errors.is_empty() {
         return Problem::invalid(error.to_string());
+    }
+    Problem::invalid_items(of, errors)
+}
+
+fn malformed<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Problem {
+    if error.is_data() {
+        // Read again, as few bodies are wrong: which member it is says more than line and column.
+        let read = serde_json::from_slice::<Value>(bytes).ok();
+        let told = read.and_then(|body| serde_path_to_error::deserialize::<_, T>(body).err());
+        return Problem::invalid(told.map_or_else(|| error.to_string(), |told| with_path(&told)));
     }
     Problem::new(
         StatusCode::BAD_REQUEST,
         "malformed_body",
         json_problem(bytes, error),
     )
+}
+
+/// What is wrong, after the place where it is.
+fn with_path(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let message = error.inner().to_string();
+    let path = error.path().to_string();
+    let (parent, last) = path.rsplit_once('.').unwrap_or(("", &path));
+    // An unknown member is named by the message already.
+    let place = if message.contains(&format!("field `{last}`")) {
+        parent
+    } else {
+        &path
+    };
+    match place {
+        "" | "." | "?" => message,
+        place => format!("`{place}`: {message}"),
+    }
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T> {

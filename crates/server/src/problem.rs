@@ -62,6 +62,18 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
     }
 
+    /// Some of the items that one request brought are wrong: by which numbers, counted from 0, and why.
+    pub fn invalid_items(of: usize, errors: Vec<(usize, String)>) -> Self {
+        let detail = match errors.first() {
+            Some((index, detail)) if of > 1 => format!("item {index}, counted from 0: {detail}"),
+            Some((_, detail)) => detail.clone(),
+            None => String::new(),
+        };
+        let errors = errors.into_iter();
+        let errors = errors.map(|(index, detail)| json!({"index": index, "detail": detail}));
+        Self::invalid(detail).with("errors", errors.collect())
+    }
+
     /// Nothing of that name is there.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)

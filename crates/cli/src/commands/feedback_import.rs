@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use flywheel_core::ContentHash;
-use flywheel_core::feedback::FeedbackBody;
+use flywheel_core::feedback::sent::NewFeedback;
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, feedback};
@@ -178,8 +178,11 @@ fn check_line(text: &str) -> Result<(), String> {
     if Record(&value).text("call_id").is_empty() {
         return mistake("`call_id` is missing");
     }
-    match serde_json::from_value::<FeedbackBody>(value) {
-        Ok(body) => body.check().or_else(|error| mistake(&error.to_string())),
+    match serde_json::from_value::<NewFeedback>(value) {
+        Ok(mut sent) => sent
+            .body()
+            .and_then(|body| body.check())
+            .or_else(|error| mistake(&error.to_string())),
         Err(error) => mistake(&error.to_string()),
     }
 }

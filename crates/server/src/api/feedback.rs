@@ -5,7 +5,8 @@ pub mod list;
 use axum::Json;
 use axum::extract::State;
 use flywheel_core::AppName;
-use flywheel_core::feedback::{Feedback, FeedbackBody};
+use flywheel_core::feedback::sent::NewFeedback;
+use flywheel_core::feedback::{Feedback, InvalidFeedback};
 use flywheel_core::name::{EnvironmentName, ExperimentName};
 use flywheel_core::schema::DateTime;
 use flywheel_storage::NewEvent;
@@ -14,7 +15,6 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::calls::{StoredEvents, covered_apps, stored};
 use crate::auth::Caller;
@@ -25,28 +25,6 @@ use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
 use crate::operations::summary::{Summary, name_versions, summarize};
 use crate::problem::{ApiResult, Problem};
 use crate::respond::Created;
-
-/// Feedback as it is sent.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub struct NewFeedback {
-    /// The same id on the same call again changes nothing; drawn here if absent.
-    #[serde(default)]
-    id: Option<String>,
-    /// The call it is about: the `id` of the answer, or the id under which an app logged it.
-    call_id: String,
-    /// The app that logged it under that id.
-    #[serde(default)]
-    app: Option<AppName>,
-    #[serde(flatten)]
-    body: FeedbackBody,
-    /// Who says it.
-    #[serde(default)]
-    author: Option<String>,
-    /// When it was said; now if absent.
-    #[serde(default)]
-    #[schemars(with = "Option<DateTime>")]
-    created_at: Option<Timestamp>,
-}
 
 /// `POST /api/v1/feedback`
 pub async fn send_feedback(
@@ -60,24 +38,29 @@ pub async fn send_feedback(
     let mut sent = Vec::with_capacity(items.len());
     let mut apps = Vec::with_capacity(items.len());
     let mut errors = Vec::new();
-    for (index, item) in items.into_iter().enumerate() {
+    for (index, mut item) in items.into_iter().enumerate() {
         let (has_own_id, has_time) = (item.id.is_some(), item.created_at.is_some());
-        let feedback = Feedback {
-            id: item.id.unwrap_or_else(|| context.sources.id_at(now)),
-            call_id: item.call_id,
-            body: item.body,
-            author: item.author,
-            created_at: item.created_at.map_or(now, to_the_microsecond),
-        };
-        if let Err(error) = feedback.check() {
-            errors.push(json!({"index": index, "detail": error.to_string()}));
+        let feedback = item.body().and_then(|body| {
+            let feedback = Feedback {
+                id: item.id.unwrap_or_else(|| context.sources.id_at(now)),
+                call_id: item.call_id,
+                body,
+                author: item.author,
+                created_at: item.created_at.map_or(now, to_the_microsecond),
+            };
+            feedback.check()?;
+            Ok::<_, InvalidFeedback>(feedback)
+        });
+        match feedback {
+            Ok(feedback) => {
+                apps.push(item.app);
+                sent.push((feedback, has_own_id, has_time));
+            }
+            Err(error) => errors.push((index, error.to_string())),
         }
-        apps.push(item.app);
-        sent.push((feedback, has_own_id, has_time));
     }
-    if let Some(first) = errors.first() {
-        let detail = first["detail"].as_str().unwrap_or_default().to_owned();
-        return Err(Problem::invalid(detail).with("errors", errors.into()));
+    if !errors.is_empty() {
+        return Err(Problem::invalid_items(sent.len() + errors.len(), errors));
     }
     let named: Vec<_> = sent
         .iter()

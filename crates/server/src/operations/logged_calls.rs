@@ -3,21 +3,22 @@
 use std::collections::HashMap;
 
 use flywheel_core::call::{Call, CallContent, CallFacts, CallStatus};
+use flywheel_core::experiment::{Arm, Experiment, UnitKind};
 use flywheel_core::model::Usage;
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName, VersionName};
 use flywheel_core::schema::DateTime;
-use flywheel_core::{AppName, Manifest, ManifestId, ModelName};
-use flywheel_storage::NewEvent;
+use flywheel_core::{AppName, Manifest, ModelName};
 use flywheel_storage::events::Appended;
+use flywheel_storage::{NewEvent, StateSession};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::operations::call_ids;
 use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
+use crate::operations::{call_ids, deploy};
 use crate::problem::{ApiResult, Problem};
 
 /// A call as it is logged.
@@ -30,12 +31,12 @@ pub struct LoggedCall {
     pub id: Option<String>,
     /// The app.
     pub app: AppName,
-    /// The environment; the app's last one if absent.
+    /// The environment; that of the experiment, else the app's last one, if absent.
     #[serde(default)]
     pub environment: Option<EnvironmentName>,
-    /// The manifest, as `resolve` told it.
+    /// The manifest, as `resolve` told it, or as a prefix of its id; that of the arm if absent.
     #[serde(default)]
-    pub manifest: Option<ManifestId>,
+    pub manifest: Option<String>,
     /// The unit.
     #[serde(default, alias = "user")]
     pub unit: Option<String>,
@@ -111,28 +112,32 @@ pub async fn log(
     caller: &Caller,
     calls: Vec<LoggedCall>,
 ) -> ApiResult<Vec<(String, Appended)>> {
+    let mut known = Known::default();
     let mut errors = Vec::new();
+    let mut session = context.state.read().await?;
     for (index, call) in calls.iter().enumerate() {
         caller.must_cover(&call.app)?;
-        if let Err(detail) = check(call) {
-            errors.push(json!({"index": index, "detail": detail}));
+        let checked = match check(call) {
+            Ok(()) => known.look_up(&mut *session, call).await?,
+            wrong => wrong,
+        };
+        if let Err(detail) = checked {
+            errors.push((index, detail));
         }
     }
-    let manifests = find_manifests(context, &calls, &mut errors).await?;
-    if let Some(first) = errors.first() {
-        let detail = first["detail"].as_str().unwrap_or_default().to_owned();
-        return Err(Problem::invalid(detail).with("errors", errors.into()));
+    drop(session);
+    if !errors.is_empty() {
+        return Err(Problem::invalid_items(calls.len(), errors));
     }
     let sent = calls
         .into_iter()
         .map(|call| {
-            let manifest = call.manifest.and_then(|id| manifests.get(&id));
             let has_own_id = call.id.is_some();
             // What a call costs is what its model's price was when it came first.
             let mut left_open = vec!["cost_nano_usd"];
             left_open.extend(call.started_at.is_none().then_some("started_at"));
             left_open.extend(call.environment.is_none().then_some("environment"));
-            let call = complete(context, call, manifest);
+            let call = complete(context, call, &known);
             SentEvent {
                 event: NewEvent::Call(Box::new(call)),
                 has_own_id,
@@ -167,30 +172,128 @@ fn check(call: &LoggedCall) -> Result<(), String> {
     Ok(())
 }
 
-async fn find_manifests(
-    context: &Context,
-    calls: &[LoggedCall],
-    errors: &mut Vec<Value>,
-) -> ApiResult<HashMap<ManifestId, Manifest>> {
-    let mut found = HashMap::new();
-    let mut session = context.state.read().await?;
-    for (index, call) in calls.iter().enumerate() {
-        let Some(id) = call.manifest else { continue };
-        if found.contains_key(&id) {
-            continue;
-        }
-        match session.deployments().get_manifest(&id).await? {
-            Some(manifest) => {
-                found.insert(id, manifest);
-            }
-            None => errors
-                .push(json!({"index": index, "detail": format!("there is no manifest `{id}`")})),
-        }
-    }
-    Ok(found)
+/// What the calls of a request refer to, each looked up once.
+#[derive(Default)]
+struct Known {
+    manifests: HashMap<String, Manifest>,
+    experiments: HashMap<ExperimentName, Experiment>,
 }
 
-fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) -> Call {
+impl Known {
+    /// Looks up what a call refers to. What does not fit together is told, as it would be compared with what it was
+    /// not part of.
+    async fn look_up(
+        &mut self,
+        session: &mut dyn StateSession,
+        call: &LoggedCall,
+    ) -> ApiResult<Result<(), String>> {
+        let arm = match (&call.experiment, &call.arm) {
+            (Some(experiment), Some(arm)) => {
+                match self.find_arm(session, call, experiment, arm).await? {
+                    Ok(arm) => Some(arm),
+                    Err(detail) => return Ok(Err(detail)),
+                }
+            }
+            _ => None,
+        };
+        let named = call.manifest.clone();
+        let Some(name) = named.or_else(|| arm.as_ref().map(|arm| arm.manifest.to_string())) else {
+            return Ok(Ok(()));
+        };
+        if !self.manifests.contains_key(&name) {
+            match deploy::find_manifest(session, &name).await {
+                Ok(manifest) => self.manifests.insert(name.clone(), manifest),
+                Err(problem) if problem.status().is_client_error() => {
+                    return Ok(Err(problem.detail().to_owned()));
+                }
+                Err(problem) => return Err(problem),
+            };
+        }
+        let Some(arm) = arm else {
+            return Ok(Ok(()));
+        };
+        let id = self.manifests[&name].id();
+        if id == arm.manifest {
+            return Ok(Ok(()));
+        }
+        Ok(Err(format!(
+            "manifest `{id}` is not that of arm `{}`, which is `{}`",
+            arm.name, arm.manifest
+        )))
+    }
+
+    async fn find_arm(
+        &mut self,
+        session: &mut dyn StateSession,
+        call: &LoggedCall,
+        name: &ExperimentName,
+        arm: &ArmName,
+    ) -> ApiResult<Result<Arm, String>> {
+        if !self.experiments.contains_key(name)
+            && let Some(found) = session.experiments().get(name).await?
+        {
+            self.experiments.insert(name.clone(), found);
+        }
+        // Of an experiment of another app, not even the name is told.
+        let found = self.experiments.get(name);
+        let Some(experiment) = found.filter(|experiment| experiment.app == call.app) else {
+            let detail = format!("app `{}` has no experiment `{name}`", call.app);
+            return Ok(Err(detail));
+        };
+        if experiment.started_at.is_none() {
+            return Ok(Err(format!("experiment `{name}` has not been started")));
+        }
+        let environment = &experiment.environment;
+        if call
+            .environment
+            .as_ref()
+            .is_some_and(|own| own != environment)
+        {
+            let detail = format!("experiment `{name}` runs in environment `{environment}`");
+            return Ok(Err(detail));
+        }
+        let (has_unit, member) = match experiment.unit {
+            UnitKind::User => (call.unit.is_some(), "unit"),
+            UnitKind::Session => (call.session.is_some(), "session"),
+            UnitKind::Request => (true, ""),
+        };
+        if !has_unit {
+            return Ok(Err(format!(
+                "`{member}` is missing, by which experiment `{name}` tells its units apart"
+            )));
+        }
+        let arms = &experiment.arms;
+        Ok(match arms.iter().find(|known| known.name == *arm) {
+            Some(arm) => Ok(arm.clone()),
+            None => {
+                let known: Vec<_> = arms.iter().map(|arm| format!("`{}`", arm.name)).collect();
+                Err(format!(
+                    "experiment `{name}` has no arm `{arm}`; it has {}",
+                    known.join(", ")
+                ))
+            }
+        })
+    }
+
+    fn manifest(&self, call: &LoggedCall) -> Option<&Manifest> {
+        if let Some(name) = &call.manifest {
+            return self.manifests.get(name);
+        }
+        let experiment = self.experiments.get(call.experiment.as_ref()?)?;
+        let arm = call.arm.as_ref()?;
+        let arm = experiment.arms.iter().find(|known| known.name == *arm)?;
+        self.manifests.get(&arm.manifest.to_string())
+    }
+
+    fn environment(&self, call: &LoggedCall) -> Option<&EnvironmentName> {
+        let experiment = self.experiments.get(call.experiment.as_ref()?)?;
+        Some(&experiment.environment)
+    }
+}
+
+fn complete(context: &Context, call: LoggedCall, known: &Known) -> Call {
+    let manifest = known.manifest(&call);
+    let of_experiment = known.environment(&call).cloned();
     let started_at = call
         .started_at
         .map_or_else(|| context.sources.clock.now(), to_the_microsecond);
@@ -205,7 +308,7 @@ fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) ->
         .as_ref()
         .zip(model_version.as_ref())
         .and_then(|(id, version)| table.model_version(id, version)?.price);
-    let environment = call.environment.or_else(|| {
+    let environment = call.environment.or(of_experiment).or_else(|| {
         table
             .app(&call.app)
             .and_then(|routes| routes.default_environment.clone())
@@ -225,7 +328,7 @@ fn complete(context: &Context, call: LoggedCall, manifest: Option<&Manifest>) ->
         facts: CallFacts {
             app: Some(call.app),
             environment,
-            manifest: call.manifest,
+            manifest: manifest.map(Manifest::id),
             prompt: manifest.map(|manifest| manifest.prompt_id.clone()),
             prompt_version: manifest.map(|manifest| manifest.prompt_version),
             model_id,

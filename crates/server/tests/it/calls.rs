@@ -14,7 +14,10 @@ const CALLS: &str = "/api/v1/calls";
 #[tokio::test]
 async fn each_filter_finds_what_it_names() {
     let app = TestApp::furnished().await;
-    let manifest = app.deploy_greeting(1).await;
+    let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
+    app.start_experiment("staging", &[manifests[1].clone(), manifests[0].clone()])
+        .await;
+    let manifest = &manifests[0];
     let at = |second: i64| {
         jiff::Timestamp::from_second(BEGINNING + second)
             .unwrap()
@@ -215,6 +218,71 @@ async fn one_wrong_call_and_none_is_stored() {
         .get("/api/v1/calls/nothing")
         .await
         .problem_saying(404, "not_found", "`nothing`");
+}
+
+/// An experiment compares what it was told, so what cannot have been part of it is refused.
+#[tokio::test]
+async fn a_call_of_an_experiment_fits_it() {
+    let app = TestApp::furnished().await;
+    let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
+    app.start_experiment("staging", &manifests).await;
+    let arm = |name: &str| json!({"name": name, "manifest": manifests[0], "weight": 5000});
+    let draft = json!({"name": "draft", "app": "support", "arms": [arm("a"), arm("b")]});
+    app.editor().post("/api/v1/experiments", &draft).await.ok();
+    let call = |further: Value| {
+        let mut call = json!({"app": "support", "unit": "u", "experiment": "exp", "arm": "a"});
+        let members = further.as_object().unwrap().clone();
+        call.as_object_mut().unwrap().extend(members);
+        call
+    };
+    for (wrong, part) in [
+        (
+            json!({"experiment": "exq"}),
+            "app `support` has no experiment `exq`",
+        ),
+        (
+            json!({"app": "other"}),
+            "app `other` has no experiment `exp`",
+        ),
+        (json!({"arm": "c"}), "no arm `c`; it has `a`, `b`"),
+        (json!({"unit": null}), "`unit` is missing"),
+        (
+            json!({"environment": "production"}),
+            "in environment `staging`",
+        ),
+        (json!({"manifest": manifests[1]}), "not that of arm `a`"),
+        (json!({"experiment": "draft"}), "has not been started"),
+    ] {
+        let calls = json!([{"app": "support"}, call(wrong)]);
+        let refused = app
+            .caller()
+            .post(CALLS, &calls)
+            .await
+            .problem_saying(422, "invalid", part);
+        assert_eq!(refused["errors"][0]["index"], 1, "{refused}");
+    }
+    let calls = json!([
+        call(json!({"id": "1"})),
+        call(json!({"id": "2", "manifest": manifests[0][..12]})),
+    ]);
+    app.caller().post(CALLS, &calls).await.ok();
+    for id in ["1", "2"] {
+        let found = app
+            .viewer()
+            .get(&format!("{CALLS}/support:{id}"))
+            .await
+            .ok();
+        assert_eq!(found["manifest"], manifests[0].as_str(), "the arm's");
+        assert_eq!(found["environment"], "staging", "the experiment's");
+        assert_eq!(found["prompt"], "greeting");
+    }
+    // What was allocated before the end may be told after it.
+    let stop = "/api/v1/experiments/exp/stop";
+    app.editor().post(stop, &json!({})).await.ok();
+    app.caller()
+        .post(CALLS, &call(json!({"id": "3"})))
+        .await
+        .ok();
 }
 
 #[tokio::test]

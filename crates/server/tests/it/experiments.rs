@@ -250,23 +250,6 @@ async fn layers_keep_experiments_apart() {
     start(&app, "three").await.ok();
 }
 
-/// Whoever logs a call may name any experiment, but another app's calls do not count in it.
-#[tokio::test]
-async fn calls_of_another_app_do_not_count() {
-    let app = TestApp::furnished().await;
-    let manifests = manifests(&app).await;
-    app.editor()
-        .post(EXPERIMENTS, &experiment("exp", &manifests))
-        .await
-        .ok();
-    start(&app, "exp").await.ok();
-    let call = |app: &str| json!({"app": app, "experiment": "exp", "arm": "a", "output": "x"});
-    let calls = json!([call("support"), call("other"), call("other")]);
-    app.caller().post("/api/v1/calls", &calls).await.ok();
-    let found = app.viewer().get(&format!("{EXPERIMENTS}/exp")).await.ok();
-    assert_eq!(found["summary"][0]["calls"], 1);
-}
-
 /// The readout has the feedback of each arm.
 #[tokio::test]
 async fn feedback_is_summed_up_by_arm() {

@@ -283,11 +283,19 @@ async fn bad_items_are_named_and_nothing_is_stored() {
         (json!({"call_id": "c1", "kind": "applause"}), "applause"),
         (
             json!({"call_id": "c1", "kind": "thumbs", "value": "up"}),
-            "boolean",
+            "true or false",
+        ),
+        (
+            json!({"call_id": "c1", "kind": "thumbs", "value": true, "comment": "x"}),
+            "item 1, counted from 0: unknown field `comment`",
+        ),
+        (
+            json!({"call_id": "c1", "kind": "thumbs", "value": true, "text": "x"}),
+            "has no `text`",
         ),
         (
             json!({"call_id": "c1", "kind": "outcome", "name": "x", "value": "y"}),
-            "NumberOrBool",
+            "a number, true or false",
         ),
     ] {
         app.caller()
@@ -301,6 +309,7 @@ async fn bad_items_are_named_and_nothing_is_stored() {
 /// Eight calls on two days, in two arms with a manifest each; what is thumbed up, rated and failed is known for each.
 async fn eight_calls(app: &TestApp) -> [String; 2] {
     let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
+    app.start_experiment("production", &manifests).await;
     let mut calls = Vec::new();
     let mut feedback = Vec::new();
     for number in 0..8_i64 {
@@ -308,7 +317,7 @@ async fn eight_calls(app: &TestApp) -> [String; 2] {
         let (which, arm) = ((number % 2) as usize, ["a", "b"][(number % 2) as usize]);
         let id = format!("c{number}");
         calls.push(
-            json!({"id": id, "app": "support", "manifest": manifests[which],
+            json!({"id": id, "app": "support", "manifest": manifests[which], "unit": id,
             "experiment": "exp", "arm": arm, "latency_ms": 100 * (number + 1),
             "started_at": jiff::Timestamp::from_second(second).unwrap(),
             "usage": {"input_tokens": 1000, "output_tokens": 0},

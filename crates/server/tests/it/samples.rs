@@ -56,6 +56,18 @@ impl TestApp {
         moved["deployment"]["manifest"].as_str().unwrap().to_owned()
     }
 
+    /// Starts experiment `exp` of `support` between two manifests, arms `a` and `b`.
+    pub(crate) async fn start_experiment(&self, environment: &str, [a, b]: &[String; 2]) {
+        let experiment = json!({"name": "exp", "app": "support", "environment": environment, "arms": [
+            {"name": "a", "manifest": a, "weight": 5000},
+            {"name": "b", "manifest": b, "weight": 5000},
+        ]});
+        let path = "/api/v1/experiments";
+        self.editor().post(path, &experiment).await.ok();
+        let start = format!("{path}/exp/start");
+        self.editor().post(&start, &Value::Null).await.ok();
+    }
+
     /// The manifest that `support` serves in production, as the API tells it.
     pub(crate) async fn current_manifest(&self) -> Option<String> {
         let app = self.admin().get("/api/v1/apps/support").await.ok();
