@@ -103,8 +103,10 @@ pub struct Decision {
 pub struct Arm {
     /// Its name, such as `control`.
     pub name: ArmName,
-    /// What it serves.
-    pub manifest: ManifestId,
+    /// What it serves. An arm without it follows its environment: it serves what is deployed there at any time, as the
+    /// rest does that a holdout is compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<ManifestId>,
     /// Its weight in basis points.
     pub weight: u32,
 }
@@ -132,8 +134,29 @@ pub enum ExperimentStatus {
     Draft,
     /// Serving.
     Running,
-    /// Ended.
+    /// Ended. What is said of its calls later still counts.
     Stopped,
+    /// Put away with its statistics as they were: nothing counts in it any more, and nothing of it is removed.
+    Archived,
+}
+
+impl ExperimentStatus {
+    /// Its spelling in records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Archived => "archived",
+        }
+    }
+
+    /// Whether it serves nobody any more.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Stopped | Self::Archived)
+    }
 }
 
 /// Why an experiment cannot be made or changed so.
@@ -145,6 +168,9 @@ pub enum InvalidExperiment {
     /// The weights do not cover the traffic.
     #[error("the arms' weights must add up to 10000 basis points (100%), they add up to {0}")]
     Weights(u64),
+    /// Arms that would serve the same at any time.
+    #[error("arms `{0}` and `{1}` both follow the environment, so there is nothing to compare")]
+    FollowTheSame(ArmName, ArmName),
     /// Two arms have one name.
     #[error("two arms are named `{0}`")]
     DuplicateArm(ArmName),
@@ -198,6 +224,11 @@ impl Experiment {
                 return Err(InvalidExperiment::DuplicateArm(arm.name.clone()));
             }
         }
+        let mut following = self.arms.iter().filter(|arm| arm.manifest.is_none());
+        if let (Some(one), Some(other)) = (following.next(), following.next()) {
+            let (one, other) = (one.name.clone(), other.name.clone());
+            return Err(InvalidExperiment::FollowTheSame(one, other));
+        }
         for (member, value) in [
             ("exposure", self.exposure),
             ("layer_share", self.layer_share),
@@ -220,6 +251,12 @@ impl Experiment {
     #[must_use]
     pub fn arm_names(&self) -> Vec<ArmName> {
         self.arms.iter().map(|arm| arm.name.clone()).collect()
+    }
+
+    /// Its arm of that name.
+    #[must_use]
+    pub fn arm(&self, name: &ArmName) -> Option<&Arm> {
+        self.arms.iter().find(|arm| arm.name == *name)
     }
 
     /// The arm that a unit gets, or `None` if the unit does not take part.
@@ -298,7 +335,7 @@ mod tests {
     fn experiment(name: &str, layer: &str, offset: u32, share: u32) -> Experiment {
         let arm = |name: &str| Arm {
             name: name.parse().unwrap(),
-            manifest: ContentHash::of_bytes(name.as_bytes()),
+            manifest: Some(ContentHash::of_bytes(name.as_bytes())),
             weight: 5000,
         };
         Experiment {

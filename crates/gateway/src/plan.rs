@@ -100,15 +100,13 @@ fn app_destination(
         .ok_or_else(|| not_found(format!("app `{app}` has no environment `{environment}`")))?;
     let (route, assignment) = match assigned(serving, body, request_id) {
         Some((route, experiment, arm)) => (route, Some((experiment, arm))),
-        None => {
-            let deployed = serving.deployed.as_ref().ok_or_else(|| {
-                not_found(format!(
-                    "nothing is deployed for app `{app}` in `{environment}`"
-                ))
-            })?;
-            (deployed, None)
-        }
+        None => (None, None),
     };
+    let route = route.or(serving.deployed.as_ref()).ok_or_else(|| {
+        not_found(format!(
+            "nothing is deployed for app `{app}` in `{environment}`"
+        ))
+    })?;
     let (chosen, stands_in_for) = match route {
         Ok(served) => (Ok(Chosen::from(Arc::clone(served))), None),
         // Something else can answer: for an arm what is deployed, and for that the fallback.
@@ -150,7 +148,7 @@ fn assigned<'a>(
     serving: &'a EnvironmentRoutes,
     body: &ChatBody,
     request_id: &str,
-) -> Option<(&'a Route, ExperimentName, ArmName)> {
+) -> Option<(Option<&'a Route>, ExperimentName, ArmName)> {
     serving.experiments.iter().find_map(|routes| {
         let experiment = &routes.experiment;
         let session = body.flywheel.session.as_deref();
@@ -161,7 +159,7 @@ fn assigned<'a>(
             .iter()
             .position(|other| other.name == arm.name)?;
         Some((
-            routes.arms.get(index)?,
+            routes.arms.get(index)?.as_ref(),
             experiment.name.clone(),
             arm.name.clone(),
         ))

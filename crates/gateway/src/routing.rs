@@ -51,8 +51,8 @@ pub struct EnvironmentRoutes {
 pub struct ExperimentRoutes {
     /// The experiment.
     pub experiment: Experiment,
-    /// One route for each arm, in order.
-    pub arms: Vec<Route>,
+    /// One route for each arm, in order; none where the arm follows its environment.
+    pub arms: Vec<Option<Route>>,
 }
 
 /// A manifest that can be served, or the reason why it cannot.
@@ -304,7 +304,10 @@ impl Loader<'_> {
         for experiment in running {
             let mut arms = Vec::with_capacity(experiment.arms.len());
             for arm in &experiment.arms {
-                arms.push(self.route(session, &arm.manifest).await?);
+                arms.push(match &arm.manifest {
+                    Some(manifest) => Some(self.route(session, manifest).await?),
+                    None => None,
+                });
             }
             if let Some(routes) = self.table.apps.get_mut(&experiment.app) {
                 let environment = routes.environments.entry(experiment.environment.clone());

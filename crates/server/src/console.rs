@@ -116,6 +116,11 @@ pub fn routes() -> Vec<ConsoleRoute> {
         ),
         post("/experiments/{experiment}/start", Change, experiment::start),
         post("/experiments/{experiment}/stop", Change, experiment::stop),
+        post(
+            "/experiments/{experiment}/archive",
+            Change,
+            experiment::archive,
+        ),
         get(
             "/experiments/{experiment}/promote",
             Change,

@@ -305,6 +305,13 @@ fn add_experiments(table: &mut Table) {
         "Start an experiment",
         experiments::start_experiment,
     );
+    let path = "/api/v1/experiments/{experiment}/archive";
+    table.post(
+        path,
+        Change,
+        "Put a stopped experiment away with its statistics as they are",
+        experiments::archive_experiment,
+    );
     let path = "/api/v1/experiments/{experiment}/stop";
     table.post(
         path,

@@ -217,6 +217,8 @@ pub enum Rebuild {
     Begun,
     /// Retention has removed events that they contain.
     EventsRemoved,
+    /// They are archived, and stay as they are.
+    Archived,
 }
 
 /// Keeps statistics of experiments.

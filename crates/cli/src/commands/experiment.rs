@@ -26,7 +26,11 @@ const ALL_BASIS_POINTS: u32 = 10_000;
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExperimentCommand {
     /// List experiments
-    List,
+    List {
+        /// Only those that stand there [default: all that are not archived]
+        #[arg(long, value_parser = ["draft", "running", "stopped", "archived"])]
+        status: Option<String>,
+    },
     /// Show an experiment and what came of it so far
     Show {
         /// The experiment
@@ -46,6 +50,11 @@ pub(crate) enum ExperimentCommand {
         /// Why
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+    },
+    /// Put a stopped experiment away with its statistics as they are
+    Archive {
+        /// The experiment
+        name: String,
     },
     /// Say what an experiment has found: verdict, checks, every metric with its interval
     Readout {
@@ -116,7 +125,8 @@ pub(crate) struct CreateArgs {
     #[arg(long = "env", alias = "environment", value_name = "ENV")]
     environment: Option<String>,
     /// An arm: a prompt version (`b=summary@2`) or a manifest, and its share of those who take part in percent
-    /// (`b=summary@2:10`) [without any share: equal ones]
+    /// (`b=summary@2:10`) [without any share: equal ones]. `rest=environment` follows what is deployed, beside an arm
+    /// that is held out from it
     #[arg(
         long = "arm",
         value_name = "NAME=PROMPT@REF[:PERCENT]",
@@ -158,14 +168,19 @@ struct Arm {
 enum Serves {
     Manifest(String),
     Prompt(VersionReference),
+    /// Whatever the environment serves at any time.
+    Environment,
 }
+
+/// What stands for it.
+const FOLLOWING: &str = "environment";
 
 impl FromStr for Arm {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = || {
-            "expected NAME=PROMPT@REF or NAME=MANIFEST, perhaps with :PERCENT, such as `short=summary@2:10`"
+            "expected NAME=PROMPT@REF, NAME=MANIFEST or NAME=environment, perhaps with :PERCENT, such as `short=summary@2:10`"
                 .to_owned()
         };
         let (name, rest) = text.split_once('=').ok_or_else(expected)?;
@@ -178,7 +193,9 @@ impl FromStr for Arm {
                 (&rest[..before.len() + reference.len()], Some(weight))
             }
         };
-        let serves = if before.is_empty() {
+        let serves = if served == FOLLOWING {
+            Serves::Environment
+        } else if before.is_empty() {
             Serves::Manifest(parse_manifest(served).map_err(|_| expected())?)
         } else {
             Serves::Prompt(served.parse().map_err(|_| expected())?)
@@ -198,7 +215,8 @@ impl FromStr for Arm {
 impl ExperimentCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
         match self {
-            Self::List => list(context).await,
+            Self::List { status } => list(context, status).await,
+            Self::Archive { name } => act(context, &name, "archive", &json!({}), "archived").await,
             Self::Show { name } => {
                 let answer = context
                     .client
@@ -326,6 +344,7 @@ fn arms(arms: Vec<Arm>) -> anyhow::Result<Value> {
         let mut body = json!({"name": arm.name, "weight": arm.weight.unwrap_or(equal)});
         match arm.serves {
             Serves::Manifest(id) => body["manifest"] = id.into(),
+            Serves::Environment => body["follows_environment"] = true.into(),
             Serves::Prompt(version) => {
                 body["version"] = version.reference_or_latest().into();
                 body["prompt"] = version.name.into();
@@ -350,8 +369,9 @@ async fn act(context: &Context<'_>, name: &str, action: &str, body: &Value, done
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(context: &Context<'_>) -> Outcome {
-    let answer = context.client.get(&Target::api("experiments")).await?;
+async fn list(context: &Context<'_>, status: Option<String>) -> Outcome {
+    let target = Target::api("experiments").with_some("status", status.as_deref());
+    let answer = context.client.get(&target).await?;
     context.printer.show(&answer, |answer| {
         let mut table = Table::new(&[
             "experiment",
@@ -414,11 +434,13 @@ fn show(context: &Context<'_>, experiment: Record<'_>) -> Printed {
     for arm in experiment.items("arms") {
         let name = arm.text("name");
         let served = serves.and_then(|serves| serves.record(name));
+        let follows = || match arm.member("manifest") {
+            Some(_) => String::new(),
+            None => format!("follows {}", experiment.text("environment")),
+        };
         table.row([
             id_cell(name),
-            served
-                .map_or_else(String::new, Record::prompt_reference)
-                .into(),
+            served.map_or_else(follows, Record::prompt_reference).into(),
             arm.short("manifest").into(),
             share(arm, "weight").into(),
         ]);
@@ -533,6 +555,8 @@ mod tests {
             ("a=1a2b3c4d5e6f", manifest(), None),
             ("a=1a2b3c4d5e6f:50", manifest(), Some(5000)),
             ("a=summary@2", prompt("summary@2"), None),
+            ("a=environment", Serves::Environment, None),
+            ("a=environment:50", Serves::Environment, Some(5000)),
             (
                 "a=team/summary:v2@stable:12.5%",
                 prompt("team/summary:v2@stable"),

@@ -282,7 +282,7 @@ fn experiment(control: &Manifest, shorter: &Manifest, at: Timestamp) -> Result<E
     let arm = |name: &str, manifest: &Manifest| -> Result<Arm> {
         Ok(Arm {
             name: name.parse()?,
-            manifest: manifest.id(),
+            manifest: Some(manifest.id()),
             weight: 5000,
         })
     };

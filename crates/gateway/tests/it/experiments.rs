@@ -14,7 +14,7 @@ use crate::collect::{complete, stream};
 fn experiment(control: ManifestId, candidate: ManifestId) -> Experiment {
     let arm = |name: &str, manifest| Arm {
         name: name.parse().unwrap(),
-        manifest,
+        manifest: Some(manifest),
         weight: 5000,
     };
     Experiment {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use flywheel_core::experiment::Experiment;
+use flywheel_core::experiment::{Experiment, ExperimentStatus};
 use flywheel_core::name::{ArmName, ExperimentName};
 use flywheel_core::plan::Part;
 use flywheel_storage::events::{SummaryFilter, SummaryKey};
@@ -24,13 +24,27 @@ use crate::operations::summary::{Summary, summarize};
 use crate::problem::{ApiResult, Problem};
 use crate::respond::{Created, List, list};
 
+/// Which experiments are listed.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct ExperimentFilter {
+    /// Those alone that stand there; all that are not archived if absent.
+    status: Option<ExperimentStatus>,
+}
+
 /// `GET /api/v1/experiments`
 pub async fn list_experiments(
     State(context): State<Context>,
     caller: Caller,
+    QueryParams(filter): QueryParams<ExperimentFilter>,
 ) -> ApiResult<Json<List<Experiment>>> {
     let mut experiments = context.state.read().await?.experiments().list().await?;
-    experiments.retain(|experiment| caller.must_cover(&experiment.app).is_ok());
+    experiments.retain(|experiment| {
+        let is_asked_for = match filter.status {
+            Some(status) => experiment.status == status,
+            None => experiment.status != ExperimentStatus::Archived,
+        };
+        is_asked_for && caller.must_cover(&experiment.app).is_ok()
+    });
     Ok(list(experiments, None))
 }
 
@@ -66,13 +80,15 @@ pub async fn get_experiment(
     let experiment = experiments::find(&mut *session, &caller, &name).await?;
     let mut serves = BTreeMap::new();
     for arm in &experiment.arms {
-        if let Some(served) = served::find(&mut *session, &arm.manifest).await? {
+        let Some(manifest) = &arm.manifest else {
+            continue;
+        };
+        if let Some(served) = served::find(&mut *session, manifest).await? {
             serves.insert(arm.name.clone(), served);
         }
     }
     drop(session);
     let filter = SummaryFilter {
-        // Whoever logs a call may name any experiment; only calls of its own app count.
         apps: vec![experiment.app.clone()],
         experiment: Some(name),
         ..SummaryFilter::default()
@@ -112,6 +128,15 @@ pub async fn stop_experiment(
     Ok(Json(
         experiments::stop(&context, &caller, &name, &body.reason).await?,
     ))
+}
+
+/// `POST /api/v1/experiments/{name}/archive`
+pub async fn archive_experiment(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(name): PathParams<ExperimentName>,
+) -> ApiResult<Json<Experiment>> {
+    Ok(Json(experiments::archive(&context, &caller, &name).await?))
 }
 
 /// `PATCH /api/v1/experiments/{name}`

@@ -106,7 +106,7 @@ pub(super) async fn show_app(
     experiments.retain(|experiment| {
         experiment.app == name
             && experiment.environment == environment
-            && experiment.status != ExperimentStatus::Stopped
+            && !experiment.status.has_ended()
     });
     let serving = match history.first() {
         Some(current) => describe_serving(&mut *session, current, now).await?,

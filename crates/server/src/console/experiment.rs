@@ -56,23 +56,20 @@ impl ShownVerdict {
             headline: show::sentence(&verdict.headline),
             reason: show::sentence(&verdict.reason),
             // What to do next is over with the experiment.
-            next: (status != ExperimentStatus::Stopped).then(|| show::sentence(&verdict.next)),
+            next: (!status.has_ended()).then(|| show::sentence(&verdict.next)),
         }
     }
 }
 
 pub(super) fn status(experiment: &Experiment) -> &'static str {
-    match experiment.status {
-        ExperimentStatus::Draft => "draft",
-        ExperimentStatus::Running => "running",
-        ExperimentStatus::Stopped => "stopped",
-    }
+    experiment.status.as_str()
 }
 
 /// What can be done now, and which of it the verdict asks for.
 struct Actions {
     is_draft: bool,
     is_running: bool,
+    is_stopped: bool,
     /// The arm that may be promoted.
     promote: Option<String>,
     /// Whether stopping is what the verdict asks for.
@@ -88,6 +85,7 @@ impl Actions {
         Self {
             is_draft: experiment.status == ExperimentStatus::Draft,
             is_running,
+            is_stopped: experiment.status == ExperimentStatus::Stopped,
             promote: arm.filter(|_| is_running).map(ToString::to_string),
             is_to_stop: matches!(
                 verdict.state,
@@ -176,6 +174,18 @@ pub(super) async fn stop(
     match done {
         Ok(_) => Ok(go_to(&path_of(&name))),
         Err(problem) => again(&context, &visitor, &name, problem, Some(form.reason)).await,
+    }
+}
+
+/// `POST /experiments/{experiment}/archive`
+pub(super) async fn archive(
+    State(context): State<Context>,
+    visitor: Visitor,
+    PagePath(name): PagePath<ExperimentName>,
+) -> PageResult {
+    match experiments::archive(&context, &visitor.caller, &name).await {
+        Ok(_) => Ok(go_to(&path_of(&name))),
+        Err(problem) => again(&context, &visitor, &name, problem, None).await,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::operations::readout::{Readout, VerdictState, words};
 /// Experiments on one page: each is read anew.
 const PAGE: usize = 25;
 
-const STATUSES: [&str; 3] = ["draft", "running", "stopped"];
+const STATUSES: [&str; 4] = ["draft", "running", "stopped", "archived"];
 
 /// The filters, as they stand in the address.
 #[derive(Debug, Default, Deserialize)]
@@ -49,8 +49,10 @@ impl ExperimentQuery {
             && self.app.as_ref().is_none_or(|app| *app == experiment.app)
             && self
                 .status
-                .as_ref()
-                .is_none_or(|status| status == experiment::status(experiment))
+                .as_deref()
+                .map_or(experiment.status != ExperimentStatus::Archived, |status| {
+                    status == experiment.status.as_str()
+                })
     }
 
     fn is_app(&self, app: &str) -> bool {

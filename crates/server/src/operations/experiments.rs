@@ -1,10 +1,11 @@
 //! Making, starting, changing and stopping experiments.
 
 mod change;
+mod ending;
 
 use flywheel_core::deployment::App;
 use flywheel_core::experiment::{
-    Arm, Decision, Epoch, Experiment, ExperimentStatus, InvalidExperiment, UnitKind, default_layer,
+    Arm, Epoch, Experiment, ExperimentStatus, InvalidExperiment, UnitKind, default_layer,
     place_in_layer,
 };
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
@@ -18,11 +19,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use self::change::{ExperimentChange, change};
+pub(super) use self::ending::no_arm;
+pub use self::ending::{abort_violated, archive, objection, promote, stop};
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::operations::deploy::{self, Move, Moved, Selection, find_app, find_environment, select};
+use crate::operations::deploy::{self, Selection, find_app, find_environment, select};
 use crate::operations::planning::{self, NewPlan, Traffic};
-use crate::operations::readout::{self, Readout, VerdictState};
+use crate::operations::readout::{self, Readout};
 use crate::problem::{ApiResult, Problem};
 
 /// An experiment as it is asked for.
@@ -76,6 +79,9 @@ pub struct NewArm {
     /// The prompt's version; the latest if absent.
     #[serde(default)]
     pub version: Option<String>,
+    /// Or what the environment serves at any time: what the rest gets while a holdout keeps what it had.
+    #[serde(default)]
+    pub follows_environment: bool,
     /// Its weight, in basis points.
     pub weight: u32,
 }
@@ -150,6 +156,10 @@ async fn draft(
     let mut arms = Vec::with_capacity(new.arms.len());
     let mut manifests = Vec::with_capacity(new.arms.len());
     for arm in new.arms {
+        if arm.follows_environment {
+            arms.push(following(arm)?);
+            continue;
+        }
         let selection = Selection {
             prompt: arm.prompt,
             version: arm.version,
@@ -160,7 +170,7 @@ async fn draft(
         must_be_servable(context, session, &app, &arm.name, &manifest).await?;
         arms.push(Arm {
             name: arm.name,
-            manifest: manifest.id(),
+            manifest: Some(manifest.id()),
             weight: arm.weight,
         });
         manifests.push(manifest);
@@ -194,6 +204,20 @@ async fn draft(
     };
     experiment.check()?;
     Ok((experiment, manifests))
+}
+
+fn following(arm: NewArm) -> ApiResult<Arm> {
+    if arm.manifest.is_some() || arm.prompt.is_some() || arm.version.is_some() {
+        return Err(Problem::invalid(format!(
+            "arm `{}` cannot both follow the environment and serve something of its own",
+            arm.name
+        )));
+    }
+    Ok(Arm {
+        name: arm.name,
+        manifest: None,
+        weight: arm.weight,
+    })
 }
 
 /// What an arm shares with what the environment serves, so that it differs in its prompt alone.
@@ -238,7 +262,10 @@ pub async fn start(
     // What could be served when the experiment was made may be gone by now.
     let app = find_app(&mut *transaction, &experiment.app).await?;
     for arm in &experiment.arms {
-        let id = arm.manifest;
+        let Some(id) = arm.manifest else {
+            must_serve(&mut *transaction, &experiment, &arm.name).await?;
+            continue;
+        };
         let manifest = transaction.deployments().get_manifest(&id).await?;
         let manifest = manifest
             .ok_or_else(|| Problem::not_found(format!("manifest `{id}` is not in the store")))?;
@@ -285,6 +312,23 @@ pub async fn start(
     .await
 }
 
+/// An arm that follows an environment in which nothing is deployed has nothing to serve.
+async fn must_serve(
+    session: &mut dyn StateSession,
+    experiment: &Experiment,
+    arm: &ArmName,
+) -> ApiResult<()> {
+    let (app, environment) = (&experiment.app, &experiment.environment);
+    let mut deployments = session.deployments();
+    if deployments.current(app, environment).await?.is_some() {
+        return Ok(());
+    }
+    let detail = format!(
+        "arm `{arm}` follows environment `{environment}` of `{app}`, in which nothing is deployed"
+    );
+    Err(Problem::conflict("nothing_deployed", detail).hint("deploy something there first"))
+}
+
 /// What is allocated from a moment on.
 fn epoch(experiment: &Experiment, since: Timestamp) -> Epoch {
     Epoch {
@@ -325,119 +369,6 @@ async fn must_be_servable(
     )))
 }
 
-/// Stops an experiment. What it said at that moment is kept with the reason.
-///
-/// # Errors
-/// When it is not running.
-pub async fn stop(
-    context: &Context,
-    caller: &Caller,
-    name: &ExperimentName,
-    reason: &str,
-) -> ApiResult<Experiment> {
-    let (running, readout) = read(context, caller, name).await?;
-    must_be(&running, ExperimentStatus::Running, "stopped")?;
-    let mut transaction = context.state.begin().await?;
-    let mut experiment = find(&mut *transaction, caller, name).await?;
-    must_be(&experiment, ExperimentStatus::Running, "stopped")?;
-    experiment.status = ExperimentStatus::Stopped;
-    experiment.stopped_at = Some(context.sources.clock.now());
-    experiment.decision = Some(Decision {
-        by: caller.name.clone(),
-        reason: reason.to_owned(),
-        promoted: None,
-        readout: serde_json::to_value(&readout).ok(),
-    });
-    let detail = json!({"reason": reason, "verdict": readout.verdict});
-    save(
-        context,
-        transaction,
-        caller,
-        experiment,
-        "experiment.stop",
-        detail,
-    )
-    .await
-}
-
-/// Deploys an arm's manifest and stops the experiment, in one transaction, with what it said as the evidence.
-///
-/// # Errors
-/// When the readout does not allow it and it is not forced, or as a deployment.
-pub async fn promote(
-    context: &Context,
-    caller: &Caller,
-    name: &ExperimentName,
-    arm: &ArmName,
-    request: &Move,
-) -> ApiResult<Moved> {
-    let (mut experiment, readout) = read(context, caller, name).await?;
-    must_be(&experiment, ExperimentStatus::Running, "promoted")?;
-    let found = experiment.arms.iter().find(|known| known.name == *arm);
-    let Some(manifest) = found.map(|arm| arm.manifest) else {
-        let known: Vec<_> = experiment
-            .arms
-            .iter()
-            .map(|arm| format!("`{}`", arm.name))
-            .collect();
-        let detail = format!(
-            "experiment `{name}` has no arm `{arm}`; it has {}",
-            known.join(", ")
-        );
-        return Err(Problem::not_found(detail));
-    };
-    let forced_over = match objection(&readout, arm) {
-        Some(problem) if !request.force && !request.dry_run => return Err(problem),
-        objection => objection.map(|problem| problem.detail().to_owned()),
-    };
-    experiment.decision = Some(Decision {
-        by: caller.name.clone(),
-        reason: request.reason.trim().to_owned(),
-        promoted: Some(arm.clone()),
-        readout: serde_json::to_value(&readout).ok(),
-    });
-    deploy::promote(context, caller, experiment, &manifest, forced_over, request).await
-}
-
-/// Why the readout does not allow an arm to be promoted, if it does not.
-#[must_use]
-pub fn objection(readout: &Readout, arm: &ArmName) -> Option<Problem> {
-    let verdict = &readout.verdict;
-    if verdict.may_promote && verdict.arm.as_ref() == Some(arm) {
-        return None;
-    }
-    let detail = format!(
-        "arm `{arm}` may not be promoted: {} {}",
-        verdict.headline, verdict.reason
-    );
-    let hint = format!(
-        "{} `--force` promotes it regardless, which is recorded",
-        verdict.next
-    );
-    Some(Problem::conflict("not_proven", detail).hint(hint))
-}
-
-/// Stops every running experiment whose guardrail is violated. Returns those it stopped.
-///
-/// # Errors
-/// When the store fails.
-pub async fn abort_violated(context: &Context) -> ApiResult<Vec<ExperimentName>> {
-    let mut session = context.state.read().await?;
-    let running = session.experiments().running().await?;
-    drop(session);
-    let caller = Caller::server();
-    let mut stopped = Vec::new();
-    for experiment in running {
-        let (_, readout) = read(context, &caller, &experiment.name).await?;
-        if readout.verdict.state == VerdictState::Abort {
-            let reason = format!("{} {}", readout.verdict.headline, readout.verdict.reason);
-            stop(context, &caller, &experiment.name, &reason).await?;
-            stopped.push(experiment.name);
-        }
-    }
-    Ok(stopped)
-}
-
 /// An experiment and what it says now.
 ///
 /// # Errors
@@ -472,6 +403,10 @@ pub async fn rebuild(context: &Context, caller: &Caller, name: &ExperimentName) 
             );
             Err(Problem::conflict("events_removed", detail)
                 .hint("the statistics stay as they are; keep events longer with `retention`"))
+        }
+        Rebuild::Archived => {
+            let detail = format!("`{name}` is archived, and its statistics stay as they are");
+            Err(Problem::conflict("archived", detail))
         }
     }
 }
@@ -517,6 +452,7 @@ fn must_be(experiment: &Experiment, status: ExperimentStatus, verb: &str) -> Api
         ExperimentStatus::Draft => "a draft",
         ExperimentStatus::Running => "running",
         ExperimentStatus::Stopped => "stopped",
+        ExperimentStatus::Archived => "archived",
     };
     let detail = format!(
         "experiment `{}` is {is} and cannot be {verb}",

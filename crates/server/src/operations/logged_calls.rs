@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
-use crate::operations::{call_ids, deploy};
+use crate::operations::{call_ids, deploy, experiments};
 use crate::problem::{ApiResult, Problem};
 
 /// A call as it is logged.
@@ -196,8 +196,8 @@ impl Known {
             }
             _ => None,
         };
-        let named = call.manifest.clone();
-        let Some(name) = named.or_else(|| arm.as_ref().map(|arm| arm.manifest.to_string())) else {
+        let of_arm = arm.as_ref().and_then(|arm| arm.manifest);
+        let Some(name) = call.manifest.clone().or(of_arm.map(|id| id.to_string())) else {
             return Ok(Ok(()));
         };
         if !self.manifests.contains_key(&name) {
@@ -209,17 +209,14 @@ impl Known {
                 Err(problem) => return Err(problem),
             };
         }
-        let Some(arm) = arm else {
-            return Ok(Ok(()));
-        };
         let id = self.manifests[&name].id();
-        if id == arm.manifest {
-            return Ok(Ok(()));
-        }
-        Ok(Err(format!(
-            "manifest `{id}` is not that of arm `{}`, which is `{}`",
-            arm.name, arm.manifest
-        )))
+        Ok(match (arm, of_arm) {
+            (Some(arm), Some(of_arm)) if of_arm != id => Err(format!(
+                "manifest `{id}` is not that of arm `{}`, which is `{of_arm}`",
+                arm.name
+            )),
+            _ => Ok(()),
+        })
     }
 
     async fn find_arm(
@@ -262,17 +259,8 @@ impl Known {
                 "`{member}` is missing, by which experiment `{name}` tells its units apart"
             )));
         }
-        let arms = &experiment.arms;
-        Ok(match arms.iter().find(|known| known.name == *arm) {
-            Some(arm) => Ok(arm.clone()),
-            None => {
-                let known: Vec<_> = arms.iter().map(|arm| format!("`{}`", arm.name)).collect();
-                Err(format!(
-                    "experiment `{name}` has no arm `{arm}`; it has {}",
-                    known.join(", ")
-                ))
-            }
-        })
+        let found = experiment.arm(arm).cloned();
+        Ok(found.ok_or_else(|| experiments::no_arm(experiment, arm)))
     }
 
     fn manifest(&self, call: &LoggedCall) -> Option<&Manifest> {
@@ -280,9 +268,8 @@ impl Known {
             return self.manifests.get(name);
         }
         let experiment = self.experiments.get(call.experiment.as_ref()?)?;
-        let arm = call.arm.as_ref()?;
-        let arm = experiment.arms.iter().find(|known| known.name == *arm)?;
-        self.manifests.get(&arm.manifest.to_string())
+        let arm = experiment.arm(call.arm.as_ref()?)?;
+        self.manifests.get(&arm.manifest?.to_string())
     }
 
     fn environment(&self, call: &LoggedCall) -> Option<&EnvironmentName> {

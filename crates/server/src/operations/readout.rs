@@ -137,8 +137,8 @@ pub enum CheckState {
 pub struct ArmUnits {
     /// Its name.
     pub arm: ArmName,
-    /// What it serves.
-    pub manifest: ManifestId,
+    /// What it serves; nothing of its own if it follows its environment.
+    pub manifest: Option<ManifestId>,
     /// Whether the others are compared with it.
     pub is_control: bool,
     /// Its weight, in basis points.

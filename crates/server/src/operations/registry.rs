@@ -213,7 +213,7 @@ fn must_go_on_serving(context: &Context, model: &PushedModel) -> ApiResult<()> {
         }
         let (environment, _) = routes.environments.iter().find(|(_, routes)| {
             let arms = routes.experiments.iter().flat_map(|routes| &routes.arms);
-            routes.deployed.iter().chain(arms).any(is_of)
+            routes.deployed.iter().chain(arms.flatten()).any(is_of)
         })?;
         Some(format!("`{app}` in {environment}"))
     };

@@ -81,6 +81,7 @@ async fn every_page_lets_in_those_who_may_and_nobody_else() {
         "POST /experiments/new",
         "POST /experiments/{experiment}/start",
         "POST /experiments/{experiment}/stop",
+        "POST /experiments/{experiment}/archive",
         "GET /experiments/{experiment}/promote",
         "POST /experiments/{experiment}/promote",
     ];

@@ -20,6 +20,7 @@ mod experiment_pages;
 mod experiments;
 mod feedback;
 mod feedback_list;
+mod holdouts;
 mod keys;
 mod models;
 mod openapi;

@@ -65,6 +65,11 @@ impl SqliteStore {
 
 fn forget(connection: &Connection, experiment: &str) -> rusqlite::Result<Rebuild> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    let archived = "SELECT status = 'archived' FROM experiments WHERE name = ?";
+    let is_archived = transaction.query_row(archived, [experiment], |row| row.get(0));
+    if is_archived.optional()?.unwrap_or(false) {
+        return Ok(Rebuild::Archived);
+    }
     // Retention removes the oldest events, hour by hour.
     let removed: bool = transaction
         .query_row(

@@ -51,7 +51,7 @@ fn metrics() -> Vec<Metric> {
 fn experiment() -> Experiment {
     let arm = |text: &str| Arm {
         name: name(text),
-        manifest: ContentHash::of_bytes(text.as_bytes()),
+        manifest: Some(ContentHash::of_bytes(text.as_bytes())),
         weight: 5000,
     };
     let mut plan = Plan {

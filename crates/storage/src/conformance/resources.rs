@@ -342,7 +342,7 @@ pub async fn uses_of_a_prompt_are_found(store: &dyn StateStore) {
 pub async fn experiments_are_replaced(store: &dyn StateStore) {
     let arm = |arm: &str, weight| Arm {
         name: name(arm),
-        manifest: ContentHash::of_bytes(arm.as_bytes()),
+        manifest: Some(ContentHash::of_bytes(arm.as_bytes())),
         weight,
     };
     let draft = |experiment: &str, seconds| Experiment {

@@ -166,7 +166,7 @@ pub(super) struct ArmRow {
     pub(super) name: String,
     pub(super) is_control: bool,
     pub(super) label: String,
-    pub(super) manifest: String,
+    pub(super) manifest: Option<String>,
     pub(super) weight: String,
     pub(super) units: String,
     pub(super) expected: String,
@@ -182,12 +182,17 @@ impl ArmRow {
         let mut session = context.state.read().await?;
         let mut rows = Vec::new();
         for (arm, found) in experiment.arms.iter().zip(&readout.arms) {
-            let served = served::find(&mut *session, &arm.manifest).await?;
+            let label = match &arm.manifest {
+                Some(manifest) => served::find(&mut *session, manifest)
+                    .await?
+                    .map_or_else(|| "unknown".to_owned(), |served| served.label()),
+                None => format!("follows {}", experiment.environment),
+            };
             rows.push(Self {
                 name: arm.name.to_string(),
                 is_control: found.is_control,
-                label: served.map_or_else(|| "unknown".to_owned(), |served| served.label()),
-                manifest: arm.manifest.to_string(),
+                label,
+                manifest: arm.manifest.map(|id| id.to_string()),
                 weight: show::percent(f64::from(arm.weight) / 1e4),
                 units: show::count(found.units),
                 expected: words::count(found.expected.round()),

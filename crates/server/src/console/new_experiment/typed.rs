@@ -16,6 +16,9 @@ use crate::problem::{ApiResult, Problem};
 /// Arms and guardrails that a form can have.
 pub(super) const MOST_ROWS: usize = 20;
 
+/// What is typed for an arm that follows its environment.
+const FOLLOWING: &str = "environment";
+
 /// The name of an experiment that is only planned.
 const UNNAMED: &str = "unnamed";
 
@@ -89,10 +92,12 @@ impl Typed {
             }
             if serves.is_empty() {
                 return Err(Problem::invalid(format!(
-                    "say what arm `{name}` serves: a prompt with its version, such as `support/summary@2`"
+                    "say what arm `{name}` serves: a prompt with its version, such as `support/summary@2`, or `{FOLLOWING}`"
                 )));
             }
+            let follows_environment = serves == FOLLOWING;
             let (prompt, version, manifest) = match serves.rsplit_once('@') {
+                _ if follows_environment => (None, None, None),
                 Some((prompt, version)) => (Some(parsed(prompt)?), Some(version.to_owned()), None),
                 None if is_manifest(serves) => (None, None, Some(serves.to_owned())),
                 None => (Some(parsed(serves)?), None, None),
@@ -103,6 +108,7 @@ impl Typed {
                 manifest,
                 prompt,
                 version,
+                follows_environment,
                 weight: (percent.unwrap_or(0.0).clamp(0.0, 100.0) * 100.0).round() as u32,
             });
         }

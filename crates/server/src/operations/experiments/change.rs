@@ -42,7 +42,7 @@ pub async fn change(
 ) -> ApiResult<Experiment> {
     let mut transaction = context.state.begin().await?;
     let mut experiment = find(&mut *transaction, caller, name).await?;
-    if experiment.status == ExperimentStatus::Stopped {
+    if experiment.status.has_ended() {
         return Err(Problem::conflict(
             "experiment_stopped",
             format!("experiment `{name}` has ended"),

@@ -36,8 +36,8 @@ fn said(state: VerdictState, headline: &str, reason: String, next: &str) -> Verd
 
 /// The verdict. Of an experiment that has ended nothing is left to do.
 pub(super) fn verdict(evidence: &Evidence<'_>) -> Verdict {
-    let verdict = now(evidence);
-    if evidence.experiment.status != ExperimentStatus::Stopped {
+    let verdict = with_holdout(evidence.experiment, now(evidence));
+    if !evidence.experiment.status.has_ended() {
         return verdict;
     }
     let decision = evidence.experiment.decision.as_ref();
@@ -47,6 +47,22 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> Verdict {
             Some(arm) => format!("It has ended: {arm} was promoted."),
             None => "It has ended.".to_owned(),
         },
+        may_promote: false,
+        ..verdict
+    }
+}
+
+/// An arm that follows its environment is deployed there already: if it is better, what is left is to end the holdout.
+fn with_holdout(experiment: &Experiment, verdict: Verdict) -> Verdict {
+    let arm = verdict.arm.as_ref().and_then(|arm| experiment.arm(arm));
+    if !verdict.may_promote || arm.is_none_or(|arm| arm.manifest.is_some()) {
+        return verdict;
+    }
+    Verdict {
+        next: format!(
+            "What {} serves holds: `flywheel experiment stop {}` gives it to the holdout too.",
+            experiment.environment, experiment.name
+        ),
         may_promote: false,
         ..verdict
     }

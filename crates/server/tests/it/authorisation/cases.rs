@@ -93,13 +93,11 @@ impl World {
             call,
             key,
         };
-        let experiment = world.experiment("exp");
-        world
-            .app
-            .admin()
-            .post("/api/v1/experiments", &experiment)
-            .await
-            .ok();
+        for name in ["exp", "counted"] {
+            let experiment = world.experiment(name);
+            let admin = world.app.admin();
+            admin.post("/api/v1/experiments", &experiment).await.ok();
+        }
         world
     }
 
@@ -230,8 +228,13 @@ impl World {
                 "POST /api/v1/experiments/{experiment}/promote",
                 json!({"arm": "b", "reason": "tried", "dry_run": true, "force": true}),
             ),
-            change("POST /api/v1/experiments/{experiment}/rebuild", Value::Null),
+            // What is being made again cannot be archived below.
+            Case {
+                path: "/api/v1/experiments/counted/rebuild".to_owned(),
+                ..change("POST /api/v1/experiments/{experiment}/rebuild", Value::Null)
+            },
             change("POST /api/v1/experiments/{experiment}/stop", Value::Null),
+            change("POST /api/v1/experiments/{experiment}/archive", Value::Null),
         ]
     }
 

@@ -25,11 +25,13 @@ impl Running {
     }
 }
 
-/// An experiment, unless it cannot be read: nothing is counted for one whose plan is not known.
+/// An experiment, unless it cannot be read: nothing is counted for one whose plan is not known. What is archived stays as
+/// it is.
 pub(super) fn running(connection: &Connection, name: &str) -> rusqlite::Result<Option<Running>> {
     connection
         .prepare_cached(
-            "SELECT unit, arms, plan, epochs, app, environment FROM experiments WHERE name = ?",
+            "SELECT unit, arms, plan, epochs, app, environment FROM experiments
+             WHERE name = ? AND status <> 'archived'",
         )?
         .query_row([name], |row| {
             let text = |place| row.get::<_, Option<String>>(place);

@@ -1,0 +1,168 @@
+//! How an experiment ends: it is stopped, an arm of it is promoted, a guardrail is violated; then it is put away.
+
+use flywheel_core::experiment::{Decision, Experiment, ExperimentStatus};
+use flywheel_core::name::{ArmName, ExperimentName};
+use serde_json::json;
+
+use super::{find, must_be, read, save};
+use crate::auth::Caller;
+use crate::context::Context;
+use crate::operations::deploy::{self, Move, Moved};
+use crate::operations::readout::{Readout, VerdictState};
+use crate::problem::{ApiResult, Problem};
+
+/// Stops an experiment. What it said at that moment is kept with the reason.
+///
+/// # Errors
+/// When it is not running.
+pub async fn stop(
+    context: &Context,
+    caller: &Caller,
+    name: &ExperimentName,
+    reason: &str,
+) -> ApiResult<Experiment> {
+    let (running, readout) = read(context, caller, name).await?;
+    must_be(&running, ExperimentStatus::Running, "stopped")?;
+    let mut transaction = context.state.begin().await?;
+    let mut experiment = find(&mut *transaction, caller, name).await?;
+    must_be(&experiment, ExperimentStatus::Running, "stopped")?;
+    experiment.status = ExperimentStatus::Stopped;
+    experiment.stopped_at = Some(context.sources.clock.now());
+    experiment.decision = Some(Decision {
+        by: caller.name.clone(),
+        reason: reason.to_owned(),
+        promoted: None,
+        readout: serde_json::to_value(&readout).ok(),
+    });
+    let detail = json!({"reason": reason, "verdict": readout.verdict});
+    save(
+        context,
+        transaction,
+        caller,
+        experiment,
+        "experiment.stop",
+        detail,
+    )
+    .await
+}
+
+/// Puts an experiment that was stopped away. Its statistics stay as they are from then on, so that every number of its
+/// readout can be computed again at any time, however long the calls behind them are kept.
+///
+/// # Errors
+/// When it was not stopped, or its statistics are being made again.
+pub async fn archive(
+    context: &Context,
+    caller: &Caller,
+    name: &ExperimentName,
+) -> ApiResult<Experiment> {
+    // What was said before now counts.
+    let (stopped, readout) = read(context, caller, name).await?;
+    must_be(&stopped, ExperimentStatus::Stopped, "archived")?;
+    if readout.verdict.state == VerdictState::Rebuilding {
+        let detail = format!("the statistics of `{name}` are being made again");
+        return Err(Problem::conflict("rebuilding", detail).hint("archive it when they are there"));
+    }
+    let mut transaction = context.state.begin().await?;
+    let mut experiment = find(&mut *transaction, caller, name).await?;
+    must_be(&experiment, ExperimentStatus::Stopped, "archived")?;
+    experiment.status = ExperimentStatus::Archived;
+    let detail = json!({"verdict": readout.verdict, "plan_hash": experiment.plan_hash});
+    save(
+        context,
+        transaction,
+        caller,
+        experiment,
+        "experiment.archive",
+        detail,
+    )
+    .await
+}
+
+/// Deploys an arm's manifest and stops the experiment, in one transaction, with what it said as the evidence.
+///
+/// # Errors
+/// When the readout does not allow it and it is not forced, or as a deployment.
+pub async fn promote(
+    context: &Context,
+    caller: &Caller,
+    name: &ExperimentName,
+    arm: &ArmName,
+    request: &Move,
+) -> ApiResult<Moved> {
+    let (mut experiment, readout) = read(context, caller, name).await?;
+    must_be(&experiment, ExperimentStatus::Running, "promoted")?;
+    let found = experiment
+        .arm(arm)
+        .ok_or_else(|| Problem::not_found(no_arm(&experiment, arm)))?;
+    let Some(manifest) = found.manifest else {
+        let detail = format!(
+            "arm `{arm}` follows `{}`: what it serves is deployed there already",
+            experiment.environment
+        );
+        let hint = format!("stop `{name}` to give its holdout the same");
+        return Err(Problem::conflict("follows_environment", detail).hint(hint));
+    };
+    let forced_over = match objection(&readout, arm) {
+        Some(problem) if !request.force && !request.dry_run => return Err(problem),
+        objection => objection.map(|problem| problem.detail().to_owned()),
+    };
+    experiment.decision = Some(Decision {
+        by: caller.name.clone(),
+        reason: request.reason.trim().to_owned(),
+        promoted: Some(arm.clone()),
+        readout: serde_json::to_value(&readout).ok(),
+    });
+    deploy::promote(context, caller, experiment, &manifest, forced_over, request).await
+}
+
+/// What is said of an arm that an experiment does not have.
+#[must_use]
+pub(in crate::operations) fn no_arm(experiment: &Experiment, arm: &ArmName) -> String {
+    let names = experiment.arms.iter();
+    let names: Vec<_> = names.map(|known| format!("`{}`", known.name)).collect();
+    format!(
+        "experiment `{}` has no arm `{arm}`; it has {}",
+        experiment.name,
+        names.join(", ")
+    )
+}
+
+/// Why the readout does not allow an arm to be promoted, if it does not.
+#[must_use]
+pub fn objection(readout: &Readout, arm: &ArmName) -> Option<Problem> {
+    let verdict = &readout.verdict;
+    if verdict.may_promote && verdict.arm.as_ref() == Some(arm) {
+        return None;
+    }
+    let detail = format!(
+        "arm `{arm}` may not be promoted: {} {}",
+        verdict.headline, verdict.reason
+    );
+    let hint = format!(
+        "{} `--force` promotes it regardless, which is recorded",
+        verdict.next
+    );
+    Some(Problem::conflict("not_proven", detail).hint(hint))
+}
+
+/// Stops every running experiment whose guardrail is violated. Returns those it stopped.
+///
+/// # Errors
+/// When the store fails.
+pub async fn abort_violated(context: &Context) -> ApiResult<Vec<ExperimentName>> {
+    let mut session = context.state.read().await?;
+    let running = session.experiments().running().await?;
+    drop(session);
+    let caller = Caller::server();
+    let mut stopped = Vec::new();
+    for experiment in running {
+        let (_, readout) = read(context, &caller, &experiment.name).await?;
+        if readout.verdict.state == VerdictState::Abort {
+            let reason = format!("{} {}", readout.verdict.headline, readout.verdict.reason);
+            stop(context, &caller, &experiment.name, &reason).await?;
+            stopped.push(experiment.name);
+        }
+    }
+    Ok(stopped)
+}
