@@ -10,6 +10,7 @@ mod audit;
 mod calculator;
 mod call;
 mod calls;
+mod change_experiment;
 mod chart;
 mod experiment;
 mod experiments;
@@ -115,6 +116,16 @@ pub fn routes() -> Vec<ConsoleRoute> {
             experiment::show_experiment,
         ),
         post("/experiments/{experiment}/start", Change, experiment::start),
+        get(
+            "/experiments/{experiment}/change",
+            Change,
+            change_experiment::begin,
+        ),
+        post(
+            "/experiments/{experiment}/change",
+            Change,
+            change_experiment::change,
+        ),
         post("/experiments/{experiment}/stop", Change, experiment::stop),
         post(
             "/experiments/{experiment}/archive",

@@ -1,17 +1,18 @@
 //! A new experiment: a form that says at once how many units and days it takes, and saves it as a draft.
 
-mod typed;
+pub(super) mod typed;
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse as _};
 use flywheel_core::deployment::{App, AppSettings};
-use flywheel_core::plan::{DEFAULT_ALPHA, DEFAULT_DAYS, DEFAULT_POWER, Effect};
+use flywheel_core::metric::Metric;
+use flywheel_core::plan::{DEFAULT_ALPHA, DEFAULT_DAYS, DEFAULT_POWER, Effect, Guardrail};
 use flywheel_stats::planning::duration::LONGEST_SENSIBLE;
 use http::StatusCode;
 use serde::Deserialize;
 
-use self::typed::{MODES, MOST_ROWS, Typed};
+use self::typed::{MODES, MOST_ROWS, Typed, UNITS};
 use super::answer::{Frame, PageResult, go_to, page, render};
 use super::experiment::plan::{self as shown_plan, ShownPlan};
 use super::experiment::{amounts, path_of};
@@ -35,10 +36,10 @@ pub(super) struct BeginQuery {
 }
 
 /// Something to choose, and whether it is chosen.
-struct Choice {
-    value: String,
-    label: String,
-    is_chosen: bool,
+pub(super) struct Choice {
+    pub(super) value: String,
+    pub(super) label: String,
+    pub(super) is_chosen: bool,
 }
 
 fn choices<T: ToString>(values: impl IntoIterator<Item = T>, chosen: &str) -> Vec<Choice> {
@@ -60,11 +61,58 @@ struct ArmFields {
     weight: String,
 }
 
-struct GuardrailFields {
-    row: usize,
-    metrics: Vec<Choice>,
-    margin: String,
-    is_relative: bool,
+/// A row for a guardrail.
+pub(super) struct GuardrailFields {
+    pub(super) row: usize,
+    pub(super) metrics: Vec<Choice>,
+    pub(super) margin: String,
+    pub(super) is_relative: bool,
+}
+
+impl GuardrailFields {
+    /// All rows, one more than is filled in.
+    pub(super) fn all(typed: &mut Typed, metrics: &[Metric]) -> Vec<Self> {
+        let rows = typed.rows("guardrail", "metric");
+        let last = rows
+            .checked_sub(1)
+            .map(|row| format!("guardrail.{row}.metric"));
+        if rows < MOST_ROWS && last.is_none_or(|last| !typed.get(&last).is_empty()) {
+            typed.put(&format!("guardrail.{rows}.metric"), "");
+        }
+        let fields = |row| {
+            let text = |member: &str| typed.get(&format!("guardrail.{row}.{member}"));
+            Self {
+                row,
+                metrics: choices(metrics.iter().map(|metric| &metric.name), text("metric")),
+                margin: text("margin").to_owned(),
+                is_relative: text("margin_kind") == "relative",
+            }
+        };
+        (0..typed.rows("guardrail", "metric")).map(fields).collect()
+    }
+}
+
+/// Writes guardrails into their rows.
+pub(super) fn put_guardrails(typed: &mut Typed, guardrails: &[Guardrail], metrics: &[Metric]) {
+    for (row, guardrail) in guardrails.iter().enumerate() {
+        let metric = metrics.iter().find(|known| known.name == guardrail.metric);
+        let (margin, kind) = effect_fields(metric, guardrail.margin);
+        let field = |member: &str| format!("guardrail.{row}.{member}");
+        typed.put(&field("metric"), guardrail.metric.to_string());
+        typed.put(&field("margin"), margin);
+        typed.put(&field("margin_kind"), kind);
+    }
+}
+
+/// An effect as it is typed: shares in points.
+pub(super) fn effect_fields(metric: Option<&Metric>, effect: Effect) -> (String, &'static str) {
+    match effect {
+        Effect::Absolute(value) => {
+            let value = metric.map_or(value, |metric| amounts::scaled(metric, value));
+            (amounts::number(value), "absolute")
+        }
+        Effect::Relative(share) => (amounts::number(share * 100.0), "relative"),
+    }
 }
 
 /// What the plan comes to, or why there is none.
@@ -87,6 +135,7 @@ struct NewExperimentPage {
     environments: Vec<Choice>,
     metrics: Vec<Choice>,
     modes: Vec<Choice>,
+    units: Vec<Choice>,
     /// What an arm can serve.
     versions: Vec<String>,
     arms: Vec<ArmFields>,
@@ -232,6 +281,7 @@ async fn prepare(
     fill(&mut typed, &settings);
     let metrics = settings.metrics();
     let names = || metrics.iter().map(|metric| &metric.name);
+    let guardrails = GuardrailFields::all(&mut typed, &metrics);
     let arms = (0..typed.rows("arm", "name")).map(|row| {
         let text = |member: &str| typed.get(&format!("arm.{row}.{member}")).to_owned();
         ArmFields {
@@ -239,15 +289,6 @@ async fn prepare(
             name: text("name"),
             serves: text("serves"),
             weight: text("weight"),
-        }
-    });
-    let guardrails = (0..typed.rows("guardrail", "metric")).map(|row| {
-        let text = |member: &str| typed.get(&format!("guardrail.{row}.{member}"));
-        GuardrailFields {
-            row,
-            metrics: choices(names(), text("metric")),
-            margin: text("margin").to_owned(),
-            is_relative: text("margin_kind") == "relative",
         }
     });
     Ok(NewExperimentPage {
@@ -263,9 +304,17 @@ async fn prepare(
                 is_chosen: *name == typed.get("mode"),
             })
             .collect(),
+        units: UNITS
+            .iter()
+            .map(|(name, label, _)| Choice {
+                value: (*name).to_owned(),
+                label: (*label).to_owned(),
+                is_chosen: *name == typed.get("unit"),
+            })
+            .collect(),
         versions,
         arms: arms.collect(),
-        guardrails: guardrails.collect(),
+        guardrails,
         planned,
         typed,
     })
@@ -319,6 +368,9 @@ fn fill(typed: &mut Typed, settings: &AppSettings) {
         ("arm.1.name", "candidate".to_owned()),
         ("arm.1.serves", String::new()),
         ("arm.1.weight", "50".to_owned()),
+        ("unit", UNITS[0].0.to_owned()),
+        ("exposure", "100".to_owned()),
+        ("layer_share", "100".to_owned()),
         ("mode", MODES[0].0.to_owned()),
         ("alpha", percent(DEFAULT_ALPHA)),
         ("power", percent(DEFAULT_POWER)),
@@ -329,26 +381,6 @@ fn fill(typed: &mut Typed, settings: &AppSettings) {
     let metrics = settings.metrics();
     if typed.rows("guardrail", "metric") == 0 {
         let guardrails = planning::default_guardrails(&metrics, None);
-        for (row, guardrail) in guardrails.iter().enumerate() {
-            let (margin, kind) = match guardrail.margin {
-                // Those that are absolute are margins of shares.
-                Effect::Absolute(points) => (percent(points), "absolute"),
-                Effect::Relative(share) => (percent(share), "relative"),
-            };
-            typed.put(
-                &format!("guardrail.{row}.metric"),
-                guardrail.metric.to_string(),
-            );
-            typed.put(&format!("guardrail.{row}.margin"), margin);
-            typed.put(&format!("guardrail.{row}.margin_kind"), kind);
-        }
-    }
-    // One more row than is filled in, for one more guardrail.
-    let rows = typed.rows("guardrail", "metric");
-    let last = rows
-        .checked_sub(1)
-        .map(|row| format!("guardrail.{row}.metric"));
-    if rows < MOST_ROWS && last.is_none_or(|last| !typed.get(&last).is_empty()) {
-        typed.put(&format!("guardrail.{rows}.metric"), "");
+        put_guardrails(typed, &guardrails, &metrics);
     }
 }

@@ -86,6 +86,9 @@ pub struct NewArm {
     pub weight: u32,
 }
 
+/// What stands in an address where the name of an experiment does.
+const RESERVED: &str = "new";
+
 fn all() -> u32 {
     10_000
 }
@@ -150,6 +153,12 @@ async fn draft(
     session: &mut dyn StateSession,
     new: NewExperiment,
 ) -> ApiResult<(Experiment, Vec<Manifest>)> {
+    if new.name.as_str() == RESERVED {
+        let detail = format!(
+            "`{RESERVED}` is no name for an experiment: its page would be the form for new ones"
+        );
+        return Err(Problem::invalid(detail).hint("choose another name"));
+    }
     let app = find_app(session, &new.app).await?;
     let environment = find_environment(&app, new.environment.as_ref())?;
     let served = served_now(session, &app.name, &environment).await?;

@@ -80,6 +80,8 @@ async fn every_page_lets_in_those_who_may_and_nobody_else() {
         "GET /experiments/new",
         "POST /experiments/new",
         "POST /experiments/{experiment}/start",
+        "GET /experiments/{experiment}/change",
+        "POST /experiments/{experiment}/change",
         "POST /experiments/{experiment}/stop",
         "POST /experiments/{experiment}/archive",
         "GET /experiments/{experiment}/promote",

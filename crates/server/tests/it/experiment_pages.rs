@@ -261,11 +261,14 @@ async fn an_experiment_is_planned_and_made_in_a_form() {
     let page = planned(&format!("{fields}&action=arm")).await;
     must_have(&page, &["name=\"arm.2.name\"", "value=\"greeting@2\""]);
 
-    let (_, page) = editor
-        .send(path, &format!("{fields}&action=save"))
-        .await
-        .unwrap_err();
-    must_have(&page, &["Experiment <code></code> is not valid"]);
+    for (name, says) in [
+        ("", "Experiment <code></code> is not valid"),
+        ("new", "is no name for an experiment"),
+    ] {
+        let form = format!("{fields}&name={name}&action=save");
+        let (_, page) = editor.send(path, &form).await.unwrap_err();
+        must_have(&page, &[says]);
+    }
     let to = editor
         .send(path, &format!("{fields}&name=made&action=save"))
         .await
@@ -287,6 +290,56 @@ async fn an_experiment_is_planned_and_made_in_a_form() {
             "name=\"name\" maxlength=\"128\" value=\"made\"",
         ],
     );
+}
+
+/// A form that shows three digits of a number must not round it when something else is changed.
+#[tokio::test]
+async fn a_running_experiment_is_changed_in_a_form_that_keeps_the_rest() {
+    let app = TestApp::furnished().await;
+    let exact = json!({"relative": 0.123_456_7});
+    let plan = json!({"primary": "task_completed", "mde": {"absolute": 0.051_234},
+        "guardrails": [{"metric": "latency_p95", "margin": exact}]});
+    begin(&app, "tone", plan).await;
+    let editor = Visitor::new(&app, Role::Editor).await;
+    let path = "/experiments/tone/change";
+    must_have(
+        &editor.see(path).await,
+        &[
+            "name=\"exposure\" value=\"100\"",
+            "name=\"weight.1\" value=\"50\"",
+            "name=\"mde\" value=\"5.12\"",
+            "name=\"guardrail.0.margin\" value=\"12.3\"",
+        ],
+    );
+    let untouched = "exposure=100&weight.0=50&weight.1=50&mde=5.12&mde_kind=absolute&minimum_days=7\
+        &guardrail.0.metric=latency_p95&guardrail.0.margin=12.3&guardrail.0.margin_kind=relative";
+    let (status, page) = editor.send(path, untouched).await.unwrap_err();
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    must_have(&page, &["Nothing is to be changed"]);
+    let wrong = untouched.replace("exposure=100", "exposure=half");
+    let (_, page) = editor.send(path, &wrong).await.unwrap_err();
+    must_have(
+        &page,
+        &["must be a number", "name=\"exposure\" value=\"half\""],
+    );
+
+    let changed = untouched.replace("exposure=100", "exposure=12.5");
+    let changed = format!(
+        "{changed}&guardrail.1.metric=hard_failures&guardrail.1.margin=2&guardrail.1.margin_kind=absolute"
+    );
+    let to = editor.send(path, &changed).await.unwrap();
+    assert_eq!(to, "/experiments/tone");
+    let found = app.viewer().get("/api/v1/experiments/tone").await.ok();
+    assert_eq!(found["exposure"], 1250);
+    assert_eq!(found["arms"][0]["weight"], 5000);
+    assert_eq!(found["plan"]["mde"], json!({"absolute": 0.051_234}));
+    let guardrails = json!([
+        {"metric": "latency_p95", "margin": exact},
+        {"metric": "hard_failures", "margin": {"absolute": 0.02}},
+    ]);
+    assert_eq!(found["plan"]["guardrails"], guardrails);
+    let changes = found["plan_changes"].as_array().unwrap();
+    assert_eq!(changes[0]["changed"], json!(["guardrails"]), "{found}");
 }
 
 /// Two weeks of calls, of which three in five complete their task.

@@ -22,6 +22,12 @@ pub(in crate::console) fn value(metric: &Metric, value: f64) -> String {
     }
 }
 
+/// Basis points in per cent, exactly.
+pub(in crate::console) fn percent(basis_points: u32) -> String {
+    let text = format!("{}.{:02}", basis_points / 100, basis_points % 100);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A number with the digits that matter.
 pub(in crate::console) fn number(value: f64) -> String {
     words::trimmed(value).replacen('-', "−", 1)

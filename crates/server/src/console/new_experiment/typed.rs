@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use flywheel_core::deployment::AppSettings;
+use flywheel_core::experiment::UnitKind;
 use flywheel_core::metric::{Metric, MetricKind};
 use flywheel_core::name::MetricName;
 use flywheel_core::plan::{Effect, Guardrail, ReadingMode};
@@ -29,7 +30,7 @@ pub(in crate::console) struct Typed(BTreeMap<String, String>);
 
 impl Typed {
     /// What stands in a field.
-    pub(super) fn get(&self, field: &str) -> &str {
+    pub(in crate::console) fn get(&self, field: &str) -> &str {
         self.0.get(field).map_or("", |text| text.trim())
     }
 
@@ -42,7 +43,7 @@ impl Typed {
         self.0.contains_key(field)
     }
 
-    pub(super) fn put(&mut self, field: &str, text: impl Into<String>) {
+    pub(in crate::console) fn put(&mut self, field: &str, text: impl Into<String>) {
         self.0.insert(field.to_owned(), text.into());
     }
 
@@ -54,7 +55,7 @@ impl Typed {
     }
 
     /// How many rows of a kind the form has.
-    pub(super) fn rows(&self, kind: &str, member: &str) -> usize {
+    pub(in crate::console) fn rows(&self, kind: &str, member: &str) -> usize {
         let has = |row: &usize| self.has(&format!("{kind}.{row}.{member}"));
         (0..MOST_ROWS).take_while(has).count()
     }
@@ -72,10 +73,10 @@ impl Typed {
             app: parsed(self.get("app"))?,
             environment: self.given("environment").map(parsed).transpose()?,
             hypothesis: self.get("hypothesis").to_owned(),
-            unit: flywheel_core::experiment::UnitKind::default(),
-            layer: None,
-            layer_share: 10_000,
-            exposure: 10_000,
+            unit: unit(self.get("unit")),
+            layer: self.given("layer").map(str::to_owned),
+            layer_share: self.share("layer_share", "the share of the layer")?,
+            exposure: self.share("exposure", "the share that takes part")?,
             arms: self.arms()?,
             plan: self.plan(&metrics)?,
             dry_run: is_dry_run,
@@ -102,14 +103,14 @@ impl Typed {
                 None if is_manifest(serves) => (None, None, Some(serves.to_owned())),
                 None => (Some(parsed(serves)?), None, None),
             };
-            let percent = self.number(&field("weight"), &format!("the weight of arm `{name}`"))?;
+            let weight = self.percent(&field("weight"), &format!("the weight of arm `{name}`"))?;
             arms.push(NewArm {
                 name: parsed(name)?,
                 manifest,
                 prompt,
                 version,
                 follows_environment,
-                weight: (percent.unwrap_or(0.0).clamp(0.0, 100.0) * 100.0).round() as u32,
+                weight: weight.unwrap_or(0),
             });
         }
         Ok(arms)
@@ -123,6 +124,32 @@ impl Typed {
             primary.as_ref(),
             metrics,
         )?;
+        let guardrails = self.guardrails(metrics)?;
+        let share = |field: &str, what: &str| -> ApiResult<Option<f64>> {
+            Ok(self.number(field, what)?.map(|percent| percent / 100.0))
+        };
+        let segments = self.get("segments").split(',').map(str::trim);
+        Ok(NewPlan {
+            // Without a primary metric there is nothing that the effect could be an effect on.
+            mde: mde.filter(|_| primary.is_some()),
+            primary,
+            guardrails: Some(guardrails),
+            mode: mode(self.get("mode")),
+            alpha: share("alpha", "α")?,
+            power: share("power", "the power")?,
+            minimum_days: self.days()?,
+            segments: segments
+                .filter(|tag| !tag.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            aa: self.has("aa"),
+            covariate: self.has("covariate"),
+            control: None,
+        })
+    }
+
+    /// The guardrails.
+    pub(in crate::console) fn guardrails(&self, metrics: &[Metric]) -> ApiResult<Vec<Guardrail>> {
         let mut guardrails = Vec::new();
         for row in 0..self.rows("guardrail", "metric") {
             let Some(metric) = self.given(&format!("guardrail.{row}.metric")) else {
@@ -143,26 +170,34 @@ impl Typed {
             })?;
             guardrails.push(Guardrail { metric, margin });
         }
-        let share = |field: &str, what: &str| -> ApiResult<Option<f64>> {
-            Ok(self.number(field, what)?.map(|percent| percent / 100.0))
-        };
+        Ok(guardrails)
+    }
+
+    /// Full days before a verdict can ship.
+    pub(in crate::console) fn days(&self) -> ApiResult<Option<u32>> {
         let days = self.number("minimum_days", "the number of days")?;
-        Ok(NewPlan {
-            // Without a primary metric there is nothing that the effect could be an effect on.
-            mde: mde.filter(|_| primary.is_some()),
-            primary,
-            guardrails: Some(guardrails),
-            mode: mode(self.get("mode")),
-            alpha: share("alpha", "α")?,
-            power: share("power", "the power")?,
-            minimum_days: days.map(|days| days.clamp(0.0, 3650.0).round() as u32),
-            ..NewPlan::default()
-        })
+        Ok(days.map(|days| days.clamp(0.0, 3650.0).round() as u32))
+    }
+
+    /// A share in per cent, in basis points.
+    pub(in crate::console) fn percent(&self, field: &str, what: &str) -> ApiResult<Option<u32>> {
+        let percent = self.number(field, what)?;
+        match percent {
+            Some(percent) if !(0.0..=100.0).contains(&percent) => Err(Problem::invalid(format!(
+                "{what} must lie between 0 and 100 per cent, not `{percent}`"
+            ))),
+            percent => Ok(percent.map(|percent| (percent * 100.0).round() as u32)),
+        }
+    }
+
+    /// The same, all where nothing is typed.
+    fn share(&self, field: &str, what: &str) -> ApiResult<u32> {
+        Ok(self.percent(field, what)?.unwrap_or(10_000))
     }
 
     /// An effect: a number, and in the field beside it whether it is a share of the control's value. Shares are typed in
     /// points.
-    fn effect(
+    pub(in crate::console) fn effect(
         &self,
         field: &str,
         what: &str,
@@ -209,6 +244,18 @@ where
 /// Whether this is the beginning of a manifest's id and not the name of a prompt.
 fn is_manifest(text: &str) -> bool {
     text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What is randomised, by its name in the form and what it says there.
+pub(in crate::console) const UNITS: [(&str, &str, UnitKind); 3] = [
+    ("user", "users", UnitKind::User),
+    ("session", "sessions", UnitKind::Session),
+    ("request", "requests, each for itself", UnitKind::Request),
+];
+
+fn unit(name: &str) -> UnitKind {
+    let found = UNITS.iter().find(|(known, ..)| *known == name);
+    found.map_or(UnitKind::default(), |(.., unit)| *unit)
 }
 
 /// The modes by their names in the form.
@@ -268,6 +315,19 @@ mod tests {
         assert_eq!((found.arms[0].weight, found.arms[1].weight), (5000, 5000));
         assert_eq!(found.arms[0].version.as_deref(), Some("2"));
         assert_eq!(found.arms[1].manifest.as_deref(), Some("0123456789ab"));
+        assert_eq!((found.exposure, found.layer_share), (10_000, 10_000));
+        let part = typed(&[
+            ("unit", "session"),
+            ("exposure", "50"),
+            ("layer_share", "12.5"),
+            ("segments", "language, , tier"),
+            ("arm.0.serves", "environment"),
+        ]);
+        let found = part.experiment(&settings, true).unwrap();
+        assert_eq!((found.exposure, found.layer_share), (5000, 1250));
+        assert_eq!(found.unit, UnitKind::Session);
+        assert_eq!(found.plan.segments, ["language", "tier"]);
+        assert!(found.arms[0].follows_environment);
         let relative = typed(&[("mde_kind", "relative")]);
         let found = relative.experiment(&settings, true).unwrap();
         assert_eq!(found.plan.mde, Some(Effect::Relative(0.05)));
@@ -291,6 +351,11 @@ mod tests {
                 "the weight of arm `b` must be a number",
             ),
             ("arm.0.serves", "", "say what arm `a` serves"),
+            (
+                "exposure",
+                "150",
+                "the share that takes part must lie between 0 and 100",
+            ),
             ("alpha", "NaN", "α must be a number"),
         ] {
             let problem = typed(&[(field, text)])
