@@ -158,6 +158,7 @@ export async function pagesOf(address) {
     "experiment-void": "/experiments/with-a-broken-split",
     "experiment-draft": "/experiments/a-draft",
     "experiment-new": "/experiments/new?app=app-with-a-verdict",
+    "experiment-change": "/experiments/shorter-summaries/change",
     promote: "/experiments/with-a-verdict/promote",
     "promote-regardless": "/experiments/shorter-summaries/promote?arm=shorter",
     calculator: "/calculator",
