@@ -1,12 +1,41 @@
 //! The schema, which comes with the program.
 
+use std::sync::LazyLock;
+
 use flywheel_storage::{StorageError, StorageResult};
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::SqlStr;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Connection as _, SqliteConnection, query_as, query_scalar};
 
 use super::error::failed;
 
-static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+/// The name of a migration and what it does.
+macro_rules! migration {
+    ($name:literal) => {
+        (
+            $name,
+            include_str!(concat!("../../migrations/sqlite/", $name, ".sql")),
+        )
+    };
+}
+
+/// All of them, in order. They are listed here because the macro that finds them builds SQLite a second time.
+const MIGRATIONS: [(&str, &str); 3] = [
+    migration!("0001_initial"),
+    migration!("0002_sums"),
+    migration!("0003_experiment_statistics"),
+];
+
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let migrations = MIGRATIONS.into_iter().zip(1..);
+    let migrations = migrations.map(|((name, sql), version)| {
+        let (_, description) = name.split_once('_').unwrap_or(("", name));
+        let description = description.replace('_', " ").into();
+        let sql = SqlStr::from_static(sql);
+        Migration::new(version, description, MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(migrations.collect())
+});
 
 /// Brings the schema up to date, or refuses one that is newer than this release.
 pub(super) async fn run(connection: &mut SqliteConnection) -> StorageResult<()> {
@@ -99,4 +128,24 @@ async fn version(connection: &mut SqliteConnection) -> StorageResult<i64> {
         .fetch_one(connection)
         .await
         .map_err(failed("reading the schema's version"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_listed_under_its_number() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        let listed = MIGRATIONS.map(|(name, _)| format!("{name}.sql"));
+        assert_eq!(files, listed);
+        for ((name, _), version) in MIGRATIONS.iter().zip(1..) {
+            assert!(name.starts_with(&format!("{version:04}_")), "{name}");
+        }
+    }
 }
