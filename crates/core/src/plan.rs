@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ContentHash;
-use crate::metric::{Metric, MetricKind};
+use crate::metric::{Metric, MetricKind, MetricSource};
 use crate::name::{ArmName, MetricName};
 
 /// What is compared, how, and when it is enough.
@@ -174,6 +174,8 @@ pub enum Part {
     Early,
     /// Those after it.
     Late,
+    /// How long feedback took after its call, in microseconds; units are classed by the mean of theirs.
+    Delay,
 }
 
 /// One column of an experiment's statistics: a metric, and which events of it.
@@ -275,6 +277,14 @@ impl Plan {
                 add(Part::Late);
             }
         }
+        // At the end, where they move none of those that earlier releases have kept.
+        let outcomes = self.metrics.iter().enumerate();
+        let outcomes =
+            outcomes.filter(|(_, metric)| matches!(metric.source, MetricSource::Feedback(_)));
+        readings.extend(outcomes.map(|(metric, _)| Reading {
+            metric,
+            part: Part::Delay,
+        }));
         readings
     }
 
@@ -454,7 +464,8 @@ mod tests {
     #[test]
     fn the_primary_metric_is_read_in_halves_too() {
         let readings = plan().readings();
-        assert_eq!(readings.len(), 12);
+        assert_eq!(readings.len(), 17);
+        assert_eq!((readings[16].metric, readings[16].part), (4, Part::Delay));
         assert_eq!(readings[3].part, Part::Early);
         assert_eq!(plan().hash(), plan().hash());
     }

@@ -27,6 +27,10 @@ pub struct UnitSums {
     pub n: i64,
     /// How many of them are at a cap.
     pub capped: i64,
+    /// How many have a numerator above zero: of shares, units with an event.
+    pub any: i64,
+    /// How many have a numerator below their denominator: of shares, units with a value that is no event.
+    pub not_all: i64,
     sums: [Double; COLUMNS],
     products: [Double; PRODUCTS],
 }
@@ -41,7 +45,10 @@ impl UnitSums {
     /// Adds a unit, or takes one away.
     pub fn put(&mut self, values: &[f64; COLUMNS], is_added: bool) {
         let signed = |part: Double| if is_added { part } else { -part };
-        self.n += if is_added { 1 } else { -1 };
+        let one = if is_added { 1 } else { -1 };
+        self.n += one;
+        self.any += one * i64::from(values[0] > 0.0);
+        self.not_all += one * i64::from(values[0] < values[1]);
         for (column, value) in values.iter().enumerate() {
             self.sums[column] += signed((*value).into());
             for (other, factor) in values.iter().enumerate().take(column + 1) {
@@ -54,6 +61,8 @@ impl UnitSums {
     pub fn add(&mut self, other: &Self) {
         self.n += other.n;
         self.capped += other.capped;
+        self.any += other.any;
+        self.not_all += other.not_all;
         for (own, others) in self.sums.iter_mut().zip(other.sums) {
             *own += others;
         }
@@ -86,7 +95,8 @@ impl UnitSums {
     /// As a row keeps them: counts first, then the two numbers of each sum, without the columns that are empty.
     #[must_use]
     pub fn to_numbers(&self) -> Vec<f64> {
-        let mut numbers = vec![self.n as f64, self.capped as f64];
+        let counts = [self.n, self.capped, self.any, self.not_all];
+        let mut numbers = counts.map(|count| count as f64).to_vec();
         let columns = (0..COLUMNS)
             .rev()
             .find(|column| {
@@ -107,10 +117,13 @@ impl UnitSums {
         numbers
     }
 
-    /// Reads what [`UnitSums::to_numbers`] wrote.
+    /// Reads what [`UnitSums::to_numbers`] wrote, or an earlier release, whose rows have two counts. How long a row is tells
+    /// which: c columns have c(c + 3) numbers.
     #[must_use]
     pub fn of_numbers(numbers: &[f64]) -> Option<Self> {
-        let (counts, parts) = numbers.split_at_checked(2)?;
+        let is_earlier = (0..=COLUMNS).any(|columns| numbers.len() == 2 + columns * (columns + 3));
+        let (counts, parts) = numbers.split_at_checked(if is_earlier { 2 } else { 4 })?;
+        let count = |place: usize| counts.get(place).map_or(0, |count| *count as i64);
         let parts: Vec<Double> = parts
             .chunks_exact(2)
             .map(|pair| Double {
@@ -120,8 +133,10 @@ impl UnitSums {
             .collect();
         let columns = (0..=COLUMNS).find(|columns| columns * (columns + 3) / 2 == parts.len())?;
         let mut sums = Self {
-            n: counts[0] as i64,
-            capped: counts[1] as i64,
+            n: count(0),
+            capped: count(1),
+            any: count(2),
+            not_all: count(3),
             ..Self::default()
         };
         sums.sums[..columns].copy_from_slice(&parts[..columns]);
@@ -257,6 +272,7 @@ mod tests {
         }
         sums.put(&[1e9, 1.0, 0.0, 0.0], false);
         assert_eq!((sums.n, sums.sum(0), sums.sum(1)), (2, 300.8, 2.0));
+        assert_eq!((sums.any, sums.not_all), (2, 1));
         let expected = 300.6_f64 * 300.6 / 2.0;
         assert!((sums.centred(0, 0) - expected).abs() < 1e-12 * expected);
         assert_eq!(sums.centred(0, 1), 0.0);
@@ -277,8 +293,15 @@ mod tests {
             sums.put(&values, true);
             let numbers = sums.to_numbers();
             assert_eq!(UnitSums::of_numbers(&numbers), Some(sums), "{columns}");
+            let earlier = [&numbers[..2], &numbers[4..]].concat();
+            let without_counts = UnitSums {
+                any: 0,
+                not_all: 0,
+                ..sums
+            };
+            assert_eq!(UnitSums::of_numbers(&earlier), Some(without_counts));
         }
         assert_eq!(UnitSums::of_numbers(&[1.0]), None);
-        assert_eq!(UnitSums::of_numbers(&[1.0, 0.0, 2.0, 0.0]), None);
+        assert_eq!(UnitSums::of_numbers(&[1.0, 0.0, 2.0]), None);
     }
 }

@@ -4,6 +4,8 @@
 
 mod checks;
 mod compare;
+mod delays;
+mod few;
 mod judge;
 mod verdict;
 pub(crate) mod words;
@@ -54,6 +56,8 @@ pub struct Readout {
     pub checks: Vec<DataCheck>,
     /// The arms and their units.
     pub arms: Vec<ArmUnits>,
+    /// How long outcomes took in each arm, of every metric that reads feedback.
+    pub delays: Vec<DelayReadout>,
     /// Every metric: the primary first, then the guardrails.
     pub metrics: Vec<MetricReadout>,
     /// The primary metric's difference at the end of each day.
@@ -153,6 +157,38 @@ pub struct ArmUnits {
     pub by_day: BTreeMap<String, u64>,
 }
 
+/// How long the outcomes that a metric reads took after their calls.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DelayReadout {
+    /// The metric.
+    pub metric: MetricName,
+    /// Whether a verdict rests on it: it is the primary metric or a guardrail.
+    pub decides: bool,
+    /// Whether they take longer in one arm than in the control, at a level of .001 and however often one looks.
+    pub differs: bool,
+    /// Each arm.
+    pub arms: Vec<ArmDelay>,
+}
+
+/// How long outcomes took in one arm. Each unit counts once, by the mean of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ArmDelay {
+    /// The arm.
+    pub arm: ArmName,
+    /// Units with an outcome.
+    pub units: u64,
+    /// The median, in seconds.
+    pub median_seconds: Option<f64>,
+    /// What nine of ten units are below, in seconds.
+    pub p90_seconds: Option<f64>,
+    /// The chance that it takes longer in the arm than in the control, ties split.
+    pub later: Option<f64>,
+    /// The p-value of one half, of Brunner and Munzel's test as a t-mixture, which may be looked at as often as one likes.
+    pub p: Option<f64>,
+    /// Why they are not compared.
+    pub undefined: Option<String>,
+}
+
 /// What a metric is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -204,6 +240,10 @@ pub struct Sums {
     pub n: i64,
     /// Of them, those whose total was cut to the cap.
     pub capped: i64,
+    /// Of them, those with x above zero; of shares, units with an event.
+    pub any: i64,
+    /// Of them, those with x below y; of shares, units with a value that is no event.
+    pub not_all: i64,
     /// Σx.
     pub x: f64,
     /// Σy.
@@ -221,6 +261,8 @@ impl From<&UnitSums> for Sums {
         Self {
             n: sums.n,
             capped: sums.capped,
+            any: sums.any,
+            not_all: sums.not_all,
             x: sums.sum(0),
             y: sums.sum(1),
             xx: sums.centred(0, 0),
@@ -269,8 +311,40 @@ pub struct Comparison {
     pub epochs: Vec<EpochComparison>,
     /// Whether looks contradicted each other, as an effect that changes makes them do.
     pub is_unstable: bool,
+    /// Units with an event, where there are too few for an interval.
+    pub small_counts: Option<SmallCounts>,
     /// Why there is no difference or no interval.
     pub undefined: Option<String>,
+}
+
+/// Counts of units, where an arm has fewer than ten events or fewer than ten values without one: too few for a normal
+/// interval. `p` of the comparison is then that of the randomisation e-test, which needs no minimum.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct SmallCounts {
+    /// What is counted.
+    pub counted: CountedUnits,
+    /// How many units of the control have it.
+    pub control: u64,
+    /// Of how many.
+    pub control_units: u64,
+    /// How many units of the arm have it.
+    pub arm: u64,
+    /// Of how many.
+    pub arm_units: u64,
+    /// Of a guardrail: the highest rate of failures of the arm that is possible, one-sided at .05 and at any time.
+    pub highest: Option<f64>,
+    /// All of that in a sentence.
+    pub said: String,
+}
+
+/// Which units are counted: whichever are the fewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CountedUnits {
+    /// Those with an event.
+    WithEvent,
+    /// Those with a value that is no event.
+    WithNone,
 }
 
 /// What an interval says of a metric, its direction taken into account.
@@ -396,6 +470,8 @@ pub fn read(experiment: &Experiment, statistics: &ExperimentStatistics, now: Tim
     let timeline = comparing.timeline();
     let arms = arms(experiment, statistics);
     let mut checks = checks::checks(experiment, statistics, &arms);
+    let delays = delays::delays(&comparing);
+    checks.extend(delays::check(&comparing, &delays));
     checks.extend(checks::unmeasured(&metrics, experiment));
     let verdict = verdict::verdict(&verdict::Evidence {
         experiment,
@@ -419,6 +495,7 @@ pub fn read(experiment: &Experiment, statistics: &ExperimentStatistics, now: Tim
         arms,
         novelty: novelty(&comparing),
         segments: segments(&comparing),
+        delays,
         metrics,
         timeline,
     }

@@ -556,6 +556,133 @@ async fn requests_of_one_user_are_no_independent_evidence() {
     assert!(at_any_time <= 1, "{at_any_time} of {METRICS} at any time");
 }
 
+/// Hardly any failures: no interval, but counts with the evidence in them, and bounds that guardrails can hold by.
+#[tokio::test]
+async fn small_counts_are_compared_exactly() {
+    let app = TestApp::furnished().await;
+    let mut rare = plan();
+    rare["primary"] = json!("hard_failures");
+    rare["guardrails"] = json!([{"metric": "soft_failures", "margin": {"absolute": 0.02}}]);
+    let experiment = begin(&app, "rare", rare).await;
+    let random = &mut fastrand::Rng::with_seed(6);
+    let failing = Arm {
+        failing: 0.08,
+        ..SOUND
+    };
+    users(&app, &experiment, 0..1400, [failing, SOUND], random).await;
+    let said = readout(&app, "rare").await;
+    let found = &said["metrics"][0]["comparisons"][0];
+    let counts = &found["small_counts"];
+    let failed = said["metrics"][0]["arms"][0]["sums"]["x"].as_f64().unwrap();
+    assert_eq!(
+        (&counts["arm"], &counts["counted"]),
+        (&json!(0), &json!("with_event"))
+    );
+    assert_eq!(counts["control"].as_f64(), Some(failed));
+    assert_eq!(
+        (&found["low"], &found["fixed_low"]),
+        (&Value::Null, &Value::Null)
+    );
+    let p = found["p"].as_f64().unwrap();
+    // As the statistics say of the same counts: everyone called once.
+    let units = |arm: &str| counts[arm].as_f64().unwrap();
+    let (n_a, n_b) = (units("control_units"), units("arm_units"));
+    let log_e = flywheel_stats::sequential::randomisation::log_e_of_counts(
+        [failed, n_a - failed],
+        [0.0, n_b],
+        0.5,
+        100.0,
+    )
+    .unwrap();
+    assert!((p - (-log_e).exp()).abs() < 1e-9 && p < 0.001, "{found}");
+    let verdict = &said["verdict"];
+    assert_eq!(verdict["state"], "better", "{verdict}");
+    let reason = verdict["reason"].as_str().unwrap();
+    assert!(reason.contains("(0 of "), "{reason}");
+    assert!(reason.contains("randomisation e-test"), "{reason}");
+    let guarded = &said["metrics"][1]["comparisons"][0];
+    assert_eq!(guarded["guardrail"], "holds", "{guarded}");
+    let highest = guarded["small_counts"]["highest"].as_f64().unwrap();
+    assert!(0.0 < highest && highest < 0.02, "{guarded}");
+    let told = guarded["small_counts"]["said"].as_str().unwrap();
+    assert!(told.contains("at most 1."), "{told}");
+}
+
+/// Calls of one user fail together: forty failures of three users are three, not forty.
+#[tokio::test]
+async fn small_counts_are_of_units() {
+    let app = TestApp::furnished().await;
+    let experiment = begin(&app, "together", plan()).await;
+    let (mut calls, mut of_b) = (Vec::new(), 0);
+    for number in 0..600_u32 {
+        let user = format!("user_{number}");
+        let arm = &experiment.assign(&user).unwrap().name;
+        let fails = arm.as_str() == "b" && of_b < 3;
+        of_b += u32::from(fails);
+        for call in 0..if fails { 14 } else { 2 } {
+            calls.push(json!({
+                "id": format!("t{number}-{call}"), "app": "support", "environment": "production",
+                "user": user, "experiment": "together", "arm": arm, "error": fails.then_some("timeout"),
+            }));
+        }
+    }
+    send(&app, calls, Vec::new()).await;
+    let said = readout(&app, "together").await;
+    let metrics = said["metrics"].as_array().unwrap();
+    let failures = metrics
+        .iter()
+        .find(|m| m["metric"]["name"] == "hard_failures")
+        .unwrap();
+    assert_eq!(failures["arms"][1]["sums"]["x"], 42.0);
+    let found = &failures["comparisons"][0];
+    assert_eq!(found["small_counts"]["arm"], 3, "{found}");
+    assert!(found["p"].as_f64().unwrap() > 0.05, "{found}");
+    assert_eq!(found["guardrail"], "open", "{found}");
+}
+
+/// One arm's users take their time: what is known of it is older, and the readout says so.
+#[tokio::test]
+async fn outcomes_that_come_later_in_one_arm_are_noticed() {
+    for (name, seconds, state) in [("even", [60, 60], "passed"), ("late", [60, 600], "warning")] {
+        let app = TestApp::furnished().await;
+        let experiment = begin(&app, name, plan()).await;
+        let said = readout(&app, name).await;
+        let of = |said: &Value| {
+            let checks = said["checks"].as_array().unwrap().iter();
+            checks.cloned().find(|c| c["name"] == "delay of outcomes").unwrap()
+        };
+        assert_eq!(of(&said)["state"], "unknown", "{said}");
+        let random = &mut fastrand::Rng::with_seed(8);
+        let started_at = app.context.sources.clock.now();
+        app.clock.advance_seconds(3600);
+        let (mut calls, mut outcomes) = (Vec::new(), Vec::new());
+        for number in 0..400_u32 {
+            let user = format!("user_{number}");
+            let arm = &experiment.assign(&user).unwrap().name;
+            let usual = seconds[usize::from(arm.as_str() == "b")];
+            let took = jiff::SignedDuration::from_secs(random.i64(usual / 2..usual * 3));
+            let id = format!("d{number}");
+            calls.push(json!({"id": id, "app": "support", "environment": "production", "user": user,
+                              "experiment": name, "arm": arm, "started_at": started_at}));
+            outcomes.push(json!({"call_id": id, "app": "support", "kind": "outcome", "name": "task_completed",
+                                 "value": random.bool(), "created_at": started_at + took}));
+        }
+        send(&app, calls, outcomes).await;
+        let said = readout(&app, name).await;
+        let check = of(&said);
+        assert_eq!(check["state"], state, "{check}");
+        let found = &said["delays"][0];
+        assert_eq!(found["metric"], "task_completed");
+        assert_eq!(found["differs"], state == "warning", "{found}");
+        let late = &found["arms"][1];
+        let median = late["median_seconds"].as_f64().unwrap();
+        let usual = seconds[1] as f64;
+        assert!((usual..usual * 2.5).contains(&median), "{found}");
+        assert!(late["p90_seconds"].as_f64().unwrap() > median);
+        assert_eq!(late["p"].as_f64().unwrap() < 0.001, state == "warning", "{found}");
+    }
+}
+
 /// A plan that is read once is decided by that reading, whatever comes later.
 #[tokio::test]
 async fn a_plan_with_one_look_has_one() {

@@ -5,6 +5,7 @@
 
 use crate::proportion::Proportion;
 use crate::sequential::mixture;
+use crate::sequential::net_win::log_mean_exp;
 use crate::undefined::{Defined, computed, open_probability, positive};
 
 /// The concentration of the mixture by default.
@@ -41,9 +42,50 @@ pub fn log_e_of_counts(a: [f64; 2], b: [f64; 2], share_b: f64, concentration: f6
     )
 }
 
+/// Units of an arm that gave one or more yes-or-no values each.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct UnitCounts {
+    /// How many.
+    pub n: f64,
+    /// With a yes.
+    pub any: f64,
+    /// With a no.
+    pub not_all: f64,
+}
+
+/// ln E where units give several values: the mean of the evidence of who has a yes and of who has a no, which of units with
+/// one value each are the same. What a unit says goes together, so that units are counted and not values.
+pub fn log_e_of_units(
+    a: UnitCounts,
+    b: UnitCounts,
+    share_b: f64,
+    concentration: f64,
+) -> Defined<f64> {
+    let has_yes = |arm: UnitCounts| [arm.any, arm.n - arm.any];
+    let has_no = |arm: UnitCounts| [arm.not_all, arm.n - arm.not_all];
+    let of_yes = log_e_of_counts(has_yes(a), has_yes(b), share_b, concentration)?;
+    let of_no = log_e_of_counts(has_no(a), has_no(b), share_b, concentration)?;
+    computed(log_mean_exp([of_yes, of_no].into_iter()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn units_with_one_value_each_are_the_plain_test() {
+        let of = |n: f64, any: f64, not_all: f64| UnitCounts { n, any, not_all };
+        let found = log_e_of_units(of(500.0, 300.0, 200.0), of(500.0, 350.0, 150.0), 0.5, 100.0);
+        let plain = log_e_of_counts([300.0, 200.0], [350.0, 150.0], 0.5, 100.0);
+        assert!((found.unwrap() - plain.unwrap()).abs() < 1e-12);
+        // Everybody has a yes: only who has a no tells.
+        let found = log_e_of_units(of(90.0, 90.0, 2.0), of(90.0, 90.0, 40.0), 0.5, 100.0).unwrap();
+        let told = log_e_of_counts([2.0, 88.0], [40.0, 50.0], 0.5, 100.0).unwrap();
+        let silent = log_e_of_counts([90.0, 0.0], [90.0, 0.0], 0.5, 100.0).unwrap();
+        let mean = 0.5 * (told.exp() + silent.exp());
+        assert!((found - mean.ln()).abs() < 1e-12 && found > 3.0, "{found}");
+        assert!(log_e_of_units(of(1.0, 2.0, 0.0), of(1.0, 0.0, 1.0), 0.5, 100.0).is_err());
+    }
 
     #[test]
     fn swapping_the_arms_changes_nothing() {

@@ -6,7 +6,7 @@ use flywheel_core::ContentHash;
 use flywheel_core::call::{Call, CallStatus};
 use flywheel_core::experiment::{Arm, Epoch, Experiment, ExperimentStatus, UnitKind};
 use flywheel_core::feedback::{Feedback, FeedbackBody, RatingScale};
-use flywheel_core::metric::{Metric, MetricKind, starter_set};
+use flywheel_core::metric::{Metric, MetricKind, MetricSource, bucket, starter_set};
 use flywheel_core::model::Usage;
 use flywheel_core::name::ExperimentName;
 use flywheel_core::plan::{Effect, Part, Plan};
@@ -182,28 +182,48 @@ impl Stored {
         }
     }
 
+    /// What counts of a series on a call: the latest, as far as it is not too late.
+    fn latest(
+        &self,
+        metric: &Metric,
+        call: &Call,
+        kind: &str,
+        outcome: Option<&str>,
+    ) -> Option<&Feedback> {
+        let until = metric.window_hours.map_or(i64::MAX, |hours| {
+            call.started_at.as_second() + i64::from(hours) * 3600
+        });
+        let is_it = |piece: &&Feedback| {
+            let named = match &piece.body {
+                FeedbackBody::Outcome { name, .. } => Some(name.as_str()),
+                _ => None,
+            };
+            piece.call_id == call.id
+                && piece.body.kind() == kind
+                && named == outcome
+                && piece.created_at.as_second() <= until
+        };
+        self.feedback
+            .iter()
+            .filter(is_it)
+            .max_by_key(|piece| piece.created_at)
+    }
+
+    /// The feedback that a metric reads of a call.
+    fn opinion(&self, metric: &Metric, call: &Call) -> Option<&Feedback> {
+        let MetricSource::Feedback(series) = &metric.source else {
+            return None;
+        };
+        match series.split_once(':') {
+            Some((kind, outcome)) => self.latest(metric, call, kind, Some(outcome)),
+            None => self.latest(metric, call, series, None),
+        }
+    }
+
     /// Numerator and denominator of a metric for one call, straight from what was said and measured.
     fn part(&self, metric: &Metric, call: &Call) -> Option<(f64, f64)> {
         let facts = &call.facts;
-        let latest = |kind: &str, outcome: Option<&str>| {
-            let until = metric.window_hours.map_or(i64::MAX, |hours| {
-                call.started_at.as_second() + i64::from(hours) * 3600
-            });
-            let is_it = |piece: &&Feedback| {
-                let named = match &piece.body {
-                    FeedbackBody::Outcome { name, .. } => Some(name.as_str()),
-                    _ => None,
-                };
-                piece.call_id == call.id
-                    && piece.body.kind() == kind
-                    && named == outcome
-                    && piece.created_at.as_second() <= until
-            };
-            self.feedback
-                .iter()
-                .filter(is_it)
-                .max_by_key(|piece| piece.created_at)
-        };
+        let latest = |kind: &str, outcome: Option<&str>| self.latest(metric, call, kind, outcome);
         let value = |piece: &Feedback| piece.body.value().unwrap();
         match metric.name.as_str() {
             "thumbs_up" | "soon" => latest("thumbs", None).map(|piece| (value(piece), 1.0)),
@@ -319,6 +339,33 @@ fn sums_by_hand<'a>(
     sums
 }
 
+/// Units by the mean time that their outcomes took.
+fn delays_by_hand<'a>(
+    plan: &Plan,
+    stored: &Stored,
+    reading: usize,
+    units: impl Iterator<Item = &'a ByHand<'a>>,
+) -> BTreeMap<i32, i64> {
+    let metric = &plan.metrics[plan.readings()[reading].metric];
+    let mut classes = BTreeMap::new();
+    for unit in units.filter(|unit| !unit.is_dropped) {
+        let took: Vec<i64> = unit
+            .calls
+            .iter()
+            .filter_map(|call| stored.opinion(metric, call).map(|piece| (call, piece)))
+            .map(|(call, piece)| {
+                piece.created_at.as_microsecond() - call.started_at.as_microsecond()
+            })
+            .map(|microseconds| microseconds.max(0))
+            .collect();
+        if !took.is_empty() {
+            let mean = took.iter().sum::<i64>() as f64 / took.len() as f64;
+            *classes.entry(bucket(mean)).or_default() += 1;
+        }
+    }
+    classes
+}
+
 fn assert_near(found: f64, expected: f64, scale: f64, what: &str) {
     assert!(
         (found - expected).abs() <= 1e-9 * scale.max(1e-9),
@@ -328,8 +375,8 @@ fn assert_near(found: f64, expected: f64, scale: f64, what: &str) {
 
 fn assert_alike(found: &UnitSums, expected: &UnitSums, what: &str) {
     assert_eq!(
-        (found.n, found.capped),
-        (expected.n, expected.capped),
+        (found.n, found.capped, found.any, found.not_all),
+        (expected.n, expected.capped, expected.any, expected.not_all),
         "{what}"
     );
     for column in 0..2 {
@@ -392,6 +439,13 @@ async fn check(store: &SqliteStore, experiment: &Experiment, stored: &Stored, wh
         assert_eq!(arm.in_two_arms + arm.moved, dropped, "{what}");
         for reading in 0..experiment.plan.readings().len() {
             let what = format!("{what}, reading {reading}");
+            if experiment.plan.readings()[reading].part == Part::Delay {
+                let found = arm.histograms.get(&reading).cloned().unwrap_or_default();
+                let expected = delays_by_hand(&experiment.plan, stored, reading, here());
+                assert_eq!(found, expected, "{what}");
+                assert!(!arm.readings.contains_key(&reading), "{what}");
+                continue;
+            }
             let expected = sums_by_hand(&experiment.plan, stored, reading, here());
             assert_alike(&total(&found, place, reading), &expected, &what);
             for language in ["language=en", "language=de"] {
@@ -462,6 +516,37 @@ async fn statistics_say_what_the_events_say_and_the_same_when_made_again() {
             assert_eq!(again.arms[place].histograms, arm.histograms, "seed {seed}");
         }
     }
+}
+
+/// A file of an earlier release knows less of its units; what can be is made again when it is opened.
+#[tokio::test]
+async fn statistics_of_an_earlier_release_are_made_again() {
+    let folder = TempDir::new().unwrap();
+    let store = open_in(&folder).await;
+    let experiment = experiment();
+    keep(&store, &experiment).await;
+    let random = &mut fastrand::Rng::with_seed(7);
+    let events: Vec<_> = (0..400).map(|_| made_up(random)).collect();
+    let mut stored = Stored::default();
+    for event in &events {
+        stored.take(event.clone());
+    }
+    store.append(events).await.unwrap();
+    check(&store, &experiment, &stored, "before").await;
+    store.close().await.unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("flywheel.db")).unwrap();
+    connection
+        .execute_batch(
+            "DELETE FROM _sqlx_migrations WHERE version = 4;
+             UPDATE experiment_sums SET sums = '[1.0,0.0]';
+             DELETE FROM experiment_histograms;",
+        )
+        .unwrap();
+    drop(connection);
+    let store = open_in(&folder).await;
+    let found = store.experiment_statistics(&experiment.name).await.unwrap();
+    assert!(found.rebuilt.is_some());
+    check(&store, &experiment, &stored, "made again").await;
 }
 
 #[tokio::test]

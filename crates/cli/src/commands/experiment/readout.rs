@@ -80,6 +80,7 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
         .find(|arm| arm.member("is_control") == Some(&Value::Bool(true)))
         .map(|arm| arm.text("arm").to_owned())
         .unwrap_or_default();
+    let mut notes: Vec<(String, Vec<String>)> = Vec::new();
     for metric in readout.items("metrics") {
         let Some(declared) = metric.record("metric") else {
             continue;
@@ -97,6 +98,13 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
                 |(low, high)| format!("{} to {}", signed(low, is_share), signed(high, is_share)),
             );
             let (says, style) = says(metric.text("role"), found);
+            if let Some(why) = instead(found).filter(|_| found.number("low").is_none()) {
+                let name = format!("{} of {arm}", declared.text("name"));
+                match notes.iter_mut().find(|(known, _)| *known == why) {
+                    Some((_, names)) => names.push(name),
+                    None => notes.push((why, vec![name])),
+                }
+            }
             table.row([
                 declared.text("name").into(),
                 arm.into(),
@@ -111,7 +119,22 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
             ]);
         }
     }
-    context.printer.table(&table)
+    context.printer.table(&table)?;
+    for (why, names) in notes {
+        let names = names.join(", ");
+        context
+            .printer
+            .line(Style::Dim, &format!("{names}: {why}"))?;
+    }
+    Ok(())
+}
+
+/// What stands in for an interval, or why there is none.
+fn instead(found: Record<'_>) -> Option<String> {
+    let counts = found.record("small_counts");
+    let said = counts.map(|counts| counts.text("said").to_owned());
+    let why = || Some(found.text("undefined").to_owned());
+    said.or_else(why).filter(|text| !text.is_empty())
 }
 
 /// What an interval says, or how a guardrail stands.

@@ -95,11 +95,7 @@ pub(in crate::console) fn effect(
 
 /// A p-value.
 pub(in crate::console) fn p_value(p: Option<f64>) -> String {
-    match p {
-        None => NONE.to_owned(),
-        Some(p) if p < 0.0001 => "< 0.0001".to_owned(),
-        Some(p) => format!("{p:.4}"),
-    }
+    p.map_or_else(|| NONE.to_owned(), words::p_value)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use flywheel_core::plan::Effect;
 use flywheel_storage::events::Window;
 use jiff::Timestamp;
 
-use super::forest::{self, ForestRow};
+use super::forest::{self, Empty, ForestRow};
 use super::sequence::{self, Sequence};
 use super::{amounts, control_value, primary};
 use crate::console::chart::{Amount, Chart, Numbers, Point};
@@ -23,7 +23,7 @@ pub(super) struct Evidence {
     pub(super) checks: Vec<CheckLine>,
     pub(super) forest: Vec<ForestRow>,
     /// Metrics that cannot be compared yet.
-    pub(super) empty: Vec<String>,
+    pub(super) empty: Vec<Empty>,
     pub(super) numbers: Vec<NumberRow>,
     pub(super) sums: Vec<SumRow>,
     pub(super) sequences: Vec<Sequence>,
@@ -62,6 +62,8 @@ pub(super) struct NumberRow {
     pub(super) superiority: String,
     pub(super) variance_reduction: String,
     pub(super) method: &'static str,
+    /// Why a number is missing, or what stands in for it.
+    pub(super) note: String,
 }
 
 /// The sums that a value follows from.
@@ -202,6 +204,10 @@ fn numbers(readout: &Readout) -> Vec<NumberRow> {
                 })),
                 variance_reduction: or_none(found.variance_reduction.map(percent)),
                 method: found.method,
+                note: match &found.small_counts {
+                    Some(counts) => counts.said.clone(),
+                    None => found.undefined.clone().unwrap_or_default(),
+                },
             });
         }
     }

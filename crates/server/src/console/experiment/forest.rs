@@ -37,10 +37,16 @@ pub(super) struct ForestRow {
     pub(super) note: Option<Markup>,
 }
 
+/// Metrics that cannot be compared, and why.
+pub(super) struct Empty {
+    pub(super) names: Vec<String>,
+    pub(super) why: String,
+}
+
 /// All of them: the primary metric first, then the guardrails. Metrics that cannot be compared yet are only named.
-pub(super) fn rows(readout: &Readout, mde: Option<Effect>) -> (Vec<ForestRow>, Vec<String>) {
+pub(super) fn rows(readout: &Readout, mde: Option<Effect>) -> (Vec<ForestRow>, Vec<Empty>) {
     let mut rows = Vec::new();
-    let mut empty = Vec::new();
+    let mut empty: Vec<Empty> = Vec::new();
     for metric in &readout.metrics {
         let control = readout.arms.iter().find(|arm| arm.is_control);
         let base = metric
@@ -57,7 +63,19 @@ pub(super) fn rows(readout: &Readout, mde: Option<Effect>) -> (Vec<ForestRow>, V
         let before = rows.len();
         rows.extend(drawn.map(|found| row(metric, found, effect)));
         if rows.len() == before {
-            empty.push(metric.metric.name.to_string());
+            let why = metric
+                .comparisons
+                .iter()
+                .find_map(|found| found.undefined.clone());
+            let why = why.unwrap_or_else(|| "there is nothing to compare with".to_owned());
+            let name = metric.metric.name.to_string();
+            match empty.iter_mut().find(|others| others.why == why) {
+                Some(others) => others.names.push(name),
+                None => empty.push(Empty {
+                    names: vec![name],
+                    why,
+                }),
+            }
         }
     }
     (rows, empty)
@@ -108,7 +126,12 @@ fn row(metric: &MetricReadout, found: &Comparison, effect: Option<f64>) -> Fores
         word,
         class,
         note: match (interval, &found.undefined) {
-            (None, Some(why)) => Some(show::prose(why)),
+            (None, Some(why)) => Some(show::prose(
+                found
+                    .small_counts
+                    .as_ref()
+                    .map_or(why, |counts| &counts.said),
+            )),
             (None, None) => Some(show::prose("no interval yet")),
             (Some(_), _) if found.is_unstable => Some(show::prose(
                 "looks of different days contradict each other: the effect changes",

@@ -13,12 +13,12 @@ use flywheel_stats::sequential::hybrid::{self, FINAL_ALPHA, RUNNING_ALPHA};
 use flywheel_stats::sequential::rho_squared;
 use flywheel_stats::sequential::running::Running;
 use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
-use flywheel_stats::two_proportions::FEWEST_EVENTS;
 use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_stats::{Interval, cuped, quantile, ratio};
 use flywheel_storage::statistics::{ArmStatistics, ExperimentStatistics, UnitSums};
 
 use super::super::moments;
+use super::few;
 use super::judge::{correct, finding};
 use super::{
     ArmValue, Comparison, EpochComparison, GuardrailState, Look, MetricReadout, MetricRole, Sums,
@@ -45,7 +45,7 @@ impl Source<'_> {
         sums
     }
 
-    fn classes(&self) -> BTreeMap<i32, i64> {
+    pub(super) fn classes(&self) -> BTreeMap<i32, i64> {
         let classes = self.arm.and_then(|arm| arm.histograms.get(&self.reading));
         classes.cloned().unwrap_or_default()
     }
@@ -100,11 +100,11 @@ impl<'a> Comparing<'a> {
         self.experiment.arms[arm].name.clone()
     }
 
-    fn epochs(&self) -> usize {
+    pub(super) fn epochs(&self) -> usize {
         self.experiment.epochs.len().max(1)
     }
 
-    fn source(&self, epoch: usize, arm: usize, reading: usize) -> Source<'a> {
+    pub(super) fn source(&self, epoch: usize, arm: usize, reading: usize) -> Source<'a> {
         Source {
             arm: self.statistics.arms.get(&(epoch, arm)),
             reading,
@@ -245,19 +245,15 @@ impl<'a> Comparing<'a> {
                     found: units,
                 });
             }
-            let (events, all) = (sums.sum(0), sums.sum(1));
-            if metric.kind == MetricKind::Binary && events.min(all - events) < FEWEST_EVENTS as f64
-            {
-                return Err(Undefined::Domain(
-                    "an arm has fewer than ten events, or fewer than ten values without one",
-                ));
+            if few::are_few(metric, &sums) {
+                return Err(few::TOO_FEW);
             }
         }
         Ok(())
     }
 
     /// The days at whose end something was different.
-    fn days(&self, reading: usize, arm: usize) -> BTreeSet<i64> {
+    pub(super) fn days(&self, reading: usize, arm: usize) -> BTreeSet<i64> {
         let mut days = BTreeSet::new();
         for epoch in 0..self.epochs() {
             for place in [self.control, arm] {
@@ -338,7 +334,7 @@ impl<'a> Comparing<'a> {
     }
 
     /// Units at which a plan with one last look has it.
-    fn planned_units(&self) -> f64 {
+    pub(super) fn planned_units(&self) -> f64 {
         let plan = &self.experiment.plan;
         plan.size.map_or(plan.tuned_for, |size| size.largest)
     }
@@ -413,7 +409,7 @@ impl<'a> Comparing<'a> {
     }
 
     /// The level of one interval: several arms share that of the primary metric.
-    fn level(&self, is_primary: bool) -> f64 {
+    pub(super) fn level(&self, is_primary: bool) -> f64 {
         let comparisons = if is_primary {
             self.experiment.arms.len().saturating_sub(1).max(1)
         } else {
@@ -449,6 +445,9 @@ impl<'a> Comparing<'a> {
         if role == MetricRole::Primary {
             correct(&mut comparisons, self.experiment.plan.alpha);
         }
+        for found in &mut comparisons {
+            few::say(metric, found);
+        }
         MetricReadout {
             metric: metric.clone(),
             role,
@@ -482,13 +481,16 @@ impl<'a> Comparing<'a> {
         };
         // Where one unit or none has a value there is a mean but no spread.
         let mean = || (sums.n > 0 && sums.sum(1) != 0.0).then(|| sums.sum(0) / sums.sum(1));
-        let interval = found.and_then(|(_, interval)| interval).ok();
+        let interval = match found.and_then(|(_, interval)| interval) {
+            _ if sums.n > 0 && few::are_few(metric, &sums) => Err(few::TOO_FEW),
+            interval => interval,
+        };
         ArmValue {
             arm: self.name(arm),
             value: found.ok().map(|(value, _)| value).or_else(mean),
-            low: interval.map(|interval| interval.low),
-            high: interval.map(|interval| interval.high),
-            undefined: found.err().map(|undefined| undefined.to_string()),
+            low: interval.ok().map(|interval| interval.low),
+            high: interval.ok().map(|interval| interval.high),
+            undefined: interval.err().map(|undefined| undefined.to_string()),
             sums: Sums::from(&sums),
         }
     }
@@ -500,6 +502,9 @@ impl<'a> Comparing<'a> {
         (metric, role, margin, base): (&Metric, MetricRole, Option<f64>, Option<f64>),
     ) -> Comparison {
         let alpha = self.level(role == MetricRole::Primary);
+        if let Some(few) = self.few(reading, arm) {
+            return self.comparison_of_few(&few, reading, arm, (metric, role, margin, base));
+        }
         let series = self.series(reading, arm, alpha);
         let estimate = series.decided.or_else(|| series.estimate.ok());
         let fixed = estimate
@@ -539,18 +544,18 @@ impl<'a> Comparing<'a> {
             guardrail: (role == MetricRole::Guardrail).then(|| match (looked, margin) {
                 _ if self.is_unmeasured(reading) => GuardrailState::Unmeasured,
                 (Some(looked), Some(margin)) => self.guardrail(metric, looked, margin),
-                (None, Some(margin)) => self.guardrail_of_few(reading, arm, margin),
-                (_, None) => GuardrailState::Open,
+                (None, _) | (_, None) => GuardrailState::Open,
             }),
             superiority: self.superiority(reading, arm, metric),
             variance_reduction: series.variance_reduction,
             epochs: self.by_epoch(reading, arm),
             is_unstable: series.running.nonstationary,
+            small_counts: None,
             undefined,
         }
     }
 
-    fn by_epoch(&self, reading: usize, arm: usize) -> Vec<EpochComparison> {
+    pub(super) fn by_epoch(&self, reading: usize, arm: usize) -> Vec<EpochComparison> {
         if self.experiment.epochs.len() < 2 {
             return Vec::new();
         }

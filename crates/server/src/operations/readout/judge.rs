@@ -1,10 +1,9 @@
 //! What an estimate means: better, worse, within a margin.
 
-use flywheel_core::metric::{Direction, GRADES, Metric, MetricKind};
-use flywheel_stats::decision::{self, GUARDRAIL_ALPHA};
+use flywheel_core::metric::{GRADES, Metric, MetricKind};
+use flywheel_stats::decision;
 use flywheel_stats::estimate::Estimate;
 use flywheel_stats::rank::RankedCounts;
-use flywheel_stats::sequential::bernoulli;
 use flywheel_stats::{Interval, multiplicity};
 
 use super::compare::Comparing;
@@ -32,40 +31,15 @@ impl Comparing<'_> {
         (0..self.experiment.arms.len()).all(|arm| self.all_sums(arm, reading).n == 0)
     }
 
-    /// A rate with too few failures for a normal interval holds when the arm's whole rate is below the margin, whatever the
-    /// control's: exact at any time, and counted as if every unit had made one call, which makes the rate no smaller.
-    pub(super) fn guardrail_of_few(
-        &self,
-        reading: usize,
-        arm: usize,
-        margin: f64,
-    ) -> GuardrailState {
-        let metric = self.metric_of(reading);
-        if metric.kind != MetricKind::Binary {
-            return GuardrailState::Open;
-        }
-        let sums = self.all_sums(arm, reading);
-        let failures = match metric.direction {
-            Direction::Lower => sums.sum(0),
-            Direction::Higher => sums.sum(1) - sums.sum(0),
-        };
-        let highest = bernoulli::confidence_sequence(
-            failures.max(0.0),
-            sums.n as f64,
-            GUARDRAIL_ALPHA,
-            self.experiment.plan.tuned_for,
-            GUARDRAIL_ALPHA,
-        );
-        match highest {
-            Ok(interval) if interval.high < margin => GuardrailState::Holds,
-            _ => GuardrailState::Open,
-        }
-    }
-
     /// Whether an arm is worse at this level, at any time.
     pub(super) fn has_deteriorated(&self, place: usize, arm: usize, alpha: f64) -> bool {
         let is_worse = || {
             let reading = deciding(&self.readings, place)?;
+            if let Some(few) = self.few(reading, arm) {
+                return Some(
+                    few.is_worse(self.metric_of(reading)) && few.p.is_ok_and(|p| p <= alpha),
+                );
+            }
             self.may_look(reading, arm, None).ok()?;
             let estimate = self.total(reading, arm).ok()?;
             let oriented = orient(self.metric_of(reading), estimate);

@@ -197,10 +197,12 @@ impl Evidence<'_> {
         let floor = self.experiment.plan.floor;
         let with_value = |arm: &super::ArmValue| u64::try_from(arm.sums.n).unwrap_or(0);
         let fewest = primary.arms.iter().map(with_value).min().unwrap_or(0);
-        let cannot = primary
-            .comparisons
-            .iter()
-            .find_map(|found| found.undefined.as_ref().filter(|_| found.low.is_none()));
+        let cannot = primary.comparisons.iter().find_map(|found| {
+            // Small counts are judged by their own test.
+            let is_judged = found.small_counts.is_some() && found.p.is_some();
+            let why = found.undefined.as_ref();
+            why.filter(|_| found.low.is_none() && !is_judged)
+        });
         if fewest >= floor && cannot.is_none() {
             return None;
         }
@@ -437,8 +439,9 @@ fn amount(metric: &Metric, found: &Comparison) -> String {
         return "unknown".to_owned();
     };
     let shown = words::difference(metric, difference);
-    match found.low.zip(found.high) {
-        Some((low, high)) => format!("{shown} ({})", words::interval(metric, low, high)),
-        None => shown,
+    match (found.low.zip(found.high), &found.small_counts) {
+        (Some((low, high)), _) => format!("{shown} ({})", words::interval(metric, low, high)),
+        (None, Some(counts)) => format!("{shown} ({})", counts.said),
+        (None, None) => shown,
     }
 }

@@ -61,6 +61,26 @@ pub(crate) fn trimmed(value: f64) -> String {
     }
 }
 
+/// A p-value.
+pub(crate) fn p_value(p: f64) -> String {
+    if p < 0.0001 {
+        return "< 0.0001".to_owned();
+    }
+    format!("{p:.4}")
+}
+
+/// A time in the unit that suits it.
+pub(crate) fn duration(seconds: f64) -> String {
+    let (size, unit) = match seconds {
+        ..1.0 => (1e-3, "ms"),
+        ..120.0 => (1.0, "s"),
+        ..7200.0 => (60.0, "min"),
+        ..172_800.0 => (3600.0, "h"),
+        _ => (86_400.0, "days"),
+    };
+    format!("{} {unit}", trimmed(seconds / size))
+}
+
 /// A count with a comma between thousands.
 pub(crate) fn count(value: f64) -> String {
     let digits = format!("{:.0}", value.ceil().max(0.0));
@@ -98,6 +118,10 @@ mod tests {
         assert_eq!(interval(completed, -0.065, 0.057), "−6.5 to +5.7");
         assert_eq!(difference(metric("latency_p95"), 1234.5), "+1234 ms");
         assert_eq!(day(0), "1970-01-01");
+        assert_eq!(duration(0.25), "250 ms");
+        assert_eq!(duration(90.0), "90 s");
+        assert_eq!(duration(8100.0), "2.25 h");
+        assert_eq!(duration(864_000.0), "10 days");
         assert_eq!(plural(1, "unit"), "1 unit");
         assert_eq!(plural(2310, "unit"), "2,310 units");
     }

@@ -453,8 +453,10 @@ impl Taking<'_> {
                 unit.day = unit.day.max(opinion.at.div_euclid(DAY_MICROSECONDS));
             }
             for (opinion, sign) in [(old, -1.0), (new, 1.0)] {
-                let Some((x, y)) = opinion.and_then(|opinion| part_of(metric, &series, &opinion))
-                else {
+                let Some(opinion) = opinion else {
+                    continue;
+                };
+                let Some((x, y)) = part_of(metric, &series, &opinion) else {
                     continue;
                 };
                 unit.change(
@@ -464,6 +466,10 @@ impl Taking<'_> {
                     (sign * x, sign * y),
                     &mut self.deltas,
                 );
+                if matches!(&metric.source, MetricSource::Feedback(own) if *own == series) {
+                    let took = opinion.at.saturating_sub(at).max(0) as f64;
+                    unit.delay(counted, place, (sign * took, sign), &mut self.deltas);
+                }
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flywheel_core::metric::MetricKind;
+use flywheel_core::metric::{self, MetricKind};
 use flywheel_core::plan::{Part, Plan, Reading};
 use flywheel_storage::exact::Double;
 use flywheel_storage::statistics::{COLUMNS, UnitSums};
@@ -160,7 +160,8 @@ impl Unit {
     pub(super) fn begin(&mut self, counted: &Counted, deltas: &mut Deltas) {
         self.count(counted, ASSIGNED, deltas);
         for place in 0..counted.readings.len() {
-            if counted.kind(place) == MetricKind::Count {
+            let is_delay = counted.readings[place].part == Part::Delay;
+            if counted.kind(place) == MetricKind::Count && !is_delay {
                 self.put(counted, place, &Value::default(), true, deltas);
             }
         }
@@ -213,6 +214,27 @@ impl Unit {
         }
     }
 
+    /// Adds how long an outcome took, or takes it away.
+    pub(super) fn delay(
+        &mut self,
+        counted: &Counted,
+        metric: usize,
+        (microseconds, outcomes): (f64, f64),
+        deltas: &mut Deltas,
+    ) {
+        let is_it = |reading: &Reading| reading.metric == metric && reading.part == Part::Delay;
+        let Some(place) = counted.readings.iter().position(is_it) else {
+            return;
+        };
+        let before = self.value_for(counted, place);
+        self.put(counted, place, &before, false, deltas);
+        let value = self.values.entry(place).or_default();
+        value.x += microseconds.into();
+        value.y += outcomes.into();
+        let after = *value;
+        self.put(counted, place, &after, true, deltas);
+    }
+
     /// The value of a reading; that of a capped one is the whole one's.
     fn value_for(&self, counted: &Counted, place: usize) -> Value {
         let reading = counted.readings[place];
@@ -232,10 +254,17 @@ impl Unit {
         is_added: bool,
         deltas: &mut Deltas,
     ) {
+        let sign = if is_added { 1 } else { -1 };
+        if counted.readings[place].part == Part::Delay {
+            if value.y != Double::default() {
+                let class = metric::bucket(value.x.value() / value.y.value());
+                self.classify(counted, place, class, sign, deltas);
+            }
+            return;
+        }
         let Some((columns, is_capped)) = contribution(counted, place, value) else {
             return;
         };
-        let sign = if is_added { 1 } else { -1 };
         let mut into = |cell| {
             let sums: &mut UnitSums = deltas.cells.entry(cell).or_default();
             sums.put(&columns, is_added);

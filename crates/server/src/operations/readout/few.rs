@@ -1,0 +1,268 @@
+//! Shares with too few events, or too few values without one, for a normal interval: units are counted and compared exactly.
+
+use flywheel_core::metric::{Direction, Metric, MetricKind};
+use flywheel_core::plan::ReadingMode;
+use flywheel_stats::decision::{ABORT_ALPHA, GUARDRAIL_ALPHA};
+use flywheel_stats::sequential::hybrid::RUNNING_ALPHA;
+use flywheel_stats::sequential::randomisation::{self, CONCENTRATION, UnitCounts};
+use flywheel_stats::sequential::{bernoulli, p_from_log_e};
+use flywheel_stats::two_proportions::FEWEST_EVENTS;
+use flywheel_stats::undefined::{Defined, Undefined};
+use flywheel_storage::statistics::UnitSums;
+
+use super::compare::Comparing;
+use super::{
+    Comparison, CountedUnits, Finding, GuardrailState, MetricRole, SmallCounts, oriented, words,
+};
+
+/// Why there is no normal interval.
+pub(super) const TOO_FEW: Undefined = Undefined::Domain(
+    "an arm has fewer than ten events, or fewer than ten values without one: too few for an interval",
+);
+const EARLIER: Undefined = Undefined::Domain(
+    "units with an event were not counted when these statistics were kept; make them again with `flywheel stats rebuild`",
+);
+
+const METHOD: &str = "randomisation e-test of units (small counts)";
+
+/// Whether there are too few for a normal interval.
+pub(super) fn are_few(metric: &Metric, sums: &UnitSums) -> bool {
+    let (events, all) = (sums.sum(0), sums.sum(1));
+    metric.kind == MetricKind::Binary && events.min(all - events) < FEWEST_EVENTS as f64
+}
+
+/// An arm beside the control, of which one has few.
+pub(super) struct Few {
+    control: UnitSums,
+    arm: UnitSums,
+    /// Pooled over epochs by their units.
+    difference: f64,
+    /// The smallest 1/E of all days' ends.
+    pub(super) p: Defined<f64>,
+}
+
+impl Few {
+    /// Whether the share of the arm is the worse one.
+    pub(super) fn is_worse(&self, metric: &Metric) -> bool {
+        oriented(metric.direction, self.difference) < 0.0
+    }
+
+    fn units(&self) -> f64 {
+        (self.control.n + self.arm.n) as f64
+    }
+
+    fn counts(&self, highest: Option<f64>) -> SmallCounts {
+        let all = |of: fn(&UnitSums) -> i64| of(&self.control) + of(&self.arm);
+        let count = |n: i64| u64::try_from(n).unwrap_or(0);
+        let (counted, of): (_, fn(&UnitSums) -> i64) =
+            if all(|sums| sums.any) <= all(|sums| sums.not_all) {
+                (CountedUnits::WithEvent, |sums| sums.any)
+            } else {
+                (CountedUnits::WithNone, |sums| sums.not_all)
+            };
+        SmallCounts {
+            counted,
+            control: count(of(&self.control)),
+            control_units: count(self.control.n),
+            arm: count(of(&self.arm)),
+            arm_units: count(self.arm.n),
+            highest,
+            said: String::new(),
+        }
+    }
+}
+
+fn unit_counts(sums: &UnitSums) -> Defined<UnitCounts> {
+    // Every unit with a value has one that is an event, or one that is none.
+    if sums.any + sums.not_all < sums.n {
+        return Err(EARLIER);
+    }
+    Ok(UnitCounts {
+        n: sums.n as f64,
+        any: sums.any as f64,
+        not_all: sums.not_all as f64,
+    })
+}
+
+impl Comparing<'_> {
+    /// Counts, and what they say, where one of the arms has too few events for anything else.
+    pub(super) fn few(&self, reading: usize, arm: usize) -> Option<Few> {
+        let metric = self.metric_of(reading);
+        let control = self.all_sums(self.control, reading);
+        let own = self.all_sums(arm, reading);
+        let has_units = control.n > 0 && own.n > 0;
+        if !has_units || !(are_few(metric, &control) || are_few(metric, &own)) {
+            return None;
+        }
+        let days = self.days(reading, arm).into_iter();
+        let looks = days.map(|day| self.evidence_of_few(reading, arm, day));
+        Some(Few {
+            difference: self.plain_difference(reading, arm)?,
+            control,
+            arm: own,
+            p: looks
+                .map(|log_e| log_e.map(p_from_log_e))
+                .try_fold(1.0, |least, p| p.map(|p| p.min(least))),
+        })
+    }
+
+    /// ln E at the end of a day: that of all epochs together, because each has its own shares.
+    fn evidence_of_few(&self, reading: usize, arm: usize, day: i64) -> Defined<f64> {
+        let mut log_e = 0.0;
+        for epoch in 0..self.epochs() {
+            let weight = |place: usize| {
+                let weights = self.experiment.epochs.get(epoch).map(|e| &e.weights);
+                let weight = weights.and_then(|weights| weights.get(place).copied());
+                f64::from(weight.unwrap_or(self.experiment.arms[place].weight))
+            };
+            let of =
+                |place: usize| unit_counts(&self.source(epoch, place, reading).sums(Some(day)));
+            let (a, b) = (of(self.control)?, of(arm)?);
+            let both = weight(self.control) + weight(arm);
+            // Where one of them got nobody there is nothing to compare.
+            if a.n + b.n > 0.0 && weight(self.control).min(weight(arm)) > 0.0 {
+                let share = weight(arm) / both;
+                log_e += randomisation::log_e_of_units(a, b, share, CONCENTRATION)?;
+            }
+        }
+        Ok(log_e)
+    }
+
+    /// The difference of the shares, which needs no spread: of epochs in which both have units, by their units.
+    fn plain_difference(&self, reading: usize, arm: usize) -> Option<f64> {
+        let (mut sum, mut units) = (0.0, 0.0);
+        for epoch in 0..self.epochs() {
+            let of = |place: usize| self.source(epoch, place, reading).sums(None);
+            let (a, b) = (of(self.control), of(arm));
+            if a.n > 0 && b.n > 0 {
+                let n = (a.n + b.n) as f64;
+                sum += n * (b.sum(0) / b.sum(1) - a.sum(0) / a.sum(1));
+                units += n;
+            }
+        }
+        (units > 0.0).then(|| sum / units)
+    }
+
+    /// The level at which counts decide now. The evidence may be looked at at any time; a plan with one look waits for it,
+    /// and one with a last look keeps its level for that.
+    fn level_of_few(&self, units: f64, is_primary: bool) -> Option<f64> {
+        let plan = &self.experiment.plan;
+        let level = self.level(is_primary);
+        match plan.mode {
+            ReadingMode::Anytime | ReadingMode::Planned => Some(level),
+            ReadingMode::Hybrid => Some(level * RUNNING_ALPHA / plan.alpha),
+            ReadingMode::Fixed => (units >= self.planned_units()).then_some(level),
+        }
+    }
+
+    pub(super) fn comparison_of_few(
+        &self,
+        few: &Few,
+        reading: usize,
+        arm: usize,
+        (metric, role, margin, base): (&Metric, MetricRole, Option<f64>, Option<f64>),
+    ) -> Comparison {
+        let level = self.level_of_few(few.units(), role == MetricRole::Primary);
+        let is_guardrail = role == MetricRole::Guardrail;
+        let highest = highest_failures(metric, &few.arm, self.experiment.plan.tuned_for)
+            .filter(|_| is_guardrail);
+        let is_beyond = |margin: f64| few.difference.abs() > margin && few.is_worse(metric);
+        let is_below = |level: f64| few.p.is_ok_and(|p| p <= level);
+        Comparison {
+            arm: self.name(arm),
+            method: METHOD,
+            difference: Some(few.difference),
+            standard_error: None,
+            degrees_of_freedom: None,
+            units: few.units(),
+            low: None,
+            high: None,
+            p: level.and(few.p.ok()),
+            fixed_low: None,
+            fixed_high: None,
+            relative: base
+                .filter(|base| *base != 0.0)
+                .map(|base| few.difference / base.abs()),
+            finding: match level {
+                Some(level) if is_below(level) && few.difference != 0.0 => {
+                    if few.is_worse(metric) {
+                        Finding::Worse
+                    } else {
+                        Finding::Better
+                    }
+                }
+                _ => Finding::Open,
+            },
+            guardrail: is_guardrail.then(|| match (margin, highest) {
+                // The test has two sides, so that the harmful one alone is as strict again.
+                (Some(margin), _) if is_below(ABORT_ALPHA) && is_beyond(margin) => {
+                    GuardrailState::Violated
+                }
+                (Some(margin), Some(highest)) if highest < margin => GuardrailState::Holds,
+                _ => GuardrailState::Open,
+            }),
+            superiority: None,
+            variance_reduction: None,
+            epochs: self.by_epoch(reading, arm),
+            is_unstable: false,
+            small_counts: Some(few.counts(highest)),
+            undefined: Some(match (level, few.p) {
+                (None, _) => "this plan is read once, when it has its units".to_owned(),
+                (_, Err(undefined)) => undefined.to_string(),
+                _ => TOO_FEW.to_string(),
+            }),
+        }
+    }
+}
+
+/// A guardrail with too few failures for a normal interval holds when the arm's whole rate is below the margin, whatever the
+/// control's: exact at any time, and counted as if every unit had made one call, which makes the rate no smaller.
+fn highest_failures(metric: &Metric, arm: &UnitSums, tuned_for: f64) -> Option<f64> {
+    let failures = match metric.direction {
+        Direction::Lower => arm.sum(0),
+        Direction::Higher => arm.sum(1) - arm.sum(0),
+    };
+    bernoulli::confidence_sequence(
+        failures.max(0.0),
+        arm.n as f64,
+        GUARDRAIL_ALPHA,
+        tuned_for,
+        GUARDRAIL_ALPHA,
+    )
+    .ok()
+    .map(|interval| interval.high)
+}
+
+/// Puts small counts into words, once their p-value is final.
+pub(super) fn say(metric: &Metric, found: &mut Comparison) {
+    let p = found.p;
+    let Some(counts) = &mut found.small_counts else {
+        return;
+    };
+    let what = match counts.counted {
+        CountedUnits::WithEvent => "with an event",
+        CountedUnits::WithNone => "with a value that is no event",
+    };
+    let shown = |n: u64| words::count(n as f64);
+    let mut said = format!(
+        "{} of {} units {what} against {} of {}",
+        shown(counts.arm),
+        shown(counts.arm_units),
+        shown(counts.control),
+        shown(counts.control_units)
+    );
+    if let Some(p) = p {
+        said.push_str(&format!(", p {} at any time, {METHOD}", words::p_value(p)));
+    }
+    if let Some(highest) = counts.highest {
+        let failures = match metric.direction {
+            Direction::Lower => "share",
+            Direction::Higher => "share without",
+        };
+        said.push_str(&format!(
+            "; its {failures} is at most {}% at any time (one-sided .05)",
+            words::trimmed(highest * 100.0)
+        ));
+    }
+    counts.said = said;
+}
