@@ -5,6 +5,7 @@ pub mod audit;
 pub mod call_ids;
 pub mod deploy;
 pub mod experiments;
+pub mod histograms;
 pub mod logged_calls;
 mod moments;
 pub mod planning;

@@ -284,6 +284,13 @@ fn add_experiments(table: &mut Table) {
         "List the units of an experiment with their sums",
         experiments::list_units,
     );
+    let path = "/api/v1/experiments/{experiment}/histograms";
+    table.get(
+        path,
+        Read,
+        "List how the values of an experiment's metrics are distributed",
+        experiments::list_histograms,
+    );
     let path = "/api/v1/experiments/{experiment}/promote";
     table.post(
         path,

@@ -158,7 +158,7 @@ pub struct ArmStatistics {
     pub readings: BTreeMap<usize, BTreeMap<i64, UnitSums>>,
     /// The readings of the primary metric by tag and value.
     pub segments: BTreeMap<(usize, String), UnitSums>,
-    /// For ordinal metrics and quantiles, how often each class occurs.
+    /// For ordinal metrics, counts, quantiles and delays, how often each class occurs.
     pub histograms: BTreeMap<usize, BTreeMap<i32, i64>>,
 }
 

@@ -68,6 +68,11 @@ pub(crate) enum ExperimentCommand {
         /// The experiment
         name: String,
     },
+    /// Print how latencies, grades, totals and delays of outcomes are distributed in each arm, as CSV
+    Histograms {
+        /// The experiment
+        name: String,
+    },
     /// Change what is allocated, or the plan; after the start every result says so
     Set(SetArgs),
 }
@@ -238,6 +243,7 @@ impl ExperimentCommand {
             Self::Readout { name } => readout::readout(context, &name).await,
             Self::Promote(args) => promote(args, context).await,
             Self::Units { name } => readout::units(context, &name).await,
+            Self::Histograms { name } => readout::histograms(context, &name).await,
             Self::Set(args) => set(args, context).await,
         }
     }

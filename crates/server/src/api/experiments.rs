@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::extract::{JsonBody, PathParams, QueryParams};
 use crate::operations::deploy::Move;
 use crate::operations::experiments::{self, ExperimentChange, NewExperiment};
+use crate::operations::histograms::{self, ArmHistogram};
 use crate::operations::readout::Readout;
 use crate::operations::served::{self, Served};
 use crate::operations::summary::{Summary, summarize};
@@ -288,6 +289,16 @@ pub async fn list_units(
         })
         .collect();
     Ok(list(units, next))
+}
+
+/// `GET /api/v1/experiments/{name}/histograms`
+pub async fn list_histograms(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(name): PathParams<ExperimentName>,
+) -> ApiResult<Json<List<ArmHistogram>>> {
+    let found = histograms::read(&context, &caller, &name).await?;
+    Ok(list(found, None))
 }
 
 /// Whether the statistics are being made again.

@@ -1,6 +1,7 @@
 //! One experiment: its verdict on top and what can be done about it, then the evidence, then the numbers behind that.
 
 pub(super) mod amounts;
+mod distribution;
 mod evidence;
 mod forest;
 pub(super) mod plan;
@@ -22,6 +23,7 @@ use super::session::Visitor;
 use super::show::{self, Markup, encoded};
 use crate::context::Context;
 use crate::operations::experiments;
+use crate::operations::histograms;
 use crate::operations::readout::{MetricReadout, MetricRole, Readout, Verdict, VerdictState};
 use crate::problem::{ApiResult, Problem};
 
@@ -214,6 +216,7 @@ async fn prepare(
 ) -> ApiResult<ExperimentPage> {
     let now = context.sources.clock.now();
     let (experiment, readout) = experiments::read(context, &visitor.caller, name).await?;
+    let histograms = histograms::read(context, &visitor.caller, name).await?;
     let may_change = visitor.caller.must_be_allowed(Permission::Change).is_ok();
     let problem = refused.as_ref().map(|(problem, _)| *problem);
     let reason = refused.as_ref().and_then(|(_, reason)| reason.clone());
@@ -252,7 +255,7 @@ async fn prepare(
         actions,
         plan: ShownPlan::new(&experiment, control_value(&readout), now),
         arms: ArmRow::all(context, &experiment, &readout).await?,
-        evidence: Evidence::new(&experiment, &readout, now),
+        evidence: Evidence::new(&experiment, &readout, &histograms, now),
         problem: problem.map(|problem| show::prose(problem.detail())),
         hint: problem.and_then(Problem::advice).map(show::prose),
     })

@@ -12,6 +12,7 @@ use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
 use flywheel_core::plan::Plan;
 use flywheel_core::{AppName, Manifest, PromptName};
 use flywheel_storage::StateSession;
+use flywheel_storage::events::{SummaryFilter, SummaryKey};
 use flywheel_storage::statistics::Rebuild;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -25,7 +26,7 @@ use crate::auth::Caller;
 use crate::context::Context;
 use crate::operations::deploy::{self, Selection, find_app, find_environment, select};
 use crate::operations::planning::{self, NewPlan, Traffic};
-use crate::operations::readout::{self, Readout};
+use crate::operations::readout::{self, Kept, Readout};
 use crate::problem::{ApiResult, Problem};
 
 /// An experiment as it is asked for.
@@ -391,9 +392,37 @@ pub async fn read(
     let experiment = find(&mut *session, caller, name).await?;
     drop(session);
     let statistics = context.statistics.experiment_statistics(name).await?;
+    let kept = kept(context, &experiment).await?;
     let now = context.sources.clock.now();
-    let readout = readout::read(&experiment, &statistics, now);
+    let readout = readout::read(&experiment, &statistics, &kept, now);
     Ok((experiment, readout))
+}
+
+/// What was said since the start in the experiment's app and environment, from the sums by the hour.
+async fn kept(context: &Context, experiment: &Experiment) -> ApiResult<Kept> {
+    let mut kept = Kept::default();
+    if experiment.started_at.is_none() {
+        return Ok(kept);
+    }
+    let of_all = SummaryFilter {
+        apps: vec![experiment.app.clone()],
+        environment: Some(experiment.environment.clone()),
+        since: experiment.started_at,
+        until: experiment.stopped_at,
+        ..SummaryFilter::default()
+    };
+    let own = SummaryFilter {
+        experiment: Some(experiment.name.clone()),
+        ..of_all.clone()
+    };
+    for (filter, counts) in [(of_all, &mut kept.of_all), (own, &mut kept.of_experiment)] {
+        for row in context.events.summarize(&filter, SummaryKey::Day).await? {
+            for sums in row.series {
+                *counts.entry(sums.series).or_default() += sums.n;
+            }
+        }
+    }
+    Ok(kept)
 }
 
 /// Forgets the statistics of an experiment and takes in all of its events again.

@@ -6,7 +6,9 @@ mod checks;
 mod compare;
 mod delays;
 mod few;
+mod hints;
 mod judge;
+mod kept;
 mod verdict;
 pub(crate) mod words;
 
@@ -17,18 +19,15 @@ use flywheel_core::metric::{Direction, Metric, MetricKind};
 use flywheel_core::name::{AppName, ArmName, EnvironmentName, ExperimentName, MetricName};
 use flywheel_core::plan::{Part, PlanChange, Reading};
 use flywheel_core::{ContentHash, ManifestId};
-use flywheel_stats::multiplicity::benjamini_hochberg;
-use flywheel_stats::{novelty, ratio};
 use flywheel_storage::statistics::{ExperimentStatistics, UnitSums};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::moments;
 use compare::Comparing;
-
-/// Units of each side below which a segment is not shown.
-const FEWEST_IN_SEGMENT: i64 = 100;
+pub use delays::{ArmDelay, DelayReadout};
+pub use few::{CountedUnits, SmallCounts};
+pub use kept::{Kept, KeptOutcomes};
 
 /// What an experiment says so far.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -54,6 +53,8 @@ pub struct Readout {
     pub verdict: Verdict,
     /// Whether the numbers may be used at all.
     pub checks: Vec<DataCheck>,
+    /// Outcomes that are analysed, and those that were kept and are not; absent before the start.
+    pub outcomes: Option<KeptOutcomes>,
     /// The arms and their units.
     pub arms: Vec<ArmUnits>,
     /// How long outcomes took in each arm, of every metric that reads feedback.
@@ -157,38 +158,6 @@ pub struct ArmUnits {
     pub by_day: BTreeMap<String, u64>,
 }
 
-/// How long the outcomes that a metric reads took after their calls.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct DelayReadout {
-    /// The metric.
-    pub metric: MetricName,
-    /// Whether a verdict rests on it: it is the primary metric or a guardrail.
-    pub decides: bool,
-    /// Whether they take longer in one arm than in the control, at a level of .001 and however often one looks.
-    pub differs: bool,
-    /// Each arm.
-    pub arms: Vec<ArmDelay>,
-}
-
-/// How long outcomes took in one arm. Each unit counts once, by the mean of its own.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct ArmDelay {
-    /// The arm.
-    pub arm: ArmName,
-    /// Units with an outcome.
-    pub units: u64,
-    /// The median, in seconds.
-    pub median_seconds: Option<f64>,
-    /// What nine of ten units are below, in seconds.
-    pub p90_seconds: Option<f64>,
-    /// The chance that it takes longer in the arm than in the control, ties split.
-    pub later: Option<f64>,
-    /// The p-value of one half, of Brunner and Munzel's test as a t-mixture, which may be looked at as often as one likes.
-    pub p: Option<f64>,
-    /// Why they are not compared.
-    pub undefined: Option<String>,
-}
-
 /// What a metric is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -227,7 +196,7 @@ pub struct ArmValue {
     pub low: Option<f64>,
     /// Its upper end.
     pub high: Option<f64>,
-    /// Why there is no value.
+    /// Why there is no value, or no interval.
     pub undefined: Option<String>,
     /// What it was computed from.
     pub sums: Sums,
@@ -315,36 +284,6 @@ pub struct Comparison {
     pub small_counts: Option<SmallCounts>,
     /// Why there is no difference or no interval.
     pub undefined: Option<String>,
-}
-
-/// Counts of units, where an arm has fewer than ten events or fewer than ten values without one: too few for a normal
-/// interval. `p` of the comparison is then that of the randomisation e-test, which needs no minimum.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct SmallCounts {
-    /// What is counted.
-    pub counted: CountedUnits,
-    /// How many units of the control have it.
-    pub control: u64,
-    /// Of how many.
-    pub control_units: u64,
-    /// How many units of the arm have it.
-    pub arm: u64,
-    /// Of how many.
-    pub arm_units: u64,
-    /// Of a guardrail: the highest rate of failures of the arm that is possible, one-sided at .05 and at any time.
-    pub highest: Option<f64>,
-    /// All of that in a sentence.
-    pub said: String,
-}
-
-/// Which units are counted: whichever are the fewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CountedUnits {
-    /// Those with an event.
-    WithEvent,
-    /// Those with a value that is no event.
-    WithNone,
 }
 
 /// What an interval says of a metric, its direction taken into account.
@@ -459,7 +398,12 @@ const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
 
 /// Reads an experiment.
 #[must_use]
-pub fn read(experiment: &Experiment, statistics: &ExperimentStatistics, now: Timestamp) -> Readout {
+pub fn read(
+    experiment: &Experiment,
+    statistics: &ExperimentStatistics,
+    kept: &Kept,
+    now: Timestamp,
+) -> Readout {
     let until = experiment.stopped_at.unwrap_or(now);
     let elapsed = experiment
         .started_at
@@ -492,9 +436,12 @@ pub fn read(experiment: &Experiment, statistics: &ExperimentStatistics, now: Tim
         plan_changes: experiment.plan_changes.clone(),
         verdict,
         checks,
+        outcomes: experiment
+            .started_at
+            .map(|_| kept::outcomes(&comparing, kept, &arms)),
         arms,
-        novelty: novelty(&comparing),
-        segments: segments(&comparing),
+        novelty: hints::novelty(&comparing),
+        segments: hints::segments(&comparing),
         delays,
         metrics,
         timeline,
@@ -567,76 +514,6 @@ fn arms(experiment: &Experiment, statistics: &ExperimentStatistics) -> Vec<ArmUn
             }
         })
         .collect()
-}
-
-fn novelty(comparing: &Comparing<'_>) -> Vec<NoveltyReadout> {
-    let place = |part: Part| {
-        let is_it = |reading: &Reading| reading.part == part;
-        comparing.readings.iter().position(is_it)
-    };
-    let (Some(early), Some(late)) = (place(Part::Early), place(Part::Late)) else {
-        return Vec::new();
-    };
-    comparing
-        .treatments()
-        .filter_map(|arm| {
-            let estimate = |reading| comparing.total(reading, arm).ok();
-            let (first, second) = (estimate(early)?, estimate(late)?);
-            let change = novelty::halves(&first, &second, comparing.experiment.plan.alpha).ok()?;
-            Some(NoveltyReadout {
-                arm: comparing.name(arm),
-                early: first.value,
-                late: second.value,
-                p: change.p,
-                is_flagged: change.p < novelty::FLAG_BELOW,
-            })
-        })
-        .collect()
-}
-
-fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
-    let experiment = comparing.experiment;
-    let mut sums: BTreeMap<(String, usize), UnitSums> = BTreeMap::new();
-    for ((_, arm), found) in &comparing.statistics.arms {
-        for ((_, segment), part) in &found.segments {
-            sums.entry((segment.clone(), *arm)).or_default().add(part);
-        }
-    }
-    let mut found = Vec::new();
-    for ((segment, arm), own) in &sums {
-        let control = sums.get(&(segment.clone(), comparing.control));
-        let Some(control) = control.filter(|_| *arm != comparing.control) else {
-            continue;
-        };
-        if own.n.min(control.n) < FEWEST_IN_SEGMENT {
-            continue;
-        }
-        let look = || {
-            let estimate =
-                ratio::difference(&moments::pair(control).ok()?, &moments::pair(own).ok()?).ok()?;
-            compare::one_look(&estimate, experiment.plan.alpha).ok()
-        };
-        let Some(look) = look() else { continue };
-        let (Ok(interval), Ok(p)) = (look.interval, look.p) else {
-            continue;
-        };
-        found.push(SegmentReadout {
-            segment: segment.clone(),
-            arm: comparing.name(*arm),
-            units: (own.n + control.n) as f64,
-            difference: look.estimate,
-            low: interval.low,
-            high: interval.high,
-            p,
-        });
-    }
-    let p_values: Vec<f64> = found.iter().map(|segment| segment.p).collect();
-    if let Ok(adjusted) = benjamini_hochberg(&p_values) {
-        for (segment, p) in found.iter_mut().zip(adjusted) {
-            segment.p = p;
-        }
-    }
-    found
 }
 
 /// Whether higher values are better.

@@ -71,6 +71,15 @@ async fn a_better_arm_is_shown_and_promoted() {
             "flywheel experiment units tone",
             "ratio of sums over units (delta method)",
             "a: new users by day",
+            "How values are distributed",
+            "latency_p95, calls: b (",
+            "<th scope=\"col\">latency_p95, calls</th>",
+            "href=\"/api/v1/experiments/tone/histograms\"",
+            "9,000 outcomes analysed, none kept without being analysed.",
+            "<summary>How long outcomes took</summary>",
+            // Nobody's call failed, which bounds the rate.
+            "units with an event against 0 of",
+            "its share is at most 0.",
         ],
     );
     let viewer = Visitor::new(&app, Role::Viewer).await;

@@ -648,8 +648,11 @@ async fn outcomes_that_come_later_in_one_arm_are_noticed() {
         let experiment = begin(&app, name, plan()).await;
         let said = readout(&app, name).await;
         let of = |said: &Value| {
-            let checks = said["checks"].as_array().unwrap().iter();
-            checks.cloned().find(|c| c["name"] == "delay of outcomes").unwrap()
+            let mut checks = said["checks"].as_array().unwrap().iter();
+            checks
+                .find(|check| check["name"] == "delay of outcomes")
+                .cloned()
+                .unwrap()
         };
         assert_eq!(of(&said)["state"], "unknown", "{said}");
         let random = &mut fastrand::Rng::with_seed(8);
@@ -662,10 +665,14 @@ async fn outcomes_that_come_later_in_one_arm_are_noticed() {
             let usual = seconds[usize::from(arm.as_str() == "b")];
             let took = jiff::SignedDuration::from_secs(random.i64(usual / 2..usual * 3));
             let id = format!("d{number}");
-            calls.push(json!({"id": id, "app": "support", "environment": "production", "user": user,
-                              "experiment": name, "arm": arm, "started_at": started_at}));
-            outcomes.push(json!({"call_id": id, "app": "support", "kind": "outcome", "name": "task_completed",
-                                 "value": random.bool(), "created_at": started_at + took}));
+            calls.push(
+                json!({"id": id, "app": "support", "environment": "production", "user": user,
+                              "experiment": name, "arm": arm, "started_at": started_at}),
+            );
+            outcomes.push(
+                json!({"call_id": id, "app": "support", "kind": "outcome", "name": "task_completed",
+                                 "value": random.bool(), "created_at": started_at + took}),
+            );
         }
         send(&app, calls, outcomes).await;
         let said = readout(&app, name).await;
@@ -679,8 +686,172 @@ async fn outcomes_that_come_later_in_one_arm_are_noticed() {
         let usual = seconds[1] as f64;
         assert!((usual..usual * 2.5).contains(&median), "{found}");
         assert!(late["p90_seconds"].as_f64().unwrap() > median);
-        assert_eq!(late["p"].as_f64().unwrap() < 0.001, state == "warning", "{found}");
+        assert_eq!(
+            late["p"].as_f64().unwrap() < 0.001,
+            state == "warning",
+            "{found}"
+        );
     }
+}
+
+/// What was said and is in no number is counted, by why it is in none.
+#[tokio::test]
+async fn outcomes_that_are_not_analysed_are_counted() {
+    let app = TestApp::furnished().await;
+    let random = &mut fastrand::Rng::with_seed(9);
+    let call = |id: &str, more: Value| {
+        let mut call = json!({"id": id, "app": "support", "environment": "production"});
+        for (name, value) in more.as_object().unwrap() {
+            call[name] = value.clone();
+        }
+        call
+    };
+    let outcome = |id: &str| json!({"call_id": id, "app": "support", "kind": "outcome", "name": "task_completed", "value": true});
+    // Before the start, which nobody asks for.
+    send(
+        &app,
+        vec![call("before", json!({"user": "old"}))],
+        vec![outcome("before")],
+    )
+    .await;
+    app.clock.advance_seconds(7200);
+    let experiment = begin(&app, "kept", plan()).await;
+    users(&app, &experiment, 0..300, [SOUND, SOUND], random).await;
+    let seven = &experiment.assign("user_7").unwrap().name;
+    let other = if seven.as_str() == "a" { "b" } else { "a" };
+    let calls = vec![
+        call(
+            "two",
+            json!({"user": "user_7", "experiment": "kept", "arm": other}),
+        ),
+        call("nameless", json!({"experiment": "kept", "arm": "a"})),
+        call("outside", json!({"user": "stranger"})),
+        call(
+            "staging",
+            json!({"user": "tester", "environment": "staging"}),
+        ),
+    ];
+    let ids = ["two", "nameless", "outside", "staging"];
+    let outcomes = ids.map(outcome).to_vec();
+    send(&app, calls, outcomes).await;
+    let thumbs = json!({"call_id": "outside", "app": "support", "kind": "thumbs", "value": true});
+    app.caller().post("/api/v1/feedback", &thumbs).await.ok();
+    let said = readout(&app, "kept").await;
+    let found = &said["outcomes"];
+    // Of user 7 the outcome in the first arm, and the one in the other.
+    assert_eq!(
+        (
+            &found["analysed"],
+            &found["left_out"],
+            &found["outside"],
+            &found["dropped_units"]
+        ),
+        (&json!(299), &json!(3), &json!(2), &json!(1)),
+        "{found}"
+    );
+    assert_eq!(
+        found["said"],
+        "299 outcomes analysed; 5 kept and not analysed: 2 on calls that belong to no arm, 3 of units that were dropped or have no name, or too late; 1 unit dropped."
+    );
+}
+
+/// What is exported is enough to find a quantile's value and standard error again, as the documentation says.
+#[tokio::test]
+async fn quantiles_follow_from_what_is_exported() {
+    use flywheel_stats::accumulate::CrossMoments;
+    use flywheel_stats::{quantile, special::normal};
+
+    let app = TestApp::furnished().await;
+    let experiment = begin(&app, "slow", plan()).await;
+    let random = &mut fastrand::Rng::with_seed(10);
+    let mut calls = Vec::new();
+    for number in 0..1500_u32 {
+        let user = format!("user_{}", number % 300);
+        let arm = &experiment.assign(&user).unwrap().name;
+        calls.push(json!({"id": format!("q{number}"), "app": "support", "environment": "production", "user": user,
+                          "experiment": "slow", "arm": arm, "latency_ms": 200 + random.u32(0..900)}));
+    }
+    send(&app, calls, Vec::new()).await;
+    let said = readout(&app, "slow").await;
+    let metrics = said["metrics"].as_array().unwrap();
+    let shown = metrics
+        .iter()
+        .find(|m| m["metric"]["name"] == "latency_p95")
+        .unwrap();
+    let at = |path: &str| format!("{EXPERIMENTS}/slow/{path}");
+    let histograms = app.viewer().get(&at("histograms")).await.ok();
+    let units = app.viewer().get(&at("units?limit=10000")).await.ok();
+    let mut variance = 0.0;
+    let mut values = Vec::new();
+    for (place, arm) in ["a", "b"].into_iter().enumerate() {
+        let is_it = |one: &&Value| one["metric"] == "latency_p95" && one["arm"] == arm;
+        let found = histograms["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(is_it)
+            .unwrap();
+        assert_eq!(
+            (&found["of"], &found["unit"]),
+            (&json!("calls"), &json!("ms"))
+        );
+        let number = |value: &Value| value.as_f64().unwrap();
+        let buckets: Vec<[f64; 3]> = found["buckets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|b| [number(&b["low"]), number(&b["high"]), number(&b["count"])])
+            .collect();
+        let n: f64 = buckets.iter().map(|bucket| bucket[2]).sum();
+        let bucket_of = |rank: f64| {
+            let mut seen = 0.0;
+            *buckets
+                .iter()
+                .find(|bucket| {
+                    seen += bucket[2];
+                    rank <= seen
+                })
+                .unwrap()
+        };
+        let [low, high, _] = bucket_of((0.95 * n).ceil());
+        values.push(0.5 * (low + high));
+        let value = number(&shown["arms"][place]["value"]);
+        assert!(
+            (value - values[place]).abs() < 1e-9 * value,
+            "{value} {values:?}"
+        );
+        // S3.7: the bounds' order statistics, and the design effect of the share beyond the threshold.
+        let ranks = quantile::ranks(n as u64, 0.95, 0.05).unwrap();
+        let low = bucket_of(ranks.lower.unwrap() as f64)[0];
+        let high = bucket_of(ranks.upper.unwrap() as f64)[1];
+        assert!((number(&shown["arms"][place]["low"]) - low).abs() < 1e-9 * low);
+        assert!((number(&shown["arms"][place]["high"]) - high).abs() < 1e-9 * high);
+        let of_arm = units["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|unit| unit["arm"] == arm);
+        let beyond: Vec<[f64; 2]> = of_arm
+            .map(|unit| &unit["metrics"]["latency_p95"])
+            .map(|columns| [number(&columns[0]), number(&columns[1])])
+            .collect();
+        let moments = CrossMoments::of(&beyond);
+        let share = moments.mean(0).unwrap() / moments.mean(1).unwrap();
+        let effect = quantile::design_effect(&moments, share)
+            .unwrap_or(1.0)
+            .max(1.0);
+        let z = normal::upper_quantile(0.025).unwrap();
+        let users = beyond.len() as f64;
+        variance += ((high - low) / (2.0 * z)).powi(2) * (users - 1.0) / users * effect;
+    }
+    let found = &shown["comparisons"][0];
+    let difference = found["difference"].as_f64().unwrap();
+    assert!((difference - (values[1] - values[0])).abs() < 1e-9);
+    let error = found["standard_error"].as_f64().unwrap();
+    assert!(
+        (error - variance.sqrt()).abs() < 1e-9 * error,
+        "{error} {variance}"
+    );
 }
 
 /// A plan that is read once is decided by that reading, whatever comes later.

@@ -413,6 +413,17 @@ async fn settled(store: &SqliteStore, name: &ExperimentName) -> ExperimentStatis
     }
 }
 
+/// Readings of which every unit is in a class.
+fn whole_histograms(plan: &Plan) -> Vec<(usize, &Metric)> {
+    let classed = |metric: &Metric| matches!(metric.kind, MetricKind::Ordinal | MetricKind::Count);
+    let readings = plan.readings().into_iter().enumerate();
+    readings
+        .filter(|(_, reading)| reading.part == Part::Whole)
+        .map(|(place, reading)| (place, &plan.metrics[reading.metric]))
+        .filter(|(_, metric)| classed(metric))
+        .collect()
+}
+
 async fn check(store: &SqliteStore, experiment: &Experiment, stored: &Stored, what: &str) {
     let found = settled(store, &experiment.name).await;
     let units = by_hand(experiment, stored);
@@ -457,14 +468,12 @@ async fn check(store: &SqliteStore, experiment: &Experiment, stored: &Stored, wh
                 assert_alike(found, &expected, &format!("{what}, {language}"));
             }
         }
-        let rated: i64 = arm
-            .histograms
-            .get(&1)
-            .into_iter()
-            .flatten()
-            .map(|(_, n)| n)
-            .sum();
-        assert_eq!(rated, total(&found, place, 1).n, "{what}");
+        for (reading, metric) in whole_histograms(&experiment.plan) {
+            let classes = arm.histograms.get(&reading).into_iter().flatten();
+            let n: i64 = classes.map(|(_, n)| n).sum();
+            let of = format!("{what}, {}", metric.name);
+            assert_eq!(n, total(&found, place, reading).n, "{of}");
+        }
         // All days up to each are what some moment saw, and no sum of squares is negative.
         let mut sums = UnitSums::default();
         for day in arm.readings.get(&2).into_iter().flatten() {

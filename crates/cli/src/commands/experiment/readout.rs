@@ -49,6 +49,9 @@ fn show(context: &Context<'_>, readout: Record<'_>) -> Printed {
         ]);
     }
     printer.table(&checks)?;
+    if let Some(outcomes) = readout.record("outcomes") {
+        printer.line(Style::Plain, outcomes.text("said"))?;
+    }
     printer.heading("Arms")?;
     let mut arms = Table::new(&["arm", ">units", ">expected", ">dropped"]);
     for arm in readout.items("arms") {
@@ -215,11 +218,45 @@ pub(super) async fn units(context: &Context<'_>, name: &str) -> Outcome {
     }
 }
 
-fn add_lines(lines: &mut Vec<String>, unit: Record<'_>) {
-    let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
+/// `flywheel experiment histograms`: a line for each range, for whoever computes quantiles again.
+pub(super) async fn histograms(context: &Context<'_>, name: &str) -> Outcome {
+    let target = Target::api("experiments").at(name).at("histograms");
+    let answer = context.client.get(&target).await?;
+    let found = Record(&answer).items("items");
+    if context.printer.is_json() {
+        for one in found {
+            context.printer.json_line(one.0)?;
+        }
+    } else {
+        let mut lines = vec!["metric,of,arm,epoch,unit,low,high,count".to_owned()];
+        found.for_each(|one| add_ranges(&mut lines, one));
+        context.printer.write_lines(&lines)?;
+    }
+    Ok(std::process::ExitCode::SUCCESS)
+}
+
+fn add_ranges(lines: &mut Vec<String>, found: Record<'_>) {
+    let texts = ["metric", "of", "arm"].map(|name| found.text(name));
+    let (epoch, unit) = (found.shown("epoch"), quoted(found.text("unit")));
+    for range in found.items("buckets") {
+        let number = |name: &str| {
+            range
+                .member(name)
+                .map_or_else(String::new, Value::to_string)
+        };
+        let numbers = ["low", "high", "count"].map(number).join(",");
+        lines.push(format!("{},{epoch},{unit},{numbers}", texts.join(",")));
+    }
+}
+
+fn quoted(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_owned(),
-    };
+    }
+}
+
+fn add_lines(lines: &mut Vec<String>, unit: Record<'_>) {
     let metrics = unit.member("metrics").and_then(Value::as_object);
     for (metric, values) in metrics.into_iter().flatten() {
         let numbers: Vec<String> = values
@@ -252,6 +289,27 @@ mod tests {
         assert_eq!(signed(-12.0, false), "-12");
         assert_eq!(signed(0.0, true), "0 pt");
         assert_eq!(value(Some(0.6), true), "60%");
+    }
+
+    #[test]
+    fn ranges_are_lines_with_all_their_digits() {
+        let found = json!({"metric": "latency_p95", "of": "calls", "arm": "x", "epoch": 1, "unit": "ms",
+                           "buckets": [{"low": 99.12345678901234, "high": 100.5, "count": 7}]});
+        let mut lines = Vec::new();
+        add_ranges(&mut lines, Record(&found));
+        assert_eq!(
+            lines,
+            ["latency_p95,calls,x,1,ms,99.12345678901234,100.5,7"]
+        );
+    }
+
+    #[test]
+    fn what_has_no_interval_says_why() {
+        let few = json!({"small_counts": {"said": "2 of 9 units"}, "undefined": "too few"});
+        assert_eq!(instead(Record(&few)).as_deref(), Some("2 of 9 units"));
+        let none = json!({"small_counts": null, "undefined": "no values"});
+        assert_eq!(instead(Record(&none)).as_deref(), Some("no values"));
+        assert_eq!(instead(Record(&json!({"undefined": null}))), None);
     }
 
     #[test]

@@ -7,11 +7,13 @@ use flywheel_core::plan::Effect;
 use flywheel_storage::events::Window;
 use jiff::Timestamp;
 
+use super::distribution::{self, Distribution};
 use super::forest::{self, Empty, ForestRow};
 use super::sequence::{self, Sequence};
 use super::{amounts, control_value, primary};
 use crate::console::chart::{Amount, Chart, Numbers, Point};
 use crate::console::show::{self, Markup};
+use crate::operations::histograms::ArmHistogram;
 use crate::operations::readout::{CheckState, MetricReadout, Readout, words};
 
 /// Days that the charts of arrivals show at most.
@@ -21,6 +23,9 @@ const SECONDS_PER_DAY: u32 = 86_400;
 /// Everything below the verdict.
 pub(super) struct Evidence {
     pub(super) checks: Vec<CheckLine>,
+    /// What is analysed of what was kept.
+    pub(super) outcomes: Option<Markup>,
+    pub(super) delays: Vec<DelayRow>,
     pub(super) forest: Vec<ForestRow>,
     /// Metrics that cannot be compared yet.
     pub(super) empty: Vec<Empty>,
@@ -28,6 +33,7 @@ pub(super) struct Evidence {
     pub(super) sums: Vec<SumRow>,
     pub(super) sequences: Vec<Sequence>,
     pub(super) looks: Vec<LookRow>,
+    pub(super) distributions: Vec<Distribution>,
     pub(super) arrivals: Vec<Markup>,
     pub(super) arrivals_by_day: Option<Numbers>,
     pub(super) novelty: Vec<NoveltyRow>,
@@ -42,6 +48,17 @@ pub(super) struct CheckLine {
     pub(super) word: &'static str,
     pub(super) name: &'static str,
     pub(super) detail: Markup,
+}
+
+/// How long outcomes took in an arm.
+pub(super) struct DelayRow {
+    pub(super) metric: String,
+    pub(super) arm: String,
+    pub(super) units: String,
+    pub(super) median: String,
+    pub(super) p90: String,
+    pub(super) later: String,
+    pub(super) p: String,
 }
 
 /// A comparison in figures.
@@ -115,7 +132,12 @@ pub(super) struct SegmentRow {
 }
 
 impl Evidence {
-    pub(super) fn new(experiment: &Experiment, readout: &Readout, now: Timestamp) -> Self {
+    pub(super) fn new(
+        experiment: &Experiment,
+        readout: &Readout,
+        histograms: &[ArmHistogram],
+        now: Timestamp,
+    ) -> Self {
         let plan = &experiment.plan;
         let (forest, empty) = forest::rows(readout, plan.mde);
         let primary = primary(readout);
@@ -127,6 +149,11 @@ impl Evidence {
         let (arrivals, arrivals_by_day) = arrivals(experiment, readout);
         Self {
             checks: readout.checks.iter().map(CheckLine::new).collect(),
+            outcomes: readout
+                .outcomes
+                .as_ref()
+                .map(|outcomes| show::prose(&outcomes.said)),
+            delays: delays(readout),
             forest,
             empty,
             numbers: numbers(readout),
@@ -135,6 +162,7 @@ impl Evidence {
                 sequence::sequences(&primary.metric, &readout.timeline, effect)
             }),
             looks: primary.map_or_else(Vec::new, |primary| looks(primary, readout)),
+            distributions: distribution::distributions(readout, histograms),
             arrivals,
             arrivals_by_day,
             novelty: primary.map_or_else(Vec::new, |primary| novelty(primary, readout)),
@@ -164,6 +192,29 @@ impl CheckLine {
 
 fn or_none(value: Option<String>) -> String {
     value.unwrap_or_else(|| amounts::NONE.to_owned())
+}
+
+fn delays(readout: &Readout) -> Vec<DelayRow> {
+    let mut rows = Vec::new();
+    for found in &readout.delays {
+        for arm in &found.arms {
+            let later = arm
+                .later
+                .map(|share| format!("{}%", amounts::number(share * 100.0)));
+            rows.push(DelayRow {
+                metric: found.metric.to_string(),
+                arm: arm.arm.to_string(),
+                units: words::count(arm.units as f64),
+                median: or_none(arm.median_seconds.map(words::duration)),
+                p90: or_none(arm.p90_seconds.map(words::duration)),
+                later: later
+                    .or_else(|| arm.undefined.clone())
+                    .unwrap_or_else(|| "the control".to_owned()),
+                p: amounts::p_value(arm.p),
+            });
+        }
+    }
+    rows
 }
 
 fn numbers(readout: &Readout) -> Vec<NumberRow> {

@@ -4,15 +4,50 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flywheel_core::metric::MetricSource;
+use flywheel_core::name::{ArmName, MetricName};
 use flywheel_core::plan::{Part, Reading};
 use flywheel_stats::estimate::Estimate;
 use flywheel_stats::rank::RankedCounts;
 use flywheel_stats::sequential::t_mixture::{self, FIRST_LOOK};
 use flywheel_stats::undefined::{Defined, Undefined};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::super::moments;
 use super::compare::Comparing;
-use super::{ArmDelay, CheckState, DataCheck, DelayReadout, words};
+use super::{CheckState, DataCheck, words};
+
+/// How long the outcomes that a metric reads took after their calls.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DelayReadout {
+    /// The metric.
+    pub metric: MetricName,
+    /// Whether a verdict rests on it: it is the primary metric or a guardrail.
+    pub decides: bool,
+    /// Whether they take longer in one arm than in the control, at a level of .001 and however often one looks.
+    pub differs: bool,
+    /// Each arm.
+    pub arms: Vec<ArmDelay>,
+}
+
+/// How long outcomes took in one arm. Each unit counts once, by the mean of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ArmDelay {
+    /// The arm.
+    pub arm: ArmName,
+    /// Units with an outcome.
+    pub units: u64,
+    /// The median, in seconds.
+    pub median_seconds: Option<f64>,
+    /// What nine of ten units are below, in seconds.
+    pub p90_seconds: Option<f64>,
+    /// The chance that it takes longer in the arm than in the control, ties split.
+    pub later: Option<f64>,
+    /// The p-value of one half, of Brunner and Munzel's test as a t-mixture, which may be looked at as often as one likes.
+    pub p: Option<f64>,
+    /// Why they are not compared.
+    pub undefined: Option<String>,
+}
 
 /// The level at which delays count as different, however often one looks; all comparisons of an experiment share it.
 const ALPHA: f64 = 0.001;

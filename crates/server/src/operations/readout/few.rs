@@ -9,11 +9,41 @@ use flywheel_stats::sequential::{bernoulli, p_from_log_e};
 use flywheel_stats::two_proportions::FEWEST_EVENTS;
 use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_storage::statistics::UnitSums;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::compare::Comparing;
-use super::{
-    Comparison, CountedUnits, Finding, GuardrailState, MetricRole, SmallCounts, oriented, words,
-};
+use super::{Comparison, Finding, GuardrailState, MetricRole, oriented, words};
+
+/// Counts of units, where an arm has fewer than ten events or fewer than ten values without one: too few for a normal
+/// interval. `p` of the comparison is then that of the randomisation e-test, which needs no minimum.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct SmallCounts {
+    /// What is counted.
+    pub counted: CountedUnits,
+    /// How many units of the control have it.
+    pub control: u64,
+    /// Of how many.
+    pub control_units: u64,
+    /// How many units of the arm have it.
+    pub arm: u64,
+    /// Of how many.
+    pub arm_units: u64,
+    /// Of a guardrail: the highest rate of failures of the arm that is possible, one-sided at .05 and at any time.
+    pub highest: Option<f64>,
+    /// All of that in a sentence.
+    pub said: String,
+}
+
+/// Which units are counted: whichever are the fewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CountedUnits {
+    /// Those with an event.
+    WithEvent,
+    /// Those with a value that is no event.
+    WithNone,
+}
 
 /// Why there is no normal interval.
 pub(super) const TOO_FEW: Undefined = Undefined::Domain(

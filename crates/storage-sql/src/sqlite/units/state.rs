@@ -279,8 +279,12 @@ impl Unit {
                 into(self.cell(counted, place as i64, segment, 0));
             }
         }
-        if is_whole && metric.kind == MetricKind::Ordinal {
-            let class = metric.grade(columns[0] / columns[1]);
+        let class = match metric.kind {
+            MetricKind::Ordinal => metric.grade(columns[0] / columns[1]),
+            MetricKind::Count => metric::bucket(columns[0]),
+            _ => return,
+        };
+        if is_whole {
             self.classify(counted, place, class, sign, deltas);
         }
     }

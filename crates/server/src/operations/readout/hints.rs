@@ -1,0 +1,85 @@
+//! What is only a hint: whether the effect changes with time, and how it differs between groups of units.
+
+use std::collections::BTreeMap;
+
+use flywheel_core::plan::{Part, Reading};
+use flywheel_stats::multiplicity::benjamini_hochberg;
+use flywheel_stats::{novelty, ratio};
+use flywheel_storage::statistics::UnitSums;
+
+use super::super::moments;
+use super::compare::{self, Comparing};
+use super::{NoveltyReadout, SegmentReadout};
+
+/// Units of each side below which a segment is not shown.
+const FEWEST_IN_SEGMENT: i64 = 100;
+
+pub(super) fn novelty(comparing: &Comparing<'_>) -> Vec<NoveltyReadout> {
+    let place = |part: Part| {
+        let is_it = |reading: &Reading| reading.part == part;
+        comparing.readings.iter().position(is_it)
+    };
+    let (Some(early), Some(late)) = (place(Part::Early), place(Part::Late)) else {
+        return Vec::new();
+    };
+    comparing
+        .treatments()
+        .filter_map(|arm| {
+            let estimate = |reading| comparing.total(reading, arm).ok();
+            let (first, second) = (estimate(early)?, estimate(late)?);
+            let change = novelty::halves(&first, &second, comparing.experiment.plan.alpha).ok()?;
+            Some(NoveltyReadout {
+                arm: comparing.name(arm),
+                early: first.value,
+                late: second.value,
+                p: change.p,
+                is_flagged: change.p < novelty::FLAG_BELOW,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
+    let experiment = comparing.experiment;
+    let mut sums: BTreeMap<(String, usize), UnitSums> = BTreeMap::new();
+    for ((_, arm), found) in &comparing.statistics.arms {
+        for ((_, segment), part) in &found.segments {
+            sums.entry((segment.clone(), *arm)).or_default().add(part);
+        }
+    }
+    let mut found = Vec::new();
+    for ((segment, arm), own) in &sums {
+        let control = sums.get(&(segment.clone(), comparing.control));
+        let Some(control) = control.filter(|_| *arm != comparing.control) else {
+            continue;
+        };
+        if own.n.min(control.n) < FEWEST_IN_SEGMENT {
+            continue;
+        }
+        let look = || {
+            let estimate =
+                ratio::difference(&moments::pair(control).ok()?, &moments::pair(own).ok()?).ok()?;
+            compare::one_look(&estimate, experiment.plan.alpha).ok()
+        };
+        let Some(look) = look() else { continue };
+        let (Ok(interval), Ok(p)) = (look.interval, look.p) else {
+            continue;
+        };
+        found.push(SegmentReadout {
+            segment: segment.clone(),
+            arm: comparing.name(*arm),
+            units: (own.n + control.n) as f64,
+            difference: look.estimate,
+            low: interval.low,
+            high: interval.high,
+            p,
+        });
+    }
+    let p_values: Vec<f64> = found.iter().map(|segment| segment.p).collect();
+    if let Ok(adjusted) = benjamini_hochberg(&p_values) {
+        for (segment, p) in found.iter_mut().zip(adjusted) {
+            segment.p = p;
+        }
+    }
+    found
+}
