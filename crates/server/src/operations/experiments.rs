@@ -391,19 +391,28 @@ pub async fn read(
     let mut session = context.state.read().await?;
     let experiment = find(&mut *session, caller, name).await?;
     drop(session);
-    let statistics = context.statistics.experiment_statistics(name).await?;
-    let kept = kept(context, &experiment).await?;
-    let now = context.sources.clock.now();
-    let readout = readout::read(&experiment, &statistics, &kept, now);
+    let kept = match experiment.started_at {
+        Some(_) => Some(kept(context, &experiment).await?),
+        None => None,
+    };
+    let readout = read_out(context, &experiment, kept.as_ref()).await?;
     Ok((experiment, readout))
+}
+
+async fn read_out(
+    context: &Context,
+    experiment: &Experiment,
+    kept: Option<&Kept>,
+) -> ApiResult<Readout> {
+    let name = &experiment.name;
+    let statistics = context.statistics.experiment_statistics(name).await?;
+    let now = context.sources.clock.now();
+    Ok(readout::read(experiment, &statistics, kept, now))
 }
 
 /// What was said since the start in the experiment's app and environment, from the sums by the hour.
 async fn kept(context: &Context, experiment: &Experiment) -> ApiResult<Kept> {
     let mut kept = Kept::default();
-    if experiment.started_at.is_none() {
-        return Ok(kept);
-    }
     let of_all = SummaryFilter {
         apps: vec![experiment.app.clone()],
         environment: Some(experiment.environment.clone()),

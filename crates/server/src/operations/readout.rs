@@ -401,7 +401,7 @@ const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
 pub fn read(
     experiment: &Experiment,
     statistics: &ExperimentStatistics,
-    kept: &Kept,
+    kept: Option<&Kept>,
     now: Timestamp,
 ) -> Readout {
     let until = experiment.stopped_at.unwrap_or(now);
@@ -436,9 +436,7 @@ pub fn read(
         plan_changes: experiment.plan_changes.clone(),
         verdict,
         checks,
-        outcomes: experiment
-            .started_at
-            .map(|_| kept::outcomes(&comparing, kept, &arms)),
+        outcomes: kept.map(|kept| kept::outcomes(&comparing, kept, &arms)),
         arms,
         novelty: hints::novelty(&comparing),
         segments: hints::segments(&comparing),

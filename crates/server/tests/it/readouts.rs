@@ -608,6 +608,28 @@ async fn small_counts_are_compared_exactly() {
     assert!(told.contains("at most 1."), "{told}");
 }
 
+/// A control that never fails gives no interval, and must not keep an arm that fails often from being stopped.
+#[tokio::test]
+async fn harm_beside_a_control_that_never_fails_is_stopped() {
+    let app = TestApp::furnished().await;
+    let experiment = begin(&app, "broken", plan()).await;
+    let random = &mut fastrand::Rng::with_seed(12);
+    let failing = Arm {
+        failing: 0.08,
+        ..SOUND
+    };
+    users(&app, &experiment, 0..1400, [SOUND, failing], random).await;
+    let said = readout(&app, "broken").await;
+    let verdict = &said["verdict"];
+    assert_eq!(verdict["state"], "abort", "{verdict}");
+    let reason = verdict["reason"].as_str().unwrap();
+    assert!(reason.contains("against 0 of"), "{reason}");
+    let stopped = flywheel_server::operations::experiments::abort_violated(&app.context)
+        .await
+        .unwrap();
+    assert_eq!(stopped.len(), 1);
+}
+
 /// Calls of one user fail together: forty failures of three users are three, not forty.
 #[tokio::test]
 async fn small_counts_are_of_units() {

@@ -20,10 +20,11 @@ macro_rules! migration {
 }
 
 /// All of them, in order. They are listed here because the macro that finds them builds SQLite a second time.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     migration!("0001_initial"),
     migration!("0002_sums"),
     migration!("0003_experiment_statistics"),
+    migration!("0004_units_with_events"),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -89,7 +89,7 @@ pub(super) struct SumRow {
     pub(super) arm: String,
     pub(super) value: String,
     pub(super) once: String,
-    pub(super) sums: [String; 7],
+    pub(super) sums: [String; 9],
 }
 
 /// One look at one arm.
@@ -280,6 +280,8 @@ fn sums(readout: &Readout) -> Vec<SumRow> {
                 sums: [
                     sums.n.to_string(),
                     sums.capped.to_string(),
+                    sums.any.to_string(),
+                    sums.not_all.to_string(),
                     exact(sums.x),
                     exact(sums.y),
                     exact(sums.xx),

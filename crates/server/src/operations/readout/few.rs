@@ -284,15 +284,19 @@ pub(super) fn say(metric: &Metric, found: &mut Comparison) {
     if let Some(p) = p {
         said.push_str(&format!(", p {} at any time, {METHOD}", words::p_value(p)));
     }
-    if let Some(highest) = counts.highest {
-        let failures = match metric.direction {
-            Direction::Lower => "share",
-            Direction::Higher => "share without",
-        };
-        said.push_str(&format!(
+    let failures = match metric.direction {
+        Direction::Lower => "share",
+        Direction::Higher => "share without",
+    };
+    match counts.highest {
+        Some(highest) => said.push_str(&format!(
             "; its {failures} is at most {}% at any time (one-sided .05)",
             words::trimmed(highest * 100.0)
-        ));
+        )),
+        None if found.guardrail.is_some() => said.push_str(&format!(
+            "; its {failures} has no upper bound, because failures outnumber the units"
+        )),
+        None => {}
     }
     counts.said = said;
 }
