@@ -25,7 +25,7 @@ pub struct Kept {
 pub struct KeptOutcomes {
     /// Those that the numbers contain.
     pub analysed: u64,
-    /// Those on calls that belong to no arm: their units were not exposed, or had no name.
+    /// Those on calls that belong to no arm: their units were not exposed.
     pub outside: u64,
     /// Those on calls of the experiment that count in no arm: of units that were dropped, or later than they may come.
     pub left_out: u64,
@@ -108,7 +108,7 @@ fn said(found: &KeptOutcomes, series: &BTreeSet<&str>) -> String {
     }
     if found.left_out > 0 {
         reasons.push(format!(
-            "{} of units that were dropped or have no name, or too late",
+            "{} of units that were dropped, or too late",
             count(found.left_out)
         ));
     }
