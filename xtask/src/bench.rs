@@ -2,7 +2,7 @@
 
 mod assignment;
 mod bed;
-mod connection;
+pub(crate) mod connection;
 mod console;
 mod experiments;
 mod feedback;
@@ -10,7 +10,7 @@ mod figures;
 mod latency;
 mod memory;
 mod open_loop;
-mod processes;
+pub(crate) mod processes;
 mod rollback;
 mod streams;
 mod throughput;

@@ -7,6 +7,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
+/// Names the server's binary to use in place of one that is built here.
+pub(crate) const BINARY: &str = "FLYWHEEL_BIN";
+
 /// The workspace around the current folder.
 #[derive(Deserialize)]
 pub(crate) struct Workspace {
@@ -52,6 +55,22 @@ impl Workspace {
             .unwrap_or(path)
             .display()
             .to_string()
+    }
+
+    /// The server: the one that is given, or one that is built here.
+    pub(crate) fn flywheel(&self, optimised: bool) -> Result<PathBuf> {
+        if let Some(binary) = env::var_os(BINARY) {
+            return Ok(env::current_dir()?.join(binary));
+        }
+        let mut command = self.cargo(&["build", "--package", "flywheel-cli"]);
+        let profile = if optimised {
+            command.arg("--release");
+            "release"
+        } else {
+            "debug"
+        };
+        run(&mut command)?;
+        Ok(self.target.join(profile).join("flywheel"))
     }
 
     /// A cargo command that works on this workspace.

@@ -12,21 +12,18 @@ mod setup;
 mod upstream;
 
 use std::env;
-use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
-use crate::cargo::{self, Workspace};
+use crate::cargo::{BINARY, Workspace};
 use crate::random::Random;
 use report::Report;
 use round::Rounds;
 use server::Installation;
 
-/// Names the binary to use in place of one that is built here.
-const BINARY: &str = "FLYWHEEL_BIN";
 /// Violations that are printed; the first ones say most.
 const MOST_SHOWN: usize = 20;
 
@@ -66,7 +63,7 @@ impl Arguments {
 
 /// Runs the rounds. The data folder is kept when a promise was broken.
 pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result<()> {
-    let binary = binary(arguments, workspace)?;
+    let binary = workspace.flywheel(arguments.release)?;
     let seed = arguments.seed.unwrap_or_else(seed_of_now);
     eprintln!("{} rounds with --seed {seed}", arguments.rounds);
     let folder = TempDir::with_prefix("flywheel-crash-").context("cannot make a folder")?;
@@ -121,21 +118,6 @@ async fn run_rounds(
         rounds.note(report);
     }
     outcome
-}
-
-fn binary(arguments: &Arguments, workspace: &Workspace) -> Result<PathBuf> {
-    if let Some(binary) = env::var_os(BINARY) {
-        return Ok(env::current_dir()?.join(binary));
-    }
-    let mut command = workspace.cargo(&["build", "--package", "flywheel-cli"]);
-    let profile = if arguments.release {
-        command.arg("--release");
-        "release"
-    } else {
-        "debug"
-    };
-    cargo::run(&mut command)?;
-    Ok(workspace.target.join(profile).join("flywheel"))
 }
 
 fn seed_of_now() -> u64 {

@@ -1,7 +1,8 @@
 //! `cargo xtask simulate`: what the statistics promise about levels, power, coverage and delays, held against simulations.
 //!
 //! Every figure comes from the public functions of `flywheel-stats`, called as whoever reads a result calls them: with the
-//! floors of a first look, at every look. Seed and run decide all random numbers, so that a table can be made again.
+//! floors of a first look, at every look. Seed and run decide all random numbers, so that a table can be made again. Only the
+//! ninth goal goes through a running server, which draws who is in which arm.
 
 mod canary;
 mod coverage;
@@ -9,6 +10,7 @@ mod detector;
 mod draw;
 mod level;
 mod power;
+mod requests;
 mod runs;
 mod sequences;
 mod speed;
@@ -35,7 +37,7 @@ const THREADS: usize = 2;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Fewer runs, in less than a minute, with wider tolerances: for CI
+    /// Fewer runs, in about a minute, with wider tolerances: for CI
     #[arg(long)]
     short: bool,
     /// Simulate one thing only
@@ -49,8 +51,7 @@ pub(crate) struct Arguments {
     markdown: Option<PathBuf>,
 }
 
-/// The acceptance goals that need no server. Reference values, the first of all goals, are `cargo xtask vectors`. The ninth,
-/// identical arms whose *requests* are sent through the public API, needs one: it belongs to the tests of the server.
+/// The acceptance goals, but for the first of all: reference values are `cargo xtask vectors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Goal {
     /// How often identical arms are ever told apart
@@ -69,6 +70,8 @@ pub(crate) enum Goal {
     Detector,
     /// How long calls take
     Speed,
+    /// How often identical arms are told apart when an app sends requests to a running server
+    Requests,
 }
 
 type Simulation = fn(&Plan, &mut Table) -> Result<()>;
@@ -82,6 +85,7 @@ const SIMULATIONS: &[(Goal, Simulation)] = &[
     (Goal::Split, split::simulate),
     (Goal::Detector, detector::simulate),
     (Goal::Speed, speed::measure),
+    (Goal::Requests, requests::simulate),
 ];
 
 /// The development build simulates too: its profile optimises `flywheel-stats`, where the time goes.

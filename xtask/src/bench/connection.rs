@@ -14,13 +14,13 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 /// A connection that is kept open.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     address: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl Connection {
-    pub(super) async fn open(address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
@@ -44,7 +44,7 @@ impl Connection {
     }
 
     /// Sends a request and reads its whole answer.
-    pub(super) async fn exchange(
+    pub(crate) async fn exchange(
         &mut self,
         path: &str,
         body: Bytes,
@@ -54,14 +54,14 @@ impl Connection {
     }
 
     /// Gets a page.
-    pub(super) async fn get(&mut self, path: &str) -> Result<Bytes> {
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Bytes> {
         let (head, body) = self.send("GET", path, Bytes::new()).await?.into_parts();
         ensure!(head.status.is_success(), "{path}: {}", head.status);
         Ok(body.collect().await?.to_bytes())
     }
 
     /// Calls our own API.
-    pub(super) async fn call(&mut self, method: &str, path: &str, body: &Value) -> Result<Value> {
+    pub(crate) async fn call(&mut self, method: &str, path: &str, body: &Value) -> Result<Value> {
         let (head, body) = self
             .send(method, path, body.to_string().into())
             .await?
@@ -78,7 +78,7 @@ impl Connection {
     }
 
     /// Sends a request whose answer is a stream and notes when each of its events came.
-    pub(super) async fn stream(&mut self, path: &str, body: Bytes) -> Result<Vec<Instant>> {
+    pub(crate) async fn stream(&mut self, path: &str, body: Bytes) -> Result<Vec<Instant>> {
         let (head, mut body) = self.send("POST", path, body).await?.into_parts();
         ensure!(head.status.is_success(), "{}", head.status);
         let mut arrivals = Vec::with_capacity(64);

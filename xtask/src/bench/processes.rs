@@ -13,14 +13,14 @@ const START: Duration = Duration::from_secs(20);
 const END: Duration = Duration::from_secs(15);
 
 /// A child process that does not outlive us.
-pub(super) struct Process {
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
 }
 
 impl Process {
     /// Starts a command and waits until `address` accepts connections.
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &'static str,
         command: &mut Command,
         address: SocketAddr,
@@ -29,7 +29,7 @@ impl Process {
     }
 
     /// The same for one that takes its time.
-    pub(super) fn start_within(
+    pub(crate) fn start_within(
         name: &'static str,
         command: &mut Command,
         address: SocketAddr,
@@ -54,12 +54,12 @@ impl Process {
         Ok(process)
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Seconds of processor time that it and its children have used.
-    pub(super) fn processor_seconds(&self) -> Result<f64> {
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
         let id = self.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
         let mut seconds = used_by(&id.to_string())?;
@@ -105,13 +105,13 @@ fn used_by(process: &str) -> Result<f64> {
 }
 
 /// An address on which nobody listens.
-pub(super) fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?)
 }
 
 /// Writes a configuration with the values for what stands between at signs.
-pub(super) fn configure(template: &str, values: &[(&str, String)], path: &Path) -> Result<()> {
+pub(crate) fn configure(template: &str, values: &[(&str, String)], path: &Path) -> Result<()> {
     let text = values
         .iter()
         .fold(template.to_owned(), |text, (name, value)| {
@@ -121,7 +121,7 @@ pub(super) fn configure(template: &str, values: &[(&str, String)], path: &Path) 
 }
 
 /// Demands a program that is not ours.
-pub(super) fn must_have(program: &str, package: &str) -> Result<()> {
+pub(crate) fn must_have(program: &str, package: &str) -> Result<()> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/sbin", "/usr/local/sbin"].map(Into::into);
     let found = std::env::split_paths(&paths)

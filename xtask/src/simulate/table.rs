@@ -277,11 +277,10 @@ impl Table {
             "# Simulations of the statistics\n\n\
              How often the statistics are wrong, and how soon right: simulated through the functions of `flywheel-stats`, called as whoever shows\n\
              a result calls them, at every look and with the floors of a first look. The same seed gives the same table, but for the durations of\n\
-             goal 8.\n\n    {command} --markdown docs/simulations.md\n\n\
+             goal 8 and for goal 9, where a running server draws who is in which arm.\n\n    {command} --markdown docs/simulations.md\n\n\
              A simulated figure may lie {} standard errors beyond its bound, which is the room in brackets. *Every outcome* means that nothing was\n\
              drawn: all outcomes were enumerated and weighed with their probabilities. *Short* is what the method is known to fall short by, and no\n\
-             more; the notes below say where. Goal 1, reference values, is `cargo xtask vectors FILE`; goal 9, requests of alike users through the\n\
-             API of a running server, is not among these.\n\n\
+             more; the notes below say where. Goal 1, reference values, is `cargo xtask vectors FILE`.\n\n\
              | goal | what | runs | figure | bound | |\n| --- | --- | --- | --- | --- | --- |\n",
             self.sigmas
         );
@@ -351,7 +350,8 @@ fn goal(number: u8) -> String {
         5 => "canary",
         6 => "split",
         7 => "detector",
-        _ => "duration",
+        8 => "duration",
+        _ => "requests",
     };
     format!("{number} {about}")
 }
