@@ -34,6 +34,7 @@ mod settings;
 mod show;
 mod signin;
 mod tail;
+mod weeks;
 
 use axum::Router;
 use axum::handler::Handler;
@@ -89,6 +90,7 @@ pub fn routes() -> Vec<ConsoleRoute> {
     vec![
         get("/", Read, overview::show_overview),
         get("/apps/{app}", Read, app::show_app),
+        get("/apps/{app}/weeks.csv", Read, weeks::list_weeks_as_csv),
         get("/apps/{app}/deploy", Change, moves::plan_deploy),
         post("/apps/{app}/deploy", Change, moves::deploy),
         get("/apps/{app}/rollback", Change, moves::plan_rollback),

@@ -239,7 +239,12 @@ fn add_events(table: &mut Table) {
         feedback::send_feedback,
     );
     let path = "/api/v1/feedback/summary";
-    table.get(path, Read, "Sum up feedback", feedback::summarize_feedback);
+    table.get(
+        path,
+        Read,
+        "Sum up feedback",
+        feedback::summary::summarize_feedback,
+    );
 }
 
 fn add_experiments(table: &mut Table) {

@@ -12,6 +12,7 @@
 pub mod accumulate;
 pub mod agreement;
 pub mod canary;
+pub mod clustered;
 pub mod corrected_rate;
 pub mod cuped;
 pub mod decision;

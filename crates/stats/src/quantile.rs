@@ -123,8 +123,18 @@ pub fn interval_of_histogram(
     p: f64,
     alpha: f64,
 ) -> Defined<QuantileInterval> {
+    clustered_interval_of_histogram(histogram, p, alpha, 1.0)
+}
+
+/// The same where values come in clusters: they count for as many independent ones as `design_effect` leaves.
+pub fn clustered_interval_of_histogram(
+    histogram: &LogHistogram,
+    p: f64,
+    alpha: f64,
+    design_effect: f64,
+) -> Defined<QuantileInterval> {
     let n = histogram.n();
-    let ranks = ranks(n, p, alpha)?;
+    let ranks = clustered_ranks(n, p, alpha, design_effect)?;
     let bucket = |rank| histogram.bucket_of_rank(rank);
     let (low, high) = bucket(sample_rank(n, p)).ok_or(Undefined::NoData)?;
     Ok(QuantileInterval {

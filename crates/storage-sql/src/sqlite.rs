@@ -24,6 +24,7 @@ mod session;
 mod summary;
 mod sums;
 mod units;
+mod weeks;
 mod writer;
 
 use std::path::Path;

@@ -103,6 +103,8 @@ pub enum SummaryKey {
     Manifest,
     /// The model version.
     Model,
+    /// The week the call began, by its Monday in UTC, and the prompt version, as `2026-01-26/<version>`.
+    Week,
     /// The UTC day the call began.
     Day,
     /// The UTC hour the call began, as `2026-01-31T09`.

@@ -20,6 +20,7 @@ pub mod prompts;
 pub mod retrievers;
 pub mod state;
 pub mod statistics;
+pub mod weeks;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StorageResult;
 use crate::exact::Double;
+use crate::weeks::{Weeks, WeeksQuery};
 
 /// Columns of a reading: numerator and denominator, and both of the same metric before the unit's first exposure.
 pub const COLUMNS: usize = 4;
@@ -258,6 +259,10 @@ pub trait StatisticsStore: Send + Sync {
 
     /// What metrics were before an experiment, from the newest calls of the time asked for.
     async fn unit_history(&self, query: &HistoryQuery) -> StorageResult<UnitHistory>;
+
+    /// What weeks said of the prompt versions of an app. Waits a little for events that are not taken in yet, and then says
+    /// how far it is.
+    async fn weeks(&self, query: &WeeksQuery) -> StorageResult<Weeks>;
 }
 
 #[cfg(test)]

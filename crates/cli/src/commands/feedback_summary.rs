@@ -1,4 +1,5 @@
-//! `flywheel feedback summary`: what feedback and signals come to, by arm, version, manifest, model, day or hour.
+//! `flywheel feedback summary`: what feedback and signals come to, by arm, version, manifest, model, day or hour, or week by
+//! week.
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -9,13 +10,17 @@ use crate::client::Target;
 use crate::output::amounts;
 use crate::output::record::Record;
 use crate::output::table::Table;
+use crate::printer::OutputError;
 
 /// What is summarised, and how it is divided.
 #[derive(Debug, Args)]
 pub(crate) struct SummaryArgs {
-    /// What the rows stand for
+    /// What the rows stand for; weeks are by prompt version, with every metric of an app
     #[arg(long, value_enum, default_value_t = Division::PromptVersion)]
     by: Division,
+    /// The same as --by week
+    #[arg(long, conflicts_with = "by", requires = "app")]
+    weekly: bool,
     /// Of an app
     #[arg(long)]
     app: Option<String>,
@@ -40,6 +45,7 @@ enum Division {
     PromptVersion,
     Manifest,
     Model,
+    Week,
     Day,
     Hour,
 }
@@ -51,6 +57,7 @@ impl Division {
             Self::PromptVersion => "prompt_version",
             Self::Manifest => "manifest",
             Self::Model => "model",
+            Self::Week => "week",
             Self::Day => "day",
             Self::Hour => "hour",
         }
@@ -59,10 +66,11 @@ impl Division {
 
 impl SummaryArgs {
     pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
+        let by = if self.weekly { Division::Week } else { self.by };
         let now = context.sources.clock.now();
         let at = |when: Option<When>| when.map(|when| when.at(now));
         let target = Target::api("feedback/summary")
-            .with("by", self.by.as_str())
+            .with("by", by.as_str())
             .with_some("app", self.app.as_deref())
             .with_some("environment", self.environment.as_deref())
             .with_some("experiment", self.experiment.as_deref())
@@ -71,7 +79,10 @@ impl SummaryArgs {
         let work = context.client.get(&target);
         let answer = context.printer.waiting("adding it up", work).await?;
         let shown = context.printer.show(&answer, |answer| {
-            context.show_table(&table(answer, self.by.as_str()), "no calls match")?;
+            if matches!(by, Division::Week) {
+                return show_weeks(context, answer);
+            }
+            context.show_table(&table(answer, by.as_str()), "no calls match")?;
             let mut series = answer.items("items").flat_map(|item| item.items("series"));
             if series.any(|series| series.member("low").is_some()) {
                 context.printer.hint("ranges hold the true value in 95 of 100 cases; more feedback makes them narrower");
@@ -80,7 +91,7 @@ impl SummaryArgs {
                 .items("items")
                 .filter_map(|item| item.number("fallbacks"))
                 .sum();
-            if matches!(self.by, Division::Arm) && fallbacks > 0.0 {
+            if matches!(by, Division::Arm) && fallbacks > 0.0 {
                 let fallbacks = amounts::number(fallbacks);
                 context.printer.note(&format!(
                     "{fallbacks} calls were answered by another manifest than their arm's and count for none"
@@ -92,6 +103,73 @@ impl SummaryArgs {
             context.explain_nothing(self.app.as_deref()).await?;
         }
         Ok(shown)
+    }
+}
+
+fn show_weeks(context: &Context<'_>, answer: Record<'_>) -> Result<(), OutputError> {
+    context.show_table(&weeks(answer), "no calls match")?;
+    let mut metrics = answer.items("items").flat_map(|item| item.items("metrics"));
+    if metrics.any(|metric| metric.member("low").is_some()) {
+        context.printer.hint(
+            "ranges hold the true value in 95 of 100 cases; calls of one user count together, and `--json` says how",
+        );
+    }
+    if let Some(share) = answer.number("taken_in") {
+        let share = amounts::percent(share);
+        context.printer.note(&format!(
+            "{share} of all calls and feedback are counted so far; ask again for the rest"
+        ));
+    }
+    Ok(())
+}
+
+/// One row for each week, version and metric that has a value.
+fn weeks(summary: Record<'_>) -> Table {
+    let mut table = Table::new(&[
+        "week of", "prompt", ">calls", "metric", ">users", ">n", ">value", "range",
+    ]);
+    for item in summary.items("items") {
+        let version = match item.prompt_reference() {
+            named if named.is_empty() => item.short("prompt_version"),
+            named => named,
+        };
+        let mut first = Some([item.text("week").to_owned(), version, item.shown("calls")]);
+        let valued = item
+            .items("metrics")
+            .filter(|metric| metric.number("value").is_some());
+        for metric in valued {
+            let [week, version, calls] = first.take().unwrap_or_default();
+            let shown = |number: f64| amount(metric, number);
+            let range = match (metric.number("low"), metric.number("high")) {
+                (Some(low), Some(high)) => format!("{} to {}", shown(low), shown(high)),
+                _ => metric.text("undefined").to_owned(),
+            };
+            table.row([
+                week.into(),
+                version.into(),
+                calls.into(),
+                metric.text("metric").to_owned().into(),
+                metric.shown("units").into(),
+                metric.shown("n").into(),
+                metric
+                    .number("value")
+                    .map_or_else(String::new, shown)
+                    .into(),
+                range.into(),
+            ]);
+        }
+    }
+    table
+}
+
+/// A value of a metric in its unit.
+fn amount(metric: Record<'_>, number: f64) -> String {
+    match (metric.text("kind"), metric.text("unit")) {
+        ("binary", _) => amounts::percent(number),
+        (_, "ms") => amounts::duration(number * 1000.0),
+        (_, "USD") => amounts::dollars(number),
+        (_, "") => amounts::number(number),
+        (_, unit) => format!("{} {unit}", amounts::number(number)),
     }
 }
 

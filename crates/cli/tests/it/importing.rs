@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fake_server::FakeServer;
 use crate::run::{Run, flywheel, flywheel_with};
@@ -125,6 +125,44 @@ fn a_summary_has_its_uncertainty() {
     );
     assert_snapshot(
         "feedback-summary",
+        &summary.portable(Path::new("/nowhere"), &server.url),
+    );
+}
+
+#[test]
+fn weeks_have_every_metric_that_was_measured() {
+    let metric = |name: &str, kind: &str, unit: &str, numbers: [Value; 3]| {
+        let [value, low, high] = numbers;
+        json!({"metric": name, "kind": kind, "unit": unit, "units": 40, "n": 312, "value": value, "low": low, "high": high,
+               "method": "Wilson, by user"})
+    };
+    let mut few = metric(
+        "latency_p95",
+        "quantile",
+        "ms",
+        [json!(812.5), json!(null), json!(null)],
+    );
+    few["undefined"] = json!("too few users for an interval of this quantile");
+    let server = FakeServer::start(vec![(
+        "GET /api/v1/feedback/summary?by=week&app=support",
+        200,
+        json!({"by": "week", "taken_in": 0.5, "items": [
+            {"key": "2026-01-05/x", "week": "2026-01-05", "prompt": "support/summary", "prompt_ordinal": 2, "calls": 312,
+             "series": [], "metrics": [
+                metric("thumbs_up", "binary", "", [json!(0.8), json!(0.65), json!(0.9)]),
+                metric("escalated", "binary", "", [json!(null), json!(null), json!(null)]),
+                metric("handle_time", "continuous", "s", [json!(300.5), json!(250), json!(351)]),
+                few]},
+            {"key": "2026-01-05/y", "week": "2026-01-05", "prompt_version": "ef".repeat(32), "calls": 1, "series": [],
+             "metrics": [metric("thumbs_up", "binary", "", [json!(1.0), json!(0.2), json!(1.0)])]},
+        ]}),
+    )]);
+    let summary = run(
+        &server,
+        &["feedback", "summary", "--weekly", "--app", "support"],
+    );
+    assert_snapshot(
+        "feedback-weekly",
         &summary.portable(Path::new("/nowhere"), &server.url),
     );
 }

@@ -1,28 +1,23 @@
-//! Feedback, sent and summed up. Its list is in [`list`].
+//! Feedback, sent. Its list is in [`list`], what it comes to in [`summary`].
 
 pub mod list;
+pub mod summary;
 
-use axum::Json;
 use axum::extract::State;
 use flywheel_core::AppName;
 use flywheel_core::feedback::sent::NewFeedback;
 use flywheel_core::feedback::{Feedback, InvalidFeedback};
-use flywheel_core::name::{EnvironmentName, ExperimentName};
 use flywheel_core::schema::DateTime;
 use flywheel_storage::NewEvent;
-use flywheel_storage::events::{SummaryFilter, SummaryKey};
 use http::HeaderValue;
 use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::calls::{StoredEvents, covered_apps, stored};
+use super::calls::{StoredEvents, stored};
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::extract::{IdempotencyKey, JsonItems, QueryParams};
+use crate::extract::{IdempotencyKey, JsonItems};
 use crate::operations::call_ids::{self, NamedCall};
 use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
-use crate::operations::summary::{Summary, name_versions, summarize};
 use crate::problem::{ApiResult, Problem};
 use crate::respond::Created;
 
@@ -115,62 +110,4 @@ fn name_by_header(
         item.id = Some(format!("{}:{key}", caller.identity()));
     }
     Ok(())
-}
-
-/// What is summed up, and by what.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub struct SummaryQuery {
-    /// What the rows are.
-    #[serde(default = "by_version")]
-    by: SummaryKey,
-    app: Option<AppName>,
-    environment: Option<EnvironmentName>,
-    experiment: Option<ExperimentName>,
-    /// Calls that began not before this time.
-    #[schemars(with = "Option<DateTime>")]
-    since: Option<Timestamp>,
-    /// Calls that began before this time.
-    #[schemars(with = "Option<DateTime>")]
-    until: Option<Timestamp>,
-}
-
-fn by_version() -> SummaryKey {
-    SummaryKey::PromptVersion
-}
-
-/// Feedback summed up.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct FeedbackSummary {
-    /// What the rows are.
-    by: SummaryKey,
-    /// The rows.
-    items: Vec<Summary>,
-}
-
-/// `GET /api/v1/feedback/summary`
-pub async fn summarize_feedback(
-    State(context): State<Context>,
-    caller: Caller,
-    QueryParams(query): QueryParams<SummaryQuery>,
-) -> ApiResult<Json<FeedbackSummary>> {
-    let SummaryQuery {
-        by,
-        app,
-        environment,
-        experiment,
-        since,
-        until,
-    } = query;
-    let apps = covered_apps(&caller, app)?;
-    let filter = SummaryFilter {
-        apps,
-        environment,
-        experiment,
-        since,
-        until,
-    };
-    let rows = context.events.summarize(&filter, by).await?;
-    let mut items = summarize(rows);
-    name_versions(&mut *context.state.read().await?, by, &mut items).await?;
-    Ok(Json(FeedbackSummary { by, items }))
 }

@@ -19,6 +19,7 @@ use super::overview::{Concern, Serving, by_key, concerns_of, describe_serving};
 use super::scores::{self, ScoreRow};
 use super::session::Visitor;
 use super::show::{self, Markup};
+use super::weeks::{self, WeekRow};
 use crate::context::Context;
 use crate::operations::deploy::{find_app, find_environment, whole_history};
 use crate::operations::served;
@@ -82,6 +83,8 @@ struct AppPage {
     serving: Option<Serving>,
     figures: Figures,
     versions: Vec<Version>,
+    weeks: Vec<WeekRow>,
+    weeks_taken_in: Option<String>,
     timeline: Vec<Move>,
     is_cut: bool,
     experiments: Vec<RunningExperiment>,
@@ -149,6 +152,7 @@ pub(super) async fn show_app(
             .retain(|(path, _)| !path.starts_with("/apps/") || path.contains("/rollback"));
     }
     let versions = versions(&context, &name, &environment, &timeline).await?;
+    let (weeks, weeks_taken_in) = weeks::rows(&context, &name, &environment, now).await?;
     page(&AppPage {
         frame: Frame::new(&context, &visitor, name.as_str(), "/"),
         name: name.to_string(),
@@ -168,6 +172,8 @@ pub(super) async fn show_app(
         serving,
         figures: sight.figures(&history),
         versions,
+        weeks,
+        weeks_taken_in,
         timeline,
         is_cut: history.len() > TIMELINE,
         experiments: experiments

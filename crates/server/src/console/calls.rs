@@ -324,7 +324,7 @@ fn add_record(csv: &mut String, call: &CallSummary) {
 }
 
 /// A field as RFC 4180 has it. Spreadsheets run what begins like a formula, so such text is made plain by an apostrophe.
-fn csv_field(field: &str) -> String {
+pub(super) fn csv_field(field: &str) -> String {
     let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let guard = if is_formula { "'" } else { "" };
     if is_formula || field.contains(['"', ',', '\n', '\r']) {

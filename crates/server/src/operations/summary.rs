@@ -1,7 +1,9 @@
 //! Summaries of feedback: rates and means with their intervals, latency and cost beside them.
 
-use flywheel_core::PromptName;
+pub mod weekly;
+
 use flywheel_core::feedback::RatingScale;
+use flywheel_core::{PromptName, PromptVersionId};
 use flywheel_stats::{Interval, means, proportion};
 use flywheel_storage::events::{SeriesSums, SummaryKey, SummaryRow};
 use flywheel_storage::{StateSession, StorageResult};
@@ -9,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::served;
+use weekly::MetricSummary;
 
 /// The level of the intervals, hence 95%. They hold for one look, not for watching until they please.
 const ALPHA: f64 = 0.05;
@@ -24,6 +27,12 @@ pub struct Summary {
     /// The number of that prompt's version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_ordinal: Option<u64>,
+    /// Of weeks, the Monday on which it begins, in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub week: Option<String>,
+    /// Of weeks, the version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_version: Option<PromptVersionId>,
     /// How many calls; of an arm, only those that its own manifest answered, which goes for everything below too.
     pub calls: u64,
     /// How many calls another manifest answered than the one that should have.
@@ -34,8 +43,11 @@ pub struct Summary {
     pub mean_latency_ms: Option<f64>,
     /// The mean cost of those that have one, in US dollars.
     pub mean_cost_usd: Option<f64>,
-    /// Feedback on them.
+    /// Feedback on them, each call taken for independent of the others; none of weeks, which have metrics.
     pub series: Vec<Reading>,
+    /// Of weeks, the app's metrics; calls of one user are not taken for independent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricSummary>,
 }
 
 /// One series of feedback.
@@ -92,10 +104,13 @@ pub async fn name_versions(
 ) -> StorageResult<()> {
     for summary in summaries {
         let named = match by {
-            SummaryKey::PromptVersion => match summary.key.parse() {
-                Ok(version) => session.prompts().named(&version).await?.into_iter().next(),
-                Err(_) => None,
-            },
+            SummaryKey::PromptVersion | SummaryKey::Week => {
+                let version = summary.key.rsplit('/').next().unwrap_or_default();
+                match version.parse() {
+                    Ok(version) => session.prompts().named(&version).await?.into_iter().next(),
+                    Err(_) => None,
+                }
+            }
             SummaryKey::Manifest => match summary.key.parse() {
                 Ok(manifest) => served::find(session, &manifest)
                     .await?
@@ -135,6 +150,8 @@ impl Summary {
             key: row.key,
             prompt: None,
             prompt_ordinal: None,
+            week: None,
+            prompt_version: None,
             calls: row.calls,
             fallbacks: row.fallbacks,
             provider_errors: row.provider_errors,
@@ -145,6 +162,7 @@ impl Summary {
                 .into_iter()
                 .map(|sums| Reading::new(sums, scale))
                 .collect(),
+            metrics: Vec::new(),
         }
     }
 }

@@ -33,3 +33,4 @@ mod rollback;
 mod samples;
 mod sources;
 mod store_full;
+mod weekly;

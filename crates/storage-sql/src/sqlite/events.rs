@@ -19,14 +19,23 @@ use flywheel_storage::page::{Page, PageRequest};
 use flywheel_storage::statistics::{
     ExperimentStatistics, HistoryQuery, Rebuild, StatisticsStore, UnitHistory, UnitRow,
 };
+use flywheel_storage::weeks::{Weeks, WeeksQuery};
 use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::session::Snapshot;
-use super::{SqliteStore, activity, append, calls, feedback, prune, summary, sums, units, writer};
+use super::{
+    SqliteStore, activity, append, calls, feedback, prune, summary, sums, units, weeks, writer,
+};
 
 /// How long each maintenance makes statistics again: most of the time until the next.
 const REBUILDING: Duration = Duration::from_millis(400);
+
+/// How long each maintenance takes events into weeks, if there are so many.
+const WEEKS: Duration = Duration::from_millis(100);
+
+/// How long a reader of weeks waits for them to be complete.
+const LONGEST_WAIT_FOR_WEEKS: Duration = Duration::from_secs(2);
 
 /// Rows by app and slot from two parts of a window.
 fn joined(earlier: Vec<ActivityRow>, later: Vec<ActivityRow>) -> Vec<ActivityRow> {
@@ -159,6 +168,7 @@ impl EventStore for SqliteStore {
         self.checkpoint().await?;
         self.advance_sums().await?;
         self.advance_units().await?;
+        self.advance_weeks(WEEKS).await?;
         self.rebuild_units(REBUILDING).await
     }
 
@@ -210,5 +220,12 @@ impl StatisticsStore for SqliteStore {
         self.summer
             .run(move |connection| units::history(connection, &query))
             .await
+    }
+
+    #[tracing::instrument(name = "db.weeks.get", skip_all)]
+    async fn weeks(&self, query: &WeeksQuery) -> StorageResult<Weeks> {
+        self.advance_weeks(LONGEST_WAIT_FOR_WEEKS).await?;
+        let mut snapshot = Snapshot::take(&self.readers).await?;
+        weeks::weeks(snapshot.connection(), query).await
     }
 }

@@ -63,8 +63,16 @@ async fn forget_sums(connection: &mut SqliteConnection) -> StorageResult<()> {
         "UPDATE experiment_progress
          SET calls = min(calls, (SELECT coalesce(max(number), 0) FROM calls)),
              feedback = min(feedback, (SELECT coalesce(max(number), 0) FROM feedback))",
+        "UPDATE week_progress
+         SET calls = min(calls, (SELECT coalesce(max(number), 0) FROM calls)),
+             feedback = min(feedback, (SELECT coalesce(max(number), 0) FROM feedback))",
         "DELETE FROM call_sums WHERE hour < (SELECT first_hour FROM sums_progress)",
         "DELETE FROM call_sums WHERE NOT EXISTS (SELECT 1 FROM calls)",
+        // Weeks of which nothing is left: 1 January 1970 was a Thursday.
+        "DELETE FROM week_units
+         WHERE week < ((SELECT first_hour FROM sums_progress) / 24 + 3) / 7 OR NOT EXISTS (SELECT 1 FROM calls)",
+        "DELETE FROM week_sums
+         WHERE week < ((SELECT first_hour FROM sums_progress) / 24 + 3) / 7 OR NOT EXISTS (SELECT 1 FROM calls)",
     ] {
         query(sql)
             .execute(&mut *connection)
@@ -211,7 +219,7 @@ pub(super) async fn lasting_bytes(readers: &SqlitePool) -> StorageResult<u64> {
     let bytes: i64 = query_scalar(
         "SELECT coalesce(sum(
              CASE
-                 WHEN objects.tbl_name IN ('calls', 'call_contents', 'feedback', 'call_sums', 'feedback_sums') THEN size.page_size
+                 WHEN objects.tbl_name IN ('calls', 'call_contents', 'feedback', 'call_sums', 'feedback_sums', 'week_units', 'week_sums') THEN size.page_size
                  ELSE (SELECT sum(pgsize) FROM dbstat WHERE name = objects.name AND aggregate = TRUE)
              END), 0)
          FROM (SELECT name, tbl_name FROM sqlite_schema WHERE rootpage > 0

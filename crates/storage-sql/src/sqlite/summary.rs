@@ -65,6 +65,12 @@ impl Table {
             (SummaryKey::Hour, Self::Calls) => {
                 "strftime('%Y-%m-%dT%H', (started_at - (started_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')"
             }
+            (SummaryKey::Week, Self::Calls) => {
+                "strftime('%Y-%m-%d', (started_at - (started_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch', '-6 days', 'weekday 1') || '/' || lower(hex(prompt_version))"
+            }
+            (SummaryKey::Week, Self::Sums) => {
+                "strftime('%Y-%m-%d', hour * 3600, 'unixepoch', '-6 days', 'weekday 1') || '/' || lower(hex(prompt_version))"
+            }
             (SummaryKey::Day, Self::Sums) => "strftime('%Y-%m-%d', hour * 3600, 'unixepoch')",
             (SummaryKey::Hour, Self::Sums) => "strftime('%Y-%m-%dT%H', hour * 3600, 'unixepoch')",
         }
@@ -75,7 +81,7 @@ impl Table {
 fn has_key(by: SummaryKey) -> &'static str {
     match by {
         SummaryKey::Arm => "arm IS NOT NULL AND experiment IS NOT NULL",
-        SummaryKey::PromptVersion => "prompt_version IS NOT NULL",
+        SummaryKey::PromptVersion | SummaryKey::Week => "prompt_version IS NOT NULL",
         SummaryKey::Manifest => "manifest IS NOT NULL",
         SummaryKey::Model => "model_version IS NOT NULL AND model_id IS NOT NULL",
         SummaryKey::Day | SummaryKey::Hour => "TRUE",

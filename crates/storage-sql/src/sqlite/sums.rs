@@ -15,6 +15,7 @@ use rusqlite::Connection;
 
 use super::{SqliteStore, writer};
 
+pub(super) use changes::{Opinion, Progress, each_changed_opinion};
 pub(super) use reading::{activity, summarize};
 
 const HOUR_SECONDS: i64 = 3600;

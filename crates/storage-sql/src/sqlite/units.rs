@@ -23,8 +23,10 @@ use tokio::time::Instant;
 use super::error::unfulfilled;
 use super::{SqliteStore, writer};
 
+pub(super) use changes::{MEASURED, measured};
 pub(super) use history::history;
 pub(super) use reading::{statistics, units};
+pub(super) use write::{read_classes, read_sums};
 
 const DAY_MICROSECONDS: i64 = 86_400_000_000;
 

@@ -9,6 +9,7 @@ mod inspection;
 mod schema;
 mod sums;
 mod units;
+mod weeks;
 
 use flywheel_storage_sql::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;

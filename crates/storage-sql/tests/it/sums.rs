@@ -23,11 +23,12 @@ const HOUR: i64 = 3600;
 const BEGIN: i64 = 472_222 * HOUR;
 const HOURS: i64 = 6;
 
-const KEYS: [SummaryKey; 6] = [
+const KEYS: [SummaryKey; 7] = [
     SummaryKey::Arm,
     SummaryKey::PromptVersion,
     SummaryKey::Manifest,
     SummaryKey::Model,
+    SummaryKey::Week,
     SummaryKey::Day,
     SummaryKey::Hour,
 ];

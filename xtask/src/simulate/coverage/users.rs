@@ -7,7 +7,7 @@ use flywheel_stats::inference::{Mode, infer};
 use flywheel_stats::rank::RankedCounts;
 use flywheel_stats::special::normal;
 use flywheel_stats::undefined::{Defined, Undefined};
-use flywheel_stats::{cuped, ratio};
+use flywheel_stats::{clustered, cuped, ratio};
 
 use super::{BOUNDS, holds};
 use crate::simulate::draw::Draw;
@@ -21,6 +21,7 @@ const RATES: [f64; 7] = [0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95];
 pub(super) fn simulate(plan: &Plan, table: &mut Table) -> Result<()> {
     brunner_munzel(plan, table)?;
     ratios(plan, table)?;
+    clustered_rates(plan, table)?;
     cuped(plan, table)
 }
 
@@ -190,6 +191,37 @@ fn of_ratios(
         let (a, b) = (arm(sizes[0], rates[0]), arm(sizes[1], rates[1]));
         ratio::difference(&a, &b)
     })
+}
+
+/// One rate over the requests of users, as a week has it.
+fn clustered_rates(plan: &Plan, table: &mut Table) -> Result<()> {
+    let mut cells = Vec::new();
+    for users in [30, 50, 200] {
+        for rate in RATES {
+            let at = format!("{rate} of {users}");
+            let count = plan.count(&format!("clustered rate {at}"), runs(plan), |draw| {
+                let mut moments = CrossMoments::<2>::default();
+                for _ in 0..users {
+                    let requests = draw.requests(10.0);
+                    let successes = draw.alike_successes(requests, rate, 0.2);
+                    moments.push(&[successes as f64, requests as f64]);
+                }
+                Ok(holds(clustered::rate_interval(&moments, ALPHA)?, rate))
+            })?;
+            cells.push(Cell {
+                at,
+                coverage: Coverage::Simulated(count),
+            });
+        }
+    }
+    let what = "one rate, geometric requests, ICC .2, 30 to 200 users";
+    let reason =
+        "users with ten times the requests of others leave few independent outcomes among 30 users";
+    let bounds = Bounds {
+        known: Some((0.915, reason)),
+        ..BOUNDS
+    };
+    table.coverage(what, &cells, &bounds)
 }
 
 /// Users who succeed or not, with how often they did before the experiment, at the control's rate in both arms. Any two

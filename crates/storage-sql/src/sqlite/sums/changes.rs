@@ -23,9 +23,9 @@ pub(super) const COMMON: &str = "app, environment, manifest, prompt_version, mod
 
 /// Up to which numbers events are summed, and up to which they will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Progress {
-    pub(super) calls: (i64, i64),
-    pub(super) feedback: (i64, i64),
+pub(in super::super) struct Progress {
+    pub(in super::super) calls: (i64, i64),
+    pub(in super::super) feedback: (i64, i64),
 }
 
 /// The calls that are summed together.
@@ -189,15 +189,63 @@ fn new_calls(
     Ok(sums)
 }
 
-/// A series of a call changes when feedback of it is new, and when there was feedback of it before the call was known. What
-/// counted until now is the latest of what was summed, what counts from now on the latest of what will be.
 fn changed_feedback(
     connection: &Connection,
     progress: Progress,
 ) -> rusqlite::Result<BTreeMap<Series, Vec<Change>>> {
+    let mut changes: BTreeMap<Series, Vec<Change>> = BTreeMap::new();
+    let columns = format!("{HOUR}, {COMMON}");
+    each_changed_opinion(
+        connection,
+        progress,
+        &columns,
+        |row, first, name, before, after| {
+            let group = Group::read(row, first)?;
+            let mut note = |opinion: Opinion, change: fn(Option<f64>) -> Change| {
+                let series = Series {
+                    group: group.clone(),
+                    name: name.to_owned(),
+                    scale: opinion
+                        .scale
+                        .map(|(min, max)| (min.to_bits(), max.to_bits())),
+                };
+                changes
+                    .entry(series)
+                    .or_default()
+                    .push(change(opinion.share()));
+            };
+            if let Some(opinion) = before {
+                note(opinion, Change::TakenAway);
+            }
+            if let Some(opinion) = after {
+                note(opinion, Change::Added);
+            }
+            Ok(())
+        },
+    )?;
+    Ok(changes)
+}
+
+/// Calls `changed` for each series of a call that changed: with a row that has `columns` of the call from a place on, that
+/// place, the series, what counted until now and what counts from now on.
+///
+/// A series of a call changes when feedback of it is new, and when there was feedback of it before the call was known. What
+/// counted until now is the latest of what was summed, what counts from now on the latest of what will be.
+pub(in super::super) fn each_changed_opinion(
+    connection: &Connection,
+    progress: Progress,
+    columns: &str,
+    mut changed: impl FnMut(
+        &Row<'_>,
+        usize,
+        &str,
+        Option<Opinion>,
+        Option<Opinion>,
+    ) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT changed.call_id, changed.kind, changed.name, calls.number > :calls_from,
-                {HOUR}, {COMMON}
+                {columns}
          FROM (
              SELECT call_id, kind, name
              FROM feedback
@@ -225,7 +273,6 @@ fn changed_feedback(
         ":feedback_from": progress.feedback.0,
         ":feedback_to": progress.feedback.1,
     })?;
-    let mut changes: BTreeMap<Series, Vec<Change>> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let call: String = row.get(0)?;
         let kind: String = row.get(1)?;
@@ -244,38 +291,19 @@ fn changed_feedback(
         if before == after {
             continue;
         }
-        let group = Group::read(row, 4)?;
         let series = match &name {
             Some(name) => format!("{kind}:{name}"),
             None => kind,
         };
-        let mut note = |opinion: Opinion, change: fn(Option<f64>) -> Change| {
-            let series = Series {
-                group: group.clone(),
-                name: series.clone(),
-                scale: opinion
-                    .scale
-                    .map(|(min, max)| (min.to_bits(), max.to_bits())),
-            };
-            changes
-                .entry(series)
-                .or_default()
-                .push(change(opinion.share()));
-        };
-        if let Some(opinion) = before {
-            note(opinion, Change::TakenAway);
-        }
-        if let Some(opinion) = after {
-            note(opinion, Change::Added);
-        }
+        changed(row, 4, &series, before, after)?;
     }
-    Ok(changes)
+    Ok(())
 }
 
 /// A piece of feedback, as far as it is summed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Opinion {
-    value: Option<f64>,
+pub(in super::super) struct Opinion {
+    pub(in super::super) value: Option<f64>,
     scale: Option<(f64, f64)>,
 }
 
@@ -289,7 +317,7 @@ impl Opinion {
     }
 
     /// A rating's share of its scale, in halves, because the extent of a very wide scale is no number.
-    fn share(self) -> Option<f64> {
+    pub(in super::super) fn share(self) -> Option<f64> {
         match (self.value, self.scale) {
             (Some(value), Some((min, max))) => {
                 let share = (value / 2.0 - min / 2.0) / (max / 2.0 - min / 2.0);

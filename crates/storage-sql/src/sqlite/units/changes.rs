@@ -221,9 +221,9 @@ impl Exposure {
 }
 
 /// The columns of `calls` that [`measured`] reads.
-pub(super) const MEASURED: &str = "calls.status, calls.latency_us, calls.first_byte_us, calls.input_tokens, calls.output_tokens, calls.cost_nano_usd";
+pub(in super::super) const MEASURED: &str = "calls.status, calls.latency_us, calls.first_byte_us, calls.input_tokens, calls.output_tokens, calls.cost_nano_usd";
 
-pub(super) fn measured(row: &Row<'_>, first: usize) -> rusqlite::Result<Measured> {
+pub(in super::super) fn measured(row: &Row<'_>, first: usize) -> rusqlite::Result<Measured> {
     let status: String = row.get(first)?;
     let count = |place| -> rusqlite::Result<_> {
         Ok(row.get::<_, Option<i64>>(first + place)?.map(unsigned))

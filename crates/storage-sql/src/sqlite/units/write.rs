@@ -118,7 +118,7 @@ fn add_sums(connection: &Connection, key: &CellKey, delta: &UnitSums) -> rusqlit
 }
 
 /// Sums as a row keeps them; what cannot be read is none.
-pub(super) fn read_sums(text: &str) -> UnitSums {
+pub(in super::super) fn read_sums(text: &str) -> UnitSums {
     let numbers: Vec<f64> = serde_json::from_str(text).unwrap_or_default();
     UnitSums::of_numbers(&numbers).unwrap_or_default()
 }
@@ -161,7 +161,7 @@ fn add_classes(
 }
 
 /// Classes as a row keeps them; what cannot be read is none.
-pub(super) fn read_classes(text: &str) -> BTreeMap<i32, i64> {
+pub(in super::super) fn read_classes(text: &str) -> BTreeMap<i32, i64> {
     let pairs: Vec<(i32, i64)> = serde_json::from_str(text).unwrap_or_default();
     pairs.into_iter().collect()
 }
