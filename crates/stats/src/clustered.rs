@@ -7,24 +7,30 @@ use crate::special::student_t;
 use crate::undefined::{Defined, Undefined, computed, level, probability};
 
 /// An interval for a rate, from each user's successes (column 0) and trials (column 1): Wilson's score interval for as many
-/// independent trials as the users' are worth, with Student's quantile of their degrees of freedom.
+/// independent trials as the users' are worth, with Student's quantile.
 ///
-/// Trials are worth n/deff with deff the delta-method variance of the rate over p(1−p)/n, at least 1 (Korn & Graubard 1998, who
-/// do the same to the exact interval). Where that variance is zero, as it is before the first success, a user's trials are
-/// taken for one: (Σy)²/Σy². Assumes independent users; below 30 of them it is optimistic.
+/// Trials are worth n/deff (Korn & Graubard 1998, who do the same to the exact interval). deff is the delta-method variance of
+/// the rate over p(1−p)/n, one standard error above its estimate because a few users tell little about how alike trials are,
+/// and between 1 and the largest, [`largest_design_effect`], at which a user's trials are one; so it is where nothing varies,
+/// as before the first success. Users of unlike size are worth (Σy)²/Σy² of one size (Kish 1965), whence the degrees of
+/// freedom. Assumes independent users.
 pub fn rate_interval(users: &CrossMoments<2>, alpha: f64) -> Defined<Interval> {
     level(alpha)?;
     must_be_several(users)?;
     let arm = ratio::arm(users)?;
     let rate = probability(arm.value)?;
     let trials = users.mean(1)? * users.n() as f64;
+    let largest = largest_design_effect(users)?;
+    let freedom = (trials / largest - 1.0).max(1.0);
     let (variance, binomial) = (arm.squared_error(), rate * (1.0 - rate));
-    let worth = if variance > 0.0 && binomial > 0.0 {
-        (binomial / variance).min(trials)
+    let effect = if variance > 0.0 && binomial > 0.0 {
+        let estimate = (variance * trials / binomial).max(1.0) * (1.0 + 1.0 / freedom);
+        (estimate * (1.0 + (2.0 / freedom).sqrt())).min(largest)
     } else {
-        trials / largest_design_effect(users)?
+        largest
     };
-    let t = student_t::upper_quantile(alpha / 2.0, (users.n() - 1) as f64)?;
+    let worth = trials / effect;
+    let t = student_t::upper_quantile(alpha / 2.0, freedom)?;
     let square = t * t;
     let scale = 1.0 + square / worth;
     let centre = (rate + square / (2.0 * worth)) / scale;
@@ -44,14 +50,16 @@ pub fn rate_interval(users: &CrossMoments<2>, alpha: f64) -> Defined<Interval> {
 }
 
 /// An interval for a mean over all values, from each user's sum (column 0) and number of values (column 1), by the delta
-/// method with Student's quantile.
+/// method with Student's quantile, users of unlike size worth (Σy)²/Σy² of one size (Kish 1965).
 ///
 /// Assumes independent users; below 30 of them it is optimistic.
 pub fn mean_interval(users: &CrossMoments<2>, alpha: f64) -> Defined<Interval> {
     level(alpha)?;
     must_be_several(users)?;
     let arm = ratio::arm(users)?;
-    let t = student_t::upper_quantile(alpha / 2.0, (users.n() - 1) as f64)?;
+    let trials = users.mean(1)? * users.n() as f64;
+    let freedom = (trials / largest_design_effect(users)? - 1.0).max(1.0);
+    let t = student_t::upper_quantile(alpha / 2.0, freedom)?;
     let half = t * arm.squared_error().sqrt();
     Ok(Interval {
         low: computed(arm.value - half)?,

@@ -216,7 +216,7 @@ fn clustered_rates(plan: &Plan, table: &mut Table) -> Result<()> {
     }
     let what = "one rate, geometric requests, ICC .2, 30 to 200 users";
     let reason =
-        "users with ten times the requests of others leave few independent outcomes among 30 users";
+        "users with ten times the requests of others leave few independent outcomes among 50 users";
     let bounds = Bounds {
         known: Some((0.915, reason)),
         ..BOUNDS
