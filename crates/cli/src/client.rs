@@ -184,7 +184,7 @@ impl Client {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        Err(match self.read(answer).await {
+        Err(match self.read(answer, target).await {
             Ok(_) => self.interrupted(),
             Err(error) => error,
         })
@@ -225,7 +225,10 @@ impl Client {
         body: Option<&Value>,
         limit: Duration,
     ) -> Result<Value, ClientError> {
-        let whole = async { self.read(self.request(method, target, body).await?).await };
+        let whole = async {
+            let answer = self.request(method, target, body).await?;
+            self.read(answer, target).await
+        };
         tokio::time::timeout(limit, whole)
             .await
             .map_err(|_| ClientError::TooLate {
@@ -273,7 +276,11 @@ impl Client {
         })
     }
 
-    async fn read(&self, answer: Response<Incoming>) -> Result<Value, ClientError> {
+    async fn read(
+        &self,
+        answer: Response<Incoming>,
+        target: &Target,
+    ) -> Result<Value, ClientError> {
         let status = answer.status();
         let call_id = call_id(&answer);
         let body = Limited::new(answer.into_body(), LARGEST_ANSWER);
@@ -292,7 +299,8 @@ impl Client {
             }
             return serde_json::from_slice(&bytes).map_err(|_| foreign());
         }
-        let problem = serde_json::from_slice(&bytes).ok();
+        let is_ours = |body: &Value| !target.is_api() || Problem::is_flywheels(body);
+        let problem = serde_json::from_slice(&bytes).ok().filter(is_ours);
         Err(problem
             .and_then(|body| Problem::read(status, body))
             .map_or_else(foreign, |problem| {

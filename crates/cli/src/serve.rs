@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
+use crate::failure::Refusal;
 use crate::printer::Printer;
 use crate::system;
 
@@ -121,6 +122,14 @@ impl Server<'_> {
     }
 }
 
+async fn listen_on(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("{address} cannot be listened on: {error}");
+        let hint = "name another address with --listen, such as `--listen 127.0.0.1:7701`";
+        Refusal::with_hint(message, hint).into()
+    })
+}
+
 async fn serve(
     server: Server<'_>,
     printer: &Printer,
@@ -165,9 +174,7 @@ async fn serve(
              start it on 127.0.0.1, run `flywheel key create NAME --role admin`, then start it on {address}"
         );
     }
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{address} cannot be listened on"))?;
+    let listener = listen_on(address).await?;
     let address = listener.local_addr()?;
     jobs::start(&context, job_options(config), &shutdown, &running);
     let accepting = listen::serve(
@@ -340,5 +347,19 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_names_the_way_to_another() {
+        let free = listen_on((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let error = listen_on(free.local_addr().unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("cannot be listened on"));
+        let refusal: &Refusal = error.downcast_ref().unwrap();
+        assert!(format!("{refusal:?}").contains("--listen"));
     }
 }

@@ -148,6 +148,11 @@ pub enum NoRollbackTarget {
     /// Nothing was ever deployed.
     #[error("nothing is deployed")]
     NothingDeployed,
+    /// What is served is the first that ever was.
+    #[error(
+        "there is nothing before the manifest that is served now: it is the first that was deployed here"
+    )]
+    NothingBefore,
     /// The line is not that long.
     #[error("{}", too_far(*.asked, *.available))]
     TooFar {
@@ -212,7 +217,11 @@ pub fn rollback_target(
     let Some(current) = served.pop() else {
         return Err(NoRollbackTarget::NothingDeployed);
     };
+    let is_first = newest_first
+        .iter()
+        .all(|deployment| deployment.manifest == current);
     match target {
+        RollbackTarget::Steps(_) if is_first => Err(NoRollbackTarget::NothingBefore),
         RollbackTarget::Steps(steps) => served
             .len()
             .checked_sub((*steps).max(1))
@@ -277,14 +286,7 @@ mod tests {
             ("abc<bd", 1, Ok('b')),
             ("abb", 1, Ok('a')),
             ("aba", 1, Ok('b')),
-            (
-                "a",
-                1,
-                Err(NoRollbackTarget::TooFar {
-                    asked: 1,
-                    available: 0,
-                }),
-            ),
+            ("a", 1, Err(NoRollbackTarget::NothingBefore)),
             (
                 "ab<a",
                 1,

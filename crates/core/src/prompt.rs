@@ -134,11 +134,59 @@ pub struct SamplingParams {
     pub further: BTreeMap<String, Value>,
 }
 
+/// Parameters that providers have, under the names they have there.
+const WELL_KNOWN_PARAMS: [&str; 26] = [
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "stop",
+    "seed",
+    "top_k",
+    "top_a",
+    "min_p",
+    "typical_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "repeat_penalty",
+    "length_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "reasoning_effort",
+    "max_completion_tokens",
+    "min_tokens",
+    "parallel_tool_calls",
+    "verbosity",
+    "service_tier",
+    "safe_prompt",
+    "prompt_cache_key",
+    "safety_identifier",
+];
+
 impl SamplingParams {
     /// Whether nothing is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Further parameters whose names are likely slips of the finger, each with the one that was probably meant. They may
+    /// also be a provider's own, so they are no mistakes.
+    #[must_use]
+    pub fn probably_misspelt(&self) -> Vec<(&str, &'static str)> {
+        /// Shorter names are near each other too often: `top_a` is one, and `top_p` another.
+        const SHORTEST: usize = 6;
+        let is_known = |name: &&String| WELL_KNOWN_PARAMS.contains(&name.as_str());
+        let unknown = self.further.keys().filter(|name| !is_known(name));
+        unknown
+            .filter(|name| name.len() >= SHORTEST)
+            .filter_map(|name| {
+                let meant = crate::name::nearest(&name.to_lowercase(), &WELL_KNOWN_PARAMS)?;
+                let apart = name.len().abs_diff(meant.len());
+                (apart <= 2).then_some((name.as_str(), meant))
+            })
+            .collect()
     }
 }
 
@@ -479,6 +527,26 @@ mod tests {
                     "{error}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn slips_of_the_finger_are_noticed_and_providers_own_are_not() {
+        for (name, meant) in [
+            ("temprature", Some("temperature")),
+            ("Temperature", Some("temperature")),
+            ("max_token", Some("max_tokens")),
+            ("presense_penalty", Some("presence_penalty")),
+            ("reasoning_effort", None),
+            ("min_p", None),
+            ("top_n", None),
+            ("guided_json", None),
+            ("thinking", None),
+        ] {
+            let params: SamplingParams = serde_json::from_value(json!({name: 1})).unwrap();
+            let found: Vec<_> = params.probably_misspelt();
+            let expected: Vec<_> = meant.map(|meant| (name, meant)).into_iter().collect();
+            assert_eq!(found, expected, "{name}");
         }
     }
 

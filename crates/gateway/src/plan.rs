@@ -59,9 +59,12 @@ pub fn destination(
     match &body.target {
         Target::Model(name) => {
             let model = table.model(name).ok_or_else(|| {
-                Failure::NotFound(format!(
-                    "model `{name}` is not registered; name an app as `flywheel/<app>`, or register the model"
-                ))
+                let app = name.split('@').next().and_then(|app| app.parse().ok());
+                let how = match app.filter(|app| table.app(app).is_some()) {
+                    Some(_) => format!("the app of that name is `flywheel/{name}`"),
+                    None => "name an app as `flywheel/<app>`, or register the model".to_owned(),
+                };
+                Failure::NotFound(format!("model `{name}` is not registered; {how}"))
             })?;
             Ok(Destination {
                 app: None,

@@ -12,7 +12,7 @@ const HEAD: &str = "\
 # Command line
 
 Written from the program's own definitions; `flywheel help COMMAND` says the same. Commands end with 0 when they did what was asked, 1 when that \
-failed or was refused, 2 when the command line is wrong. With `--json` they print the server's JSON, and errors as problem documents.
+failed or was refused, 2 when the command line is wrong, 3 when the server cannot be reached or failed itself. With `--json` they print the server's JSON, and errors as problem documents.
 
 ";
 

@@ -78,6 +78,12 @@ impl Problem {
         })
     }
 
+    /// Whether a document is what Flywheel says below `/api/v1`, and nothing that another server would say there.
+    pub(crate) fn is_flywheels(body: &Value) -> bool {
+        let record = Record(body);
+        record.optional("code").is_some() || record.optional("title").is_some()
+    }
+
     /// The same about a call.
     pub(crate) fn of_call(mut self, id: Option<String>) -> Self {
         if let (Some(id), Some(document)) = (&id, self.body.as_object_mut()) {
@@ -100,10 +106,13 @@ impl Problem {
 
     /// What to do: the server's word, or what usually helps.
     pub(crate) fn advice(&self) -> Option<String> {
+        // What the server says of headers does not help whoever types commands.
+        if self.status == StatusCode::UNAUTHORIZED {
+            return Some(
+                "pass a key with --key or the variable FLYWHEEL_KEY; an admin makes one with `flywheel key create`".to_owned(),
+            );
+        }
         let usual = || match self.status {
-            StatusCode::UNAUTHORIZED => {
-                Some("pass a key with --key or the variable FLYWHEEL_KEY".to_owned())
-            }
             StatusCode::FORBIDDEN => Some(
                 "this key may not do that; an admin makes others with `flywheel key create`"
                     .to_owned(),
@@ -194,6 +203,29 @@ mod tests {
             json!("text"),
         ] {
             assert!(Problem::read(StatusCode::BAD_GATEWAY, other).is_none());
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_names_where_keys_are_given() {
+        for hint in [Value::Null, json!("send `Authorization: Bearer fw_…`")] {
+            let body = json!({"title": "Unauthorized", "code": "unauthorized", "hint": hint});
+            let problem = Problem::read(StatusCode::UNAUTHORIZED, body).unwrap();
+            let advice = problem.advice().unwrap();
+            assert!(advice.contains("--key") && advice.contains("FLYWHEEL_KEY"));
+        }
+    }
+
+    #[test]
+    fn only_flywheel_speaks_of_its_own_resources_so() {
+        let ours = json!({"title": "Not found", "code": "not_found", "detail": "no such app"});
+        assert!(Problem::is_flywheels(&ours));
+        // A model server, and a web framework.
+        for other in [
+            json!({"error": {"message": "File Not Found", "code": 404, "type": "not_found_error"}}),
+            json!({"detail": "Not Found"}),
+        ] {
+            assert!(!Problem::is_flywheels(&other), "{other}");
         }
     }
 

@@ -18,6 +18,11 @@ impl Target {
         }
     }
 
+    /// Whether it is one.
+    pub(crate) fn is_api(&self) -> bool {
+        self.path.starts_with("/api/v1/")
+    }
+
     /// A path outside our own API.
     pub(crate) fn outside(path: &str) -> Self {
         Self {

@@ -98,10 +98,65 @@ fn entries(context: &Context<'_>, answer: Record<'_>) -> Table {
             entry.text("actor").into(),
             entry.text("action").into(),
             entry.text("subject").into(),
-            entry.shown("detail").into(),
+            entry.member("detail").map(brief).unwrap_or_default().into(),
         ]);
     }
     table
+}
+
+/// How much of a text inside a detail, and of a whole detail, a line has; `--json` has all.
+const LONGEST_TEXT: usize = 40;
+const LONGEST_DETAIL: usize = 100;
+
+/// A detail on one line: its members, long texts cut, what is nested only counted.
+fn brief(detail: &Value) -> String {
+    let inner = |value: &Value| match value {
+        Value::String(text) => cut(
+            &text.split_whitespace().collect::<Vec<_>>().join(" "),
+            LONGEST_TEXT,
+        ),
+        Value::Array(items)
+            if items
+                .iter()
+                .all(|item| item.is_string() || item.is_number())
+                && items.len() <= 3 =>
+        {
+            let items: Vec<_> = items
+                .iter()
+                .map(|item| {
+                    item.as_str()
+                        .map_or_else(|| item.to_string(), str::to_owned)
+                })
+                .collect();
+            cut(&items.join("+"), LONGEST_TEXT)
+        }
+        Value::Array(items) => format!("{} items", items.len()),
+        Value::Object(members) => format!("{} members", members.len()),
+        other => other.to_string(),
+    };
+    let whole = match detail {
+        Value::Null => String::new(),
+        Value::Object(members) => members
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| format!("{name}={}", inner(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
+        other => inner(other),
+    };
+    cut(&whole, LONGEST_DETAIL)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    // Ids are known by their beginning.
+    let is_id = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id {
+        return text[..12].to_owned();
+    }
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 async fn verify_on_server(context: &Context<'_>) -> Outcome {
@@ -152,4 +207,39 @@ fn show_verification(answer: &Value, context: &Context<'_>) -> Outcome {
             .hint("compare it with a backup before you trust what comes after the broken entry");
     }
     Ok(ExitCode::from(FAILED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn details_fit_a_line() {
+        for (detail, expected) in [
+            (json!(null), ""),
+            (json!({}), ""),
+            (
+                json!({"reason": "worse\n than before", "to": null, "force": true}),
+                "reason=worse than before, force=true",
+            ),
+            (
+                json!({"manifest": "ab".repeat(32), "weights": [5000, 5000]}),
+                "manifest=abababababab, weights=5000+5000",
+            ),
+            (
+                json!({"metrics": [{"a": 1}, {"b": 2}], "plan": {"alpha": 0.05}}),
+                "metrics=2 items, plan=1 members",
+            ),
+        ] {
+            assert_eq!(brief(&detail), expected);
+        }
+        let long =
+            brief(&json!({"a": "x".repeat(500), "b": "y".repeat(500), "c": "z".repeat(500)}));
+        assert!(
+            long.chars().count() <= LONGEST_DETAIL + 1 && long.ends_with('…'),
+            "{long}"
+        );
+        assert!(!long.contains(&"x".repeat(LONGEST_TEXT + 1)));
+    }
 }

@@ -471,10 +471,18 @@ fn show(context: &Context<'_>, experiment: Record<'_>) -> Printed {
     context.printer.table(&results)
 }
 
-/// An effect or a margin as it is typed.
-fn effect(value: Record<'_>) -> String {
+/// An effect or a margin on a metric: in its unit, points for shares, or in per cent of what it is.
+fn effect(value: Record<'_>, plan: Record<'_>, name: &str) -> String {
+    let metric = plan.items("metrics").find(|m| m.text("name") == name);
+    let is_share = metric.is_some_and(|metric| metric.text("kind") == "binary");
+    let unit = metric.map_or("", |metric| metric.text("unit"));
     match (value.number("absolute"), value.number("relative")) {
-        (Some(absolute), _) => absolute.to_string(),
+        (Some(share), _) if is_share => match (share * 1e4).round() / 100.0 {
+            1.0 => "1 point".to_owned(),
+            points => format!("{points} points"),
+        },
+        (Some(absolute), _) if unit.is_empty() => absolute.to_string(),
+        (Some(absolute), _) => format!("{absolute} {unit}"),
         (None, Some(share)) => format!("{}%", (share * 1e4).round() / 100.0),
         (None, None) => String::new(),
     }
@@ -487,8 +495,11 @@ fn show_plan(context: &Context<'_>, experiment: Record<'_>, plan: Record<'_>) ->
     let guardrails: Vec<String> = plan
         .items("guardrails")
         .map(|rule| {
-            let margin = rule.record("margin").map(effect).unwrap_or_default();
-            format!("{} by {margin}", rule.text("metric"))
+            let name = rule.text("metric");
+            let margin = rule
+                .record("margin")
+                .map(|margin| effect(margin, plan, name));
+            format!("{name} by {}", margin.unwrap_or_default())
         })
         .collect();
     let mut block = Block::new();
@@ -496,7 +507,9 @@ fn show_plan(context: &Context<'_>, experiment: Record<'_>, plan: Record<'_>) ->
         .entry("primary", primary)
         .entry(
             "matters from",
-            plan.record("mde").map(effect).unwrap_or_default(),
+            plan.record("mde")
+                .map(|mde| effect(mde, plan, primary))
+                .unwrap_or_default(),
         )
         .entry("guardrails", guardrails.join(", "))
         .entry("read", plan.text("mode"))
@@ -535,7 +548,25 @@ fn show_plan(context: &Context<'_>, experiment: Record<'_>, plan: Record<'_>) ->
     }
     block.entry("plan hash", experiment.short("plan_hash"));
     context.printer.heading("Plan")?;
-    context.printer.block(&block)
+    context.printer.block(&block)?;
+    let mut changes = Table::new(&["changed after the start", "by", "~what"]);
+    for change in experiment.items("plan_changes") {
+        let what = change.member("changed").and_then(Value::as_array);
+        let what: Vec<&str> = what
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        changes.row([
+            context.ago(change, "at"),
+            change.text("by").into(),
+            what.join(", ").into(),
+        ]);
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    context.printer.table(&changes)
 }
 
 #[cfg(test)]

@@ -92,7 +92,10 @@ pub(super) fn said(feedback: Record<'_>) -> String {
                 None => number,
             }
         }
-        "outcome" => format!("{} = {value}", feedback.text("name")),
+        "outcome" => {
+            let number = feedback.number("value").map_or(value, amounts::number);
+            format!("{} = {number}", feedback.text("name"))
+        }
         _ => feedback.text("text").to_owned(),
     }
 }

@@ -37,6 +37,7 @@ impl PushArgs {
     pub(super) async fn run(self, context: &Context<'_>) -> Outcome {
         let folder = prompt_folder::read(&self.folder)?;
         warn_of_repeated_names(&folder, context);
+        warn_of_params(&folder, context);
         if self.dry_run {
             let answer = compare(&folder, context).await?;
             let shown = context.printer.show(&answer, |answer| {
@@ -107,6 +108,18 @@ async fn warn_of_models(folder: &Folder, context: &Context<'_>) -> usize {
             .warning(&format!("model `{name}` cannot serve: {problem}"));
     }
     warnings
+}
+
+/// A parameter of a name that nobody knows goes to the provider as it is, which may pass over it without a word.
+fn warn_of_params(folder: &Folder, context: &Context<'_>) {
+    for (path, file) in &folder.prompts {
+        for (name, meant) in file.content.params.probably_misspelt() {
+            context.printer.warning(&format!(
+                "{}: the parameter `{name}` goes to the provider as it is; was `{meant}` meant?",
+                path.display()
+            ));
+        }
+    }
 }
 
 /// Several files may hold versions of one prompt; which one becomes the latest should surprise nobody.

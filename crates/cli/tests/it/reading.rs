@@ -51,6 +51,13 @@ fn experiment() -> Value {
         "arms": [{"name": "control", "manifest": "ab".repeat(32), "weight": 5000},
                  {"name": "treatment", "manifest": "cd".repeat(32), "weight": 5000}],
         "created_at": TIME, "started_at": TIME,
+        "plan": {"control": "control", "primary": "task_completed", "mde": {"absolute": 0.05}, "mode": "anytime", "minimum_days": 7,
+                 "guardrails": [{"metric": "latency_p95", "margin": {"relative": 0.1}}, {"metric": "handle_time", "margin": {"absolute": 30}},
+                                {"metric": "escalated", "margin": {"absolute": 0.01}}],
+                 "metrics": [{"name": "task_completed", "kind": "binary"}, {"name": "latency_p95", "kind": "quantile", "unit": "ms"},
+                             {"name": "handle_time", "kind": "continuous", "unit": "s"}, {"name": "escalated", "kind": "binary"}]},
+        "plan_hash": "12".repeat(32),
+        "plan_changes": [{"at": TIME, "by": "ann", "changed": ["mde", "guardrails"], "before": "34".repeat(32)}],
         "serves": {"control": {"prompt": "support/summary", "prompt_version": "ef".repeat(32), "prompt_ordinal": 2,
                                "model": "smollm2:135m"}},
         "summary": [{"key": "control", "calls": 3, "provider_errors": 0, "series": []}],
@@ -75,6 +82,8 @@ fn said() -> Value {
         piece(json!({"kind": "comment", "text": "too\nshort"})),
         piece(json!({"kind": "correction", "text": "Better."})),
         // Its call is not known.
+        {"id": "f3", "call_id": "support:later", "kind": "outcome", "name": "escalated", "value": 1.0,
+         "created_at": TIME, "app": null, "prompt": null, "prompt_version": null, "prompt_ordinal": null},
         {"id": "f2", "call_id": "support:later", "kind": "outcome", "name": "handle_time", "value": 12.5,
          "created_at": TIME, "app": null, "prompt": null, "prompt_version": null, "prompt_ordinal": null},
     ]))

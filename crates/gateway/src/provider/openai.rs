@@ -120,7 +120,13 @@ impl ProviderFormat for OpenAiFormat {
     }
 
     fn failure(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
-        failure_of(status, headers, body, self.api_key.as_ref())
+        let mut failure = failure_of(status, headers, body, self.api_key.as_ref());
+        // A server that knows the path names the model that it does not have.
+        if status == StatusCode::NOT_FOUND && !failure.message.contains("model") {
+            failure.message +=
+                "; does the provider's `base_url` have its whole path, such as `/v1`?";
+        }
+        failure
     }
 }
 
@@ -323,6 +329,32 @@ pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_path_that_is_not_there_may_be_the_base_urls_fault() {
+        let format = OpenAiFormat::new(OpenAiOptions::default()).unwrap();
+        let said = |status, body: &str| {
+            let failure = format.failure(status, &HeaderMap::new(), body.as_bytes());
+            failure.message
+        };
+        for (status, body, is_asked) in [
+            (
+                StatusCode::NOT_FOUND,
+                r#"{"error": {"message": "File Not Found", "type": "not_found_error"}}"#,
+                true,
+            ),
+            (StatusCode::NOT_FOUND, "<h1>Not Found</h1>", true),
+            (
+                StatusCode::NOT_FOUND,
+                r#"{"error": {"message": "The model `x` does not exist"}}"#,
+                false,
+            ),
+            (StatusCode::BAD_REQUEST, "", false),
+        ] {
+            let message = said(status, body);
+            assert_eq!(message.contains("`base_url`"), is_asked, "{message}");
+        }
+    }
 
     pub(crate) fn object(value: Value) -> Map<String, Value> {
         let Value::Object(object) = value else {

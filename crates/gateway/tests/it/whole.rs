@@ -205,7 +205,19 @@ async fn what_cannot_be_served_is_refused_and_says_why() {
             json!({"model": "nothing"}),
             404,
             "not_found",
-            "model `nothing` is not registered",
+            "model `nothing` is not registered; name an app as `flywheel/<app>`",
+        ),
+        (
+            json!({"model": "support"}),
+            404,
+            "not_found",
+            "the app of that name is `flywheel/support`",
+        ),
+        (
+            json!({"model": "support@staging"}),
+            404,
+            "not_found",
+            "the app of that name is `flywheel/support@staging`",
         ),
         (
             json!({"model": "flywheel/nothing"}),

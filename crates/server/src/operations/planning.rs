@@ -126,13 +126,13 @@ pub(super) fn make(new: NewPlan, settings: &AppSettings, arms: &[Arm]) -> ApiRes
         return Err(Problem::invalid(
             "an A/A test compares a manifest with itself, and these arms serve different ones",
         )
-        .hint("leave out `aa`, or give all arms the same manifest"));
+        .hint("leave out `--aa` (in the API `aa`), or give all arms the same manifest"));
     }
     if !plan.is_aa && plan.primary.is_some() && manifests.len() < arms.len() {
         return Err(Problem::invalid(
             "two arms serve the same manifest, so there is nothing to compare",
         )
-        .hint("say `aa: true` if the experiment itself is to be tested"));
+        .hint("if the experiment itself is to be tested, say so: `--aa`, in the API `aa: true`"));
     }
     Ok(plan)
 }
@@ -314,7 +314,7 @@ fn impossible(metric: &Metric, mean: f64, target: f64) -> Problem {
         percent(mean),
         percent(target)
     ))
-    .hint("name a smaller effect; `{\"absolute\": 0.05}` are five points, `{\"relative\": 0.05}` five per cent of today's rate")
+    .hint("name a smaller effect: `--mde 5pt`, in the API `{\"absolute\": 0.05}`, are five points, `--mde 5%` or `{\"relative\": 0.05}` five per cent of today's rate")
 }
 
 /// Units of the control for one look at the end. Rates of units with several calls take more, by their design effect.

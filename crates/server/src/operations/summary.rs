@@ -198,6 +198,14 @@ impl Reading {
         } else {
             let value = (n > 0).then(|| sum / n as f64);
             let interval = means::student_interval(n, sum, squared_deviations, ALPHA).ok();
+            // No mean of grades is beyond the best and the worst of them.
+            let interval = interval.map(|found| match scale {
+                Some(_) => Interval {
+                    low: found.low.clamp(0.0, 1.0),
+                    high: found.high.clamp(0.0, 1.0),
+                },
+                None => found,
+            });
             (ReadingKind::Mean, value, interval)
         };
         let (low, high) = interval
@@ -262,6 +270,21 @@ mod tests {
     }
 
     #[test]
+    fn no_mean_of_ratings_is_beyond_their_scale() {
+        let ratings = SeriesSums {
+            series: "rating".into(),
+            n: 3,
+            sum: 2.75,
+            squared_deviations: 0.04,
+            scales: vec![(RatingScale::default(), 3)],
+            ..SeriesSums::default()
+        };
+        let reading = Reading::new(ratings, RatingScale::default());
+        assert_eq!(reading.high, Some(5.0), "{reading:?}");
+        assert!(reading.low > Some(1.0) && reading.low < reading.value);
+    }
+
+    #[test]
     fn ratings_are_read_on_the_scale_that_most_were_given_on() {
         let scale = |min, max| RatingScale { min, max };
         let row = |key: &str, n, sum, scales: &[(RatingScale, u64)]| SummaryRow {
@@ -311,8 +334,10 @@ mod tests {
                 let read = reading.value.unwrap();
                 assert!((read - value).abs() < 1e-9, "{reading:?}");
                 if let (Some(low), Some(high)) = (reading.low, reading.high) {
+                    let is_clipped = low == expected.min || high == expected.max;
                     let center = (low + high) / 2.0;
-                    assert!((center - value).abs() < 1e-9 && low < high, "{reading:?}");
+                    assert!(is_clipped || (center - value).abs() < 1e-9, "{reading:?}");
+                    assert!(low < high, "{reading:?}");
                 }
             }
         }

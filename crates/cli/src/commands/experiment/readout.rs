@@ -89,6 +89,7 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
             continue;
         };
         let is_share = declared.text("kind") == "binary";
+        let unit = declared.text("unit");
         let of = |arm: &str| {
             let found = metric.items("arms").find(|value| value.text("arm") == arm);
             found.and_then(|value| value.number("value"))
@@ -97,7 +98,10 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
             let arm = found.text("arm");
             let interval = found.number("low").zip(found.number("high"));
             let interval = interval.map_or_else(
-                || "–".to_owned(),
+                || match found.optional("undefined") {
+                    Some(reason) => format!("– {reason}"),
+                    None => "–".to_owned(),
+                },
                 |(low, high)| format!("{} to {}", signed(low, is_share), signed(high, is_share)),
             );
             let (says, style) = says(metric.text("role"), found);
@@ -111,11 +115,11 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
             table.row([
                 declared.text("name").into(),
                 arm.into(),
-                value(of(&control), is_share).into(),
-                value(of(arm), is_share).into(),
+                value(of(&control), is_share, unit).into(),
+                value(of(arm), is_share, unit).into(),
                 found
                     .number("difference")
-                    .map_or_else(|| "–".to_owned(), |d| signed(d, is_share))
+                    .map_or_else(|| "–".to_owned(), |d| with_unit(signed(d, is_share), unit))
                     .into(),
                 interval.into(),
                 Cell::styled(says, style),
@@ -161,11 +165,18 @@ fn whole(number: Option<f64>) -> String {
     number.map_or_else(String::new, |number| format!("{number:.0}"))
 }
 
-fn value(value: Option<f64>, is_share: bool) -> String {
+fn value(value: Option<f64>, is_share: bool, unit: &str) -> String {
     match (value, is_share) {
         (None, _) => "–".to_owned(),
         (Some(share), true) => format!("{}%", trimmed(share * 100.0)),
-        (Some(value), false) => trimmed(value),
+        (Some(value), false) => with_unit(trimmed(value), unit),
+    }
+}
+
+fn with_unit(number: String, unit: &str) -> String {
+    match unit {
+        "" => number,
+        unit => format!("{number} {unit}"),
     }
 }
 
@@ -288,7 +299,7 @@ mod tests {
         assert_eq!(signed(0.0613, true), "+6.13 pt");
         assert_eq!(signed(-12.0, false), "-12");
         assert_eq!(signed(0.0, true), "0 pt");
-        assert_eq!(value(Some(0.6), true), "60%");
+        assert_eq!(value(Some(0.6), true, ""), "60%");
     }
 
     #[test]
