@@ -1,5 +1,6 @@
 //! Runs the server: opens the data folder, listens, and on a signal lets what is under way come to its end.
 
+mod address;
 mod data_folder;
 mod logging;
 
@@ -21,13 +22,11 @@ use flywheel_server::rate_limit::RateLimiter;
 use flywheel_server::{Context, ServerOptions, listen, router};
 use flywheel_storage_sql::{SqliteOptions, SqliteStore};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
-use crate::failure::Refusal;
 use crate::printer::Printer;
 use crate::system;
 
@@ -122,14 +121,6 @@ impl Server<'_> {
     }
 }
 
-async fn listen_on(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let message = format!("{address} cannot be listened on: {error}");
-        let hint = "name another address with --listen, such as `--listen 127.0.0.1:7701`";
-        Refusal::with_hint(message, hint).into()
-    })
-}
-
 async fn serve(
     server: Server<'_>,
     printer: &Printer,
@@ -174,7 +165,7 @@ async fn serve(
              start it on 127.0.0.1, run `flywheel key create NAME --role admin`, then start it on {address}"
         );
     }
-    let listener = listen_on(address).await?;
+    let listener = address::listen_on(address).await?;
     let address = listener.local_addr()?;
     jobs::start(&context, job_options(config), &shutdown, &running);
     let accepting = listen::serve(
@@ -347,19 +338,5 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_port_that_is_taken_names_the_way_to_another() {
-        let free = listen_on((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
-        let error = listen_on(free.local_addr().unwrap()).await.unwrap_err();
-        assert!(error.to_string().contains("cannot be listened on"));
-        let refusal: &Refusal = error.downcast_ref().unwrap();
-        assert!(format!("{refusal:?}").contains("--listen"));
     }
 }

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use flywheel_core::PromptContent;
+use flywheel_core::template::CompiledPrompt;
 use flywheel_gateway::sse::{EventTooLarge, SseDecoder};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -11,7 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::variables::{self, Variable};
-use super::{Context, Outcome};
+use super::{Context, Outcome, prompt};
 use crate::client::{self, ClientError, Problem, Target};
 use crate::output::amounts;
 use crate::output::record::{Record, plain};
@@ -64,7 +66,43 @@ impl CallArgs {
             Answer::print_whole(context, &answer)?
         };
         answer.tell(context, start);
+        if !self.variables.is_empty() && !context.printer.is_json() {
+            self.warn_of_unused(context, &answer.facts).await;
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Names the variables that the prompt does not have: what was typed for them changed nothing.
+    async fn warn_of_unused(&self, context: &Context<'_>, facts: &Map<String, Value>) {
+        let fact = |name: &str| facts.get(name).and_then(Value::as_str);
+        let (Some(prompt), Some(version)) = (fact("prompt"), fact("prompt_version")) else {
+            return;
+        };
+        // A key that may call need not be one that may read prompts.
+        let Ok(found) = context.client.get(&prompt::version(prompt, version)).await else {
+            return;
+        };
+        let content = serde_json::from_value::<PromptContent>(found["content"].clone()).ok();
+        let Some(compiled) = content.and_then(|content| CompiledPrompt::compile(&content).ok())
+        else {
+            return;
+        };
+        let unused: Vec<String> = variables::names(&self.variables)
+            .filter(|name| !compiled.variables().contains(*name))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        if !unused.is_empty() {
+            let known: Vec<&str> = compiled.variables().iter().map(String::as_str).collect();
+            context.printer.warning(&format!(
+                "the prompt has no variable {}; it has {}",
+                unused.join(", "),
+                if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                }
+            ));
+        }
     }
 
     fn body(&self) -> anyhow::Result<Value> {

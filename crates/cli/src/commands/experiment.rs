@@ -549,7 +549,7 @@ fn show_plan(context: &Context<'_>, experiment: Record<'_>, plan: Record<'_>) ->
     block.entry("plan hash", experiment.short("plan_hash"));
     context.printer.heading("Plan")?;
     context.printer.block(&block)?;
-    let mut changes = Table::new(&["changed after the start", "by", "~what"]);
+    let mut changes = Table::new(&["when", "by", "~what"]);
     for change in experiment.items("plan_changes") {
         let what = change.member("changed").and_then(Value::as_array);
         let what: Vec<&str> = what
@@ -566,6 +566,7 @@ fn show_plan(context: &Context<'_>, experiment: Record<'_>, plan: Record<'_>) ->
     if changes.is_empty() {
         return Ok(());
     }
+    context.printer.heading("Changed after the start")?;
     context.printer.table(&changes)
 }
 

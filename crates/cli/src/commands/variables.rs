@@ -66,6 +66,11 @@ pub(super) fn read(variables: &[Variable]) -> anyhow::Result<Map<String, Value>>
     Ok(values)
 }
 
+/// The names that were given.
+pub(super) fn names(variables: &[Variable]) -> impl Iterator<Item = &str> {
+    variables.iter().map(|variable| variable.name.as_str())
+}
+
 /// The text of a file, or of stdin if the path is `-`.
 pub(super) fn read_text(path: &str) -> anyhow::Result<String> {
     if path != "-" {

@@ -20,6 +20,36 @@ fn answer(content: &str) -> Value {
 }
 
 #[test]
+fn variables_that_the_prompt_does_not_have_are_named() {
+    const VERSION: &str = concat!(
+        "GET /api/v1/prompts/support%2Fsummary/versions/",
+        "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+    );
+    let mut said = answer("Two payments.");
+    said["flywheel"]["prompt"] = json!("support/summary");
+    said["flywheel"]["prompt_version"] = json!("cd".repeat(32));
+    let content = json!({"template_format": "fstring", "model_id": "m", "model_version": "1",
+                         "messages": [{"role": "user", "content": "Summarize: {ticket}"}]});
+    let server = FakeServer::start(vec![
+        (CHAT, 200, said),
+        (VERSION, 200, json!({"content": content})),
+    ]);
+    let called = run(
+        &server,
+        &["call", "support", "-v", "ticket=a", "-v", "tikcet=b"],
+    );
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let warning = "the prompt has no variable `tikcet`; it has ticket";
+    assert!(called.stderr.contains(warning), "{}", called.stderr);
+    let called = run(&server, &["call", "support", "-v", "ticket=a"]);
+    assert!(
+        !called.stderr.contains("has no variable"),
+        "{}",
+        called.stderr
+    );
+}
+
+#[test]
 fn the_answer_alone_goes_to_stdout() {
     let server = FakeServer::start(vec![(CHAT, 200, answer("Two payments.\nOne back."))]);
     let called = flywheel_with(
