@@ -57,6 +57,9 @@ pub fn mean_interval(users: &CrossMoments<2>, alpha: f64) -> Defined<Interval> {
     level(alpha)?;
     must_be_several(users)?;
     let arm = ratio::arm(users)?;
+    if arm.unit_variance == 0.0 {
+        return Err(Undefined::ZeroVariance);
+    }
     let trials = users.mean(1)? * users.n() as f64;
     let freedom = (trials / largest_design_effect(users)? - 1.0).max(1.0);
     let t = student_t::upper_quantile(alpha / 2.0, freedom)?;
@@ -147,6 +150,8 @@ mod tests {
         let one = CrossMoments::of(&[[1.0, 3.0]]);
         assert!(rate_interval(&one, 0.05).is_err());
         assert!(mean_interval(&one, 0.05).is_err());
+        let same = CrossMoments::of(&[[2.0, 1.0], [4.0, 2.0], [6.0, 3.0]]);
+        assert_eq!(mean_interval(&same, 0.05), Err(Undefined::ZeroVariance));
         let no_rate = CrossMoments::of(&[[3.0, 1.0], [4.0, 1.0]]);
         assert!(rate_interval(&no_rate, 0.05).is_err());
         assert!(largest_design_effect(&CrossMoments::of(&[[0.0, 0.0]])).is_err());

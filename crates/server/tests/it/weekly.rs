@@ -90,7 +90,11 @@ async fn a_week_has_every_metric_and_requests_are_no_users() {
     let ratings = metric(&rows[0], "rating");
     assert_eq!(
         (&ratings["value"], &ratings["high"]),
-        (&json!(5.0), &json!(5.0))
+        (&json!(5.0), &Value::Null)
+    );
+    assert_eq!(
+        ratings["undefined"],
+        "the values do not vary, so there is no standard error"
     );
     let unsaid = metric(&rows[0], "escalated");
     assert_eq!((&unsaid["value"], &unsaid["n"]), (&Value::Null, &json!(0)));

@@ -199,7 +199,13 @@ fn read(metric: &Metric, sources: &Sources) -> MetricSummary {
         Some(_) => end.clamp(0.0, 1.0),
         None => end,
     };
-    let interval = found.interval.ok();
+    // Values that have been the same until now are no proof that they always will be.
+    let interval = found.interval.and_then(|interval| {
+        let has_width = interval.low < interval.high;
+        has_width.then_some(interval).ok_or(Undefined::ZeroVariance)
+    });
+    let reason = found.value.err().or(interval.err());
+    let interval = interval.ok();
     MetricSummary {
         metric: metric.name.clone(),
         kind: metric.kind,
@@ -211,11 +217,7 @@ fn read(metric: &Metric, sources: &Sources) -> MetricSummary {
         high: interval.map(|interval| shown(within(interval.high))),
         method: found.method,
         scale,
-        undefined: found
-            .value
-            .err()
-            .or(found.interval.err())
-            .map(|undefined| undefined.to_string()),
+        undefined: reason.map(|undefined| undefined.to_string()),
     }
 }
 
@@ -417,6 +419,25 @@ mod tests {
         assert_eq!(found.scale, Some(RatingScale::default()));
         assert_eq!(found.high, Some(5.0), "{found:?}");
         assert!(found.low.unwrap() > 1.0 && found.low < found.value);
+    }
+
+    #[test]
+    fn what_never_varied_is_not_certain() {
+        for (name, units) in [
+            ("rating", [[1.0, 1.0, 1.0]; 50]),
+            ("rating", [[3.0, 3.0, 3.0]; 50]),
+            ("output_tokens", [[24.0, 2.0, 2.0]; 50]),
+        ] {
+            let found = read_alone(name, &units);
+            assert!(found.value.is_some() && found.low.is_none(), "{found:?}");
+            assert!(found.undefined.unwrap().contains("do not vary"));
+        }
+        let calls = source(&[[1.0, 1.0, 1.0]; 50]);
+        let found = read(
+            &named("corrections"),
+            &BTreeMap::from([("signal:calls".parse().unwrap(), calls)]),
+        );
+        assert_eq!((found.value, found.high), (Some(0.0), None), "{found:?}");
     }
 
     #[test]
