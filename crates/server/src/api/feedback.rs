@@ -4,13 +4,10 @@ pub mod list;
 pub mod summary;
 
 use axum::extract::State;
-use flywheel_core::AppName;
 use flywheel_core::feedback::sent::NewFeedback;
 use flywheel_core::feedback::{Feedback, InvalidFeedback};
-use flywheel_core::schema::DateTime;
 use flywheel_storage::NewEvent;
 use http::HeaderValue;
-use jiff::Timestamp;
 
 use super::calls::{StoredEvents, stored};
 use crate::auth::Caller;

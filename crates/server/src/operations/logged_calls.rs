@@ -1,24 +1,24 @@
 //! Calls that were made elsewhere, by apps that ask their provider themselves, and are logged here.
 
-use std::collections::HashMap;
+mod known;
 
 use flywheel_core::call::{Call, CallContent, CallFacts, CallStatus};
-use flywheel_core::experiment::{Arm, Experiment, UnitKind};
 use flywheel_core::model::Usage;
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName, VersionName};
 use flywheel_core::schema::DateTime;
 use flywheel_core::{AppName, Manifest, ModelName};
+use flywheel_storage::NewEvent;
 use flywheel_storage::events::Appended;
-use flywheel_storage::{NewEvent, StateSession};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::known::Known;
 use crate::auth::Caller;
 use crate::context::Context;
+use crate::operations::call_ids;
 use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
-use crate::operations::{call_ids, deploy, experiments};
 use crate::problem::{ApiResult, Problem};
 
 /// A call as it is logged.
@@ -170,112 +170,6 @@ fn check(call: &LoggedCall) -> Result<(), String> {
         return Err("`experiment` and `arm` belong together".into());
     }
     Ok(())
-}
-
-/// What the calls of a request refer to, each looked up once.
-#[derive(Default)]
-struct Known {
-    manifests: HashMap<String, Manifest>,
-    experiments: HashMap<ExperimentName, Experiment>,
-}
-
-impl Known {
-    /// Looks up what a call refers to. What does not fit together is told, as it would be compared with what it was
-    /// not part of.
-    async fn look_up(
-        &mut self,
-        session: &mut dyn StateSession,
-        call: &LoggedCall,
-    ) -> ApiResult<Result<(), String>> {
-        let arm = match (&call.experiment, &call.arm) {
-            (Some(experiment), Some(arm)) => {
-                match self.find_arm(session, call, experiment, arm).await? {
-                    Ok(arm) => Some(arm),
-                    Err(detail) => return Ok(Err(detail)),
-                }
-            }
-            _ => None,
-        };
-        let of_arm = arm.as_ref().and_then(|arm| arm.manifest);
-        let Some(name) = call.manifest.clone().or(of_arm.map(|id| id.to_string())) else {
-            return Ok(Ok(()));
-        };
-        if !self.manifests.contains_key(&name) {
-            match deploy::find_manifest(session, &name).await {
-                Ok(manifest) => self.manifests.insert(name.clone(), manifest),
-                Err(problem) if problem.status().is_client_error() => {
-                    return Ok(Err(problem.detail().to_owned()));
-                }
-                Err(problem) => return Err(problem),
-            };
-        }
-        let id = self.manifests[&name].id();
-        Ok(match (arm, of_arm) {
-            (Some(arm), Some(of_arm)) if of_arm != id => Err(format!(
-                "manifest `{id}` is not that of arm `{}`, which is `{of_arm}`",
-                arm.name
-            )),
-            _ => Ok(()),
-        })
-    }
-
-    async fn find_arm(
-        &mut self,
-        session: &mut dyn StateSession,
-        call: &LoggedCall,
-        name: &ExperimentName,
-        arm: &ArmName,
-    ) -> ApiResult<Result<Arm, String>> {
-        if !self.experiments.contains_key(name)
-            && let Some(found) = session.experiments().get(name).await?
-        {
-            self.experiments.insert(name.clone(), found);
-        }
-        // Of an experiment of another app, not even the name is told.
-        let found = self.experiments.get(name);
-        let Some(experiment) = found.filter(|experiment| experiment.app == call.app) else {
-            let detail = format!("app `{}` has no experiment `{name}`", call.app);
-            return Ok(Err(detail));
-        };
-        if experiment.started_at.is_none() {
-            return Ok(Err(format!("experiment `{name}` has not been started")));
-        }
-        let environment = &experiment.environment;
-        if call
-            .environment
-            .as_ref()
-            .is_some_and(|own| own != environment)
-        {
-            let detail = format!("experiment `{name}` runs in environment `{environment}`");
-            return Ok(Err(detail));
-        }
-        let (has_unit, member) = match experiment.unit {
-            UnitKind::User => (call.unit.is_some(), "unit"),
-            UnitKind::Session => (call.session.is_some(), "session"),
-            UnitKind::Request => (true, ""),
-        };
-        if !has_unit {
-            return Ok(Err(format!(
-                "`{member}` is missing, by which experiment `{name}` tells its units apart"
-            )));
-        }
-        let found = experiment.arm(arm).cloned();
-        Ok(found.ok_or_else(|| experiments::no_arm(experiment, arm)))
-    }
-
-    fn manifest(&self, call: &LoggedCall) -> Option<&Manifest> {
-        if let Some(name) = &call.manifest {
-            return self.manifests.get(name);
-        }
-        let experiment = self.experiments.get(call.experiment.as_ref()?)?;
-        let arm = experiment.arm(call.arm.as_ref()?)?;
-        self.manifests.get(&arm.manifest?.to_string())
-    }
-
-    fn environment(&self, call: &LoggedCall) -> Option<&EnvironmentName> {
-        let experiment = self.experiments.get(call.experiment.as_ref()?)?;
-        Some(&experiment.environment)
-    }
 }
 
 fn complete(context: &Context, call: LoggedCall, known: &Known) -> Call {

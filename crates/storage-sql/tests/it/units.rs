@@ -546,7 +546,10 @@ async fn statistics_of_an_earlier_release_are_made_again() {
     let connection = rusqlite::Connection::open(folder.path().join("flywheel.db")).unwrap();
     connection
         .execute_batch(
-            "DELETE FROM _sqlx_migrations WHERE version = 4;
+            "DELETE FROM _sqlx_migrations WHERE version >= 4;
+             DROP TABLE week_progress;
+             DROP TABLE week_units;
+             DROP TABLE week_sums;
              UPDATE experiment_sums SET sums = '[1.0,0.0]';
              DELETE FROM experiment_histograms;",
         )
