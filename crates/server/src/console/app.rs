@@ -19,7 +19,7 @@ use super::overview::{Concern, Serving, by_key, concerns_of, describe_serving};
 use super::scores::{self, ScoreRow};
 use super::session::Visitor;
 use super::show::{self, Markup};
-use super::weeks::{self, WeekRow};
+use super::weeks::{self, WeekTable};
 use crate::context::Context;
 use crate::operations::deploy::{find_app, find_environment, whole_history};
 use crate::operations::served;
@@ -83,8 +83,7 @@ struct AppPage {
     serving: Option<Serving>,
     figures: Figures,
     versions: Vec<Version>,
-    weeks: Vec<WeekRow>,
-    weeks_taken_in: Option<String>,
+    weeks: WeekTable,
     timeline: Vec<Move>,
     is_cut: bool,
     experiments: Vec<RunningExperiment>,
@@ -152,7 +151,7 @@ pub(super) async fn show_app(
             .retain(|(path, _)| !path.starts_with("/apps/") || path.contains("/rollback"));
     }
     let versions = versions(&context, &name, &environment, &timeline).await?;
-    let (weeks, weeks_taken_in) = weeks::rows(&context, &name, &environment, now).await?;
+    let weeks = weeks::table(&context, &name, &environment, now).await?;
     page(&AppPage {
         frame: Frame::new(&context, &visitor, name.as_str(), "/"),
         name: name.to_string(),
@@ -173,7 +172,6 @@ pub(super) async fn show_app(
         figures: sight.figures(&history),
         versions,
         weeks,
-        weeks_taken_in,
         timeline,
         is_cut: history.len() > TIMELINE,
         experiments: experiments

@@ -5,14 +5,13 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use flywheel_core::AppName;
 use flywheel_core::metric::MetricKind;
-use flywheel_core::name::EnvironmentName;
+use flywheel_core::name::{EnvironmentName, MetricName};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::answer::PageResult;
 use super::calls::{as_file, csv_field};
 use super::form::{PagePath, PageQuery, given};
-use super::scores::Score;
 use super::session::Visitor;
 use super::show;
 use crate::context::Context;
@@ -23,39 +22,67 @@ use crate::problem::ApiResult;
 /// How many weeks the page of an app has, the present one included.
 const WEEKS: i64 = 8;
 
+/// The metrics that have values, and what each prompt version came to in each week.
+#[derive(Default)]
+pub(super) struct WeekTable {
+    pub(super) metrics: Vec<String>,
+    pub(super) rows: Vec<WeekRow>,
+    /// Which share of the events is taken in, if not all are.
+    pub(super) taken_in: Option<String>,
+}
+
 /// A prompt version in a week.
 pub(super) struct WeekRow {
     pub(super) week: String,
     pub(super) version: String,
     pub(super) calls: String,
-    pub(super) readings: Vec<Score>,
+    pub(super) cells: Vec<WeekCell>,
 }
 
-/// The last weeks, newest first, and which share of the events is taken in if not all are.
-pub(super) async fn rows(
+/// What a metric came to.
+pub(super) struct WeekCell {
+    pub(super) value: String,
+    /// Its interval, or in short why it has none.
+    pub(super) interval: String,
+    /// How many values of how many users, and how the interval was made.
+    pub(super) behind: String,
+}
+
+/// The last weeks, newest first.
+pub(super) async fn table(
     context: &Context,
     app: &AppName,
     environment: &EnvironmentName,
     now: Timestamp,
-) -> ApiResult<(Vec<WeekRow>, Option<String>)> {
+) -> ApiResult<WeekTable> {
     let mut found = last_weeks(context, app, environment, now).await?;
     found.rows.reverse();
-    let rows = found
-        .rows
-        .iter()
-        .map(|row| WeekRow {
-            week: row.week.clone().unwrap_or_default(),
-            version: version(row),
-            calls: show::count(row.calls),
-            readings: row
-                .metrics
-                .iter()
-                .filter(|metric| metric.value.is_some())
-                .map(score)
-                .collect(),
-        })
-        .collect();
-    Ok((rows, found.taken_in.map(show::percent)))
+    // What no week has a value of would be an empty column.
+    let all = found.rows.iter().flat_map(|row| &row.metrics);
+    let mut metrics: Vec<&MetricName> = Vec::new();
+    for metric in all.filter(|metric| metric.value.is_some()) {
+        if !metrics.contains(&&metric.metric) {
+            metrics.push(&metric.metric);
+        }
+    }
+    let cells = |row: &Summary| {
+        let cell = |name: &&MetricName| {
+            let metric = row.metrics.iter().find(|metric| metric.metric == **name);
+            metric.map_or_else(WeekCell::none, WeekCell::new)
+        };
+        metrics.iter().map(cell).collect()
+    };
+    let rows = found.rows.iter().map(|row| WeekRow {
+        week: row.week.clone().unwrap_or_default(),
+        version: version(row),
+        calls: show::count(row.calls),
+        cells: cells(row),
+    });
+    Ok(WeekTable {
+        rows: rows.collect(),
+        metrics: metrics.iter().map(ToString::to_string).collect(),
+        taken_in: found.taken_in.map(show::percent),
+    })
 }
 
 async fn last_weeks(
@@ -85,45 +112,43 @@ fn version(row: &Summary) -> String {
     }
 }
 
-fn score(metric: &MetricSummary) -> Score {
-    let is_share = metric.kind == MetricKind::Binary;
-    let shown = |value: f64| match metric.unit.as_str() {
-        _ if is_share => show::percent(value),
-        "USD" => show::dollars((value * 1e9) as i64),
-        "ms" => show::latency((value * 1e3).max(0.0) as u64),
-        _ => format!("{value:.2}"),
-    };
-    let (least, most) = match metric.scale {
-        Some(scale) => (scale.min, scale.max),
-        None if is_share => (0.0, 1.0),
-        None => (0.0, 0.0),
-    };
-    let place = |value: f64| ((value - least) / (most - least) * 100.0).clamp(0.0, 100.0);
-    let bar = match (metric.value, metric.low, metric.high) {
-        (Some(value), Some(low), Some(high)) if most > least => {
-            Some((place(low), place(value), place(high)))
+impl WeekCell {
+    fn none() -> Self {
+        Self {
+            value: "–".to_owned(),
+            interval: "no values".to_owned(),
+            behind: String::new(),
         }
-        _ => None,
-    };
-    Score {
-        name: metric.metric.to_string(),
-        value: metric.value.map_or_else(|| "–".to_owned(), shown),
-        interval: match (metric.low, metric.high) {
-            (Some(low), Some(high)) => format!("{} to {}", shown(low), shown(high)),
-            _ => metric
-                .undefined
-                .as_ref()
-                .map_or_else(String::new, |reason| format!("no interval: {reason}")),
-        },
-        n: Some(match metric.units == metric.n {
-            true => show::count(metric.n),
-            false => format!(
-                "{} of {} users",
-                show::count(metric.n),
-                show::count(metric.units)
+    }
+
+    fn new(metric: &MetricSummary) -> Self {
+        let Some(value) = metric.value else {
+            return Self::none();
+        };
+        let shown = |value: f64| match metric.unit.as_str() {
+            _ if metric.kind == MetricKind::Binary => show::percent(value),
+            "USD" => show::dollars((value * 1e9) as i64),
+            "ms" => show::latency((value * 1e3).max(0.0) as u64),
+            _ => format!("{value:.2}"),
+        };
+        let n = format!(
+            "{} values of {} users",
+            show::count(metric.n),
+            show::count(metric.units)
+        );
+        let (interval, behind) = match (metric.low, metric.high, &metric.undefined) {
+            (Some(low), Some(high), _) => (
+                format!("{} to {}", shown(low), shown(high)),
+                format!("{n}; {}", metric.method),
             ),
-        }),
-        bar,
+            (_, _, Some(reason)) => ("no interval".to_owned(), format!("{n}; {reason}")),
+            _ => (String::new(), n),
+        };
+        Self {
+            value: shown(value),
+            interval,
+            behind,
+        }
     }
 }
 

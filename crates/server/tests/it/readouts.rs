@@ -665,7 +665,11 @@ async fn small_counts_are_of_units() {
 /// One arm's users take their time: what is known of it is older, and the readout says so.
 #[tokio::test]
 async fn outcomes_that_come_later_in_one_arm_are_noticed() {
-    for (name, seconds, state) in [("even", [60, 60], "passed"), ("late", [60, 600], "warning")] {
+    for (name, seconds, differs, state) in [
+        ("even", [6000, 6000], false, "passed"),
+        ("prompt", [60, 600], true, "passed"),
+        ("late", [6000, 60_000], true, "warning"),
+    ] {
         let app = TestApp::furnished().await;
         let experiment = begin(&app, name, plan()).await;
         let said = readout(&app, name).await;
@@ -679,7 +683,7 @@ async fn outcomes_that_come_later_in_one_arm_are_noticed() {
         assert_eq!(of(&said)["state"], "unknown", "{said}");
         let random = &mut fastrand::Rng::with_seed(8);
         let started_at = app.context.sources.clock.now();
-        app.clock.advance_seconds(3600);
+        app.clock.advance_seconds(86_400 * 3);
         let (mut calls, mut outcomes) = (Vec::new(), Vec::new());
         for number in 0..400_u32 {
             let user = format!("user_{number}");
@@ -702,17 +706,13 @@ async fn outcomes_that_come_later_in_one_arm_are_noticed() {
         assert_eq!(check["state"], state, "{check}");
         let found = &said["delays"][0];
         assert_eq!(found["metric"], "task_completed");
-        assert_eq!(found["differs"], state == "warning", "{found}");
+        assert_eq!(found["differs"], differs, "{found}");
         let late = &found["arms"][1];
         let median = late["median_seconds"].as_f64().unwrap();
         let usual = seconds[1] as f64;
         assert!((usual..usual * 2.5).contains(&median), "{found}");
         assert!(late["p90_seconds"].as_f64().unwrap() > median);
-        assert_eq!(
-            late["p"].as_f64().unwrap() < 0.001,
-            state == "warning",
-            "{found}"
-        );
+        assert_eq!(late["p"].as_f64().unwrap() < 0.001, differs, "{found}");
     }
 }
 

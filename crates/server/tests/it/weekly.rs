@@ -112,7 +112,7 @@ async fn a_week_has_every_metric_and_requests_are_no_users() {
         async |path: &str| text(visit(&app, &Method::GET, path, Some(&cookie), "").await).await;
     let page = see("/apps/support").await;
     assert!(
-        page.contains("Week by week") && page.contains("100 of 10 users"),
+        page.contains("Week by week") && page.contains("100 values of 10 users"),
         "{page}"
     );
     let csv = see("/apps/support/weeks.csv").await;

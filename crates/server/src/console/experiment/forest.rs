@@ -130,7 +130,7 @@ fn row(metric: &MetricReadout, found: &Comparison, effect: Option<f64>) -> Fores
                 found
                     .small_counts
                     .as_ref()
-                    .map_or(why, |counts| &counts.said),
+                    .map_or(why, |counts| &counts.brief),
             )),
             (None, None) => Some(show::prose("no interval yet")),
             (Some(_), _) if found.is_unstable => Some(show::prose(

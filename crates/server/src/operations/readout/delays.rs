@@ -169,6 +169,15 @@ fn within(control: &BTreeMap<i32, i64>, arm: &BTreeMap<i32, i64>) -> Defined<Est
     }
 }
 
+/// What comes within this many seconds is in the numbers of its day, whichever arm it is of.
+const PROMPT: f64 = 3600.0;
+
+/// Whether outcomes of an arm come so late that on any day some are still missing.
+fn is_slow(found: &DelayReadout) -> bool {
+    let mut arms = found.arms.iter();
+    arms.any(|arm| arm.p90_seconds.is_some_and(|seconds| seconds > PROMPT))
+}
+
 /// Whether outcomes that a verdict rests on come later in one arm. Nothing where none of them is feedback.
 pub(super) fn check(comparing: &Comparing<'_>, delays: &[DelayReadout]) -> Option<DataCheck> {
     let of_feedback = |reading: &Reading| {
@@ -189,7 +198,7 @@ pub(super) fn check(comparing: &Comparing<'_>, delays: &[DelayReadout]) -> Optio
     };
     let decisive = || delays.iter().filter(|found| found.decides);
     let differing: Vec<String> = decisive()
-        .filter(|found| found.differs)
+        .filter(|found| found.differs && is_slow(found))
         .map(|found| format!("{} {}", found.metric, in_words(found)))
         .collect();
     if !differing.is_empty() {
@@ -203,14 +212,17 @@ pub(super) fn check(comparing: &Comparing<'_>, delays: &[DelayReadout]) -> Optio
     }
     let compared = |found: &&DelayReadout| found.arms.iter().any(|arm| arm.p.is_some());
     match decisive().find(compared) {
-        Some(found) => said(
-            CheckState::Passed,
-            format!(
-                "no sign that it depends on the arm: {} {}",
-                found.metric,
-                in_words(found)
-            ),
-        ),
+        Some(found) => {
+            let why = match found.differs {
+                true => "it depends on the arm and is too short to matter",
+                false => "no sign that it depends on the arm",
+            };
+            let words = in_words(found);
+            said(
+                CheckState::Passed,
+                format!("{why}: {} {words}", found.metric),
+            )
+        }
         None => said(
             CheckState::Unknown,
             format!("fewer than {FIRST_LOOK} units with an outcome in an arm"),

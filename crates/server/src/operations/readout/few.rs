@@ -31,6 +31,8 @@ pub struct SmallCounts {
     pub arm_units: u64,
     /// Of a guardrail: the highest rate of failures of the arm that is possible, one-sided at .05 and at any time.
     pub highest: Option<f64>,
+    /// The same in a few words.
+    pub brief: String,
     /// All of that in a sentence.
     pub said: String,
 }
@@ -97,6 +99,7 @@ impl Few {
             arm: count(of(&self.arm)),
             arm_units: count(self.arm.n),
             highest,
+            brief: String::new(),
             said: String::new(),
         }
     }
@@ -274,13 +277,16 @@ pub(super) fn say(metric: &Metric, found: &mut Comparison) {
         CountedUnits::WithNone => "with a value that is no event",
     };
     let shown = |n: u64| words::count(n as f64);
-    let mut said = format!(
-        "{} of {} units {what} against {} of {}",
-        shown(counts.arm),
-        shown(counts.arm_units),
-        shown(counts.control),
-        shown(counts.control_units)
+    let found_by_arm = (
+        format!("{} of {}", shown(counts.arm), shown(counts.arm_units)),
+        format!(
+            "{} of {}",
+            shown(counts.control),
+            shown(counts.control_units)
+        ),
     );
+    let mut said = format!("{} units {what} against {}", found_by_arm.0, found_by_arm.1);
+    counts.brief = format!("{} against {}", found_by_arm.0, found_by_arm.1);
     if let Some(p) = p {
         said.push_str(&format!(", p {} at any time, {METHOD}", words::p_value(p)));
     }
@@ -289,10 +295,13 @@ pub(super) fn say(metric: &Metric, found: &mut Comparison) {
         Direction::Higher => "share without",
     };
     match counts.highest {
-        Some(highest) => said.push_str(&format!(
-            "; its {failures} is at most {}% at any time (one-sided .05)",
-            words::trimmed(highest * 100.0)
-        )),
+        Some(highest) => {
+            let highest = words::trimmed(highest * 100.0);
+            counts.brief.push_str(&format!("; at most {highest}%"));
+            said.push_str(&format!(
+                "; its {failures} is at most {highest}% at any time (one-sided .05)"
+            ));
+        }
         None if found.guardrail.is_some() => said.push_str(&format!(
             "; its {failures} has no upper bound, because failures outnumber the units"
         )),
