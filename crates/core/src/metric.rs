@@ -409,12 +409,16 @@ impl Metric {
         Ok(())
     }
 
-    /// What feedback counts for: 1 for words, a rating moved to the metric's scale, otherwise the value itself.
+    /// What feedback counts for: 1 for words, a rating moved to the metric's scale, otherwise the value itself. What is
+    /// neither yes nor no says nothing of a share.
     #[must_use]
     pub fn value_of_feedback(&self, value: Option<f64>, scale: Option<(f64, f64)>) -> Option<f64> {
         let Some(value) = value else {
             return Some(1.0);
         };
+        if self.kind == MetricKind::Binary && value != 0.0 && value != 1.0 {
+            return None;
+        }
         let (Some((min, max)), MetricKind::Ordinal) = (scale, self.kind) else {
             return Some(value);
         };

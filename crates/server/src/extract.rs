@@ -308,7 +308,7 @@ pub fn check_parameters(uri: &Uri, known: &[String]) -> Result<(), Problem> {
     };
     let detail = format!("there is no parameter `{unknown}` here");
     let hint = match known {
-        [] => "this takes no parameters; what it takes is in the body".to_owned(),
+        [] => "this takes no parameters in its address".to_owned(),
         known => format!("there are `{}`", known.join("`, `")),
     };
     Err(Problem::new(StatusCode::BAD_REQUEST, "unknown_parameter", detail).hint(hint))

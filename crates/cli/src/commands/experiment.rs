@@ -51,7 +51,7 @@ pub(crate) enum ExperimentCommand {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
-    /// Put a stopped experiment away with its statistics as they are
+    /// Put an experiment that does not run away, with its statistics as they are
     Archive {
         /// The experiment
         name: String,

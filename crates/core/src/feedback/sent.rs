@@ -79,8 +79,11 @@ impl NewFeedback {
                 return Err(InvalidFeedback::Foreign {
                     kind: kind.as_str(),
                     member,
-                    what_to_do: match member {
-                        "text" => "; send the words as a piece of their own, of kind `comment`",
+                    what_to_do: match (member, kind) {
+                        ("text", _) => {
+                            "; send the words as a piece of their own, of kind `comment`"
+                        }
+                        ("value", _) => "; its words are in `text`",
                         _ => "",
                     },
                 });

@@ -4,8 +4,8 @@ pub mod list;
 pub mod summary;
 
 use axum::extract::State;
+use flywheel_core::feedback::Feedback;
 use flywheel_core::feedback::sent::NewFeedback;
-use flywheel_core::feedback::{Feedback, InvalidFeedback};
 use flywheel_storage::NewEvent;
 use http::HeaderValue;
 
@@ -14,7 +14,7 @@ use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{IdempotencyKey, JsonItems};
 use crate::operations::call_ids::{self, NamedCall};
-use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
+use crate::operations::sent_events::{self, SentEvent, must_have_come, to_the_microsecond};
 use crate::problem::{ApiResult, Problem};
 use crate::respond::Created;
 
@@ -32,23 +32,27 @@ pub async fn send_feedback(
     let mut errors = Vec::new();
     for (index, mut item) in items.into_iter().enumerate() {
         let (has_own_id, has_time) = (item.id.is_some(), item.created_at.is_some());
-        let feedback = item.body().and_then(|body| {
-            let feedback = Feedback {
-                id: item.id.unwrap_or_else(|| context.sources.id_at(now)),
-                call_id: item.call_id,
-                body,
-                author: item.author,
-                created_at: item.created_at.map_or(now, to_the_microsecond),
-            };
-            feedback.check()?;
-            Ok::<_, InvalidFeedback>(feedback)
-        });
+        let feedback = item
+            .body()
+            .map_err(|error| error.to_string())
+            .and_then(|body| {
+                let feedback = Feedback {
+                    id: item.id.unwrap_or_else(|| context.sources.id_at(now)),
+                    call_id: item.call_id,
+                    body,
+                    author: item.author,
+                    created_at: item.created_at.map_or(now, to_the_microsecond),
+                };
+                feedback.check().map_err(|error| error.to_string())?;
+                must_have_come("created_at", feedback.created_at, now)?;
+                Ok(feedback)
+            });
         match feedback {
             Ok(feedback) => {
                 apps.push(item.app);
                 sent.push((feedback, has_own_id, has_time));
             }
-            Err(error) => errors.push((index, error.to_string())),
+            Err(error) => errors.push((index, error)),
         }
     }
     if !errors.is_empty() {

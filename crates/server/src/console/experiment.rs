@@ -71,7 +71,7 @@ pub(super) fn status(experiment: &Experiment) -> &'static str {
 struct Actions {
     is_draft: bool,
     is_running: bool,
-    is_stopped: bool,
+    may_be_archived: bool,
     /// The arm that may be promoted.
     promote: Option<String>,
     /// Whether stopping is what the verdict asks for.
@@ -87,7 +87,10 @@ impl Actions {
         Self {
             is_draft: experiment.status == ExperimentStatus::Draft,
             is_running,
-            is_stopped: experiment.status == ExperimentStatus::Stopped,
+            may_be_archived: matches!(
+                experiment.status,
+                ExperimentStatus::Draft | ExperimentStatus::Stopped
+            ),
             promote: arm.filter(|_| is_running).map(ToString::to_string),
             is_to_stop: matches!(
                 verdict.state,

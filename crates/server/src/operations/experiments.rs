@@ -501,9 +501,18 @@ fn must_be(experiment: &Experiment, status: ExperimentStatus, verb: &str) -> Api
         ExperimentStatus::Stopped => "stopped",
         ExperimentStatus::Archived => "archived",
     };
-    let detail = format!(
-        "experiment `{}` is {is} and cannot be {verb}",
-        experiment.name
+    let name = &experiment.name;
+    let problem = Problem::conflict(
+        "wrong_status",
+        format!("experiment `{name}` is {is} and cannot be {verb}"),
     );
-    Err(Problem::conflict("wrong_status", detail))
+    Err(match (experiment.status, status) {
+        (ExperimentStatus::Draft, ExperimentStatus::Running) => {
+            problem.hint(format!("`flywheel experiment start {name}` starts it"))
+        }
+        (ExperimentStatus::Running, ExperimentStatus::Stopped) => {
+            problem.hint(format!("`flywheel experiment stop {name}` stops it"))
+        }
+        _ => problem,
+    })
 }

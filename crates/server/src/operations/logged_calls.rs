@@ -18,7 +18,7 @@ use self::known::Known;
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::operations::call_ids;
-use crate::operations::sent_events::{self, SentEvent, to_the_microsecond};
+use crate::operations::sent_events::{self, SentEvent, must_have_come, to_the_microsecond};
 use crate::problem::{ApiResult, Problem};
 
 /// A call as it is logged.
@@ -117,7 +117,8 @@ pub async fn log(
     let mut session = context.state.read().await?;
     for (index, call) in calls.iter().enumerate() {
         caller.must_cover(&call.app)?;
-        let checked = match check(call) {
+        let now = context.sources.clock.now();
+        let checked = match check(call, now) {
             Ok(()) => known.look_up(&mut *session, call).await?,
             wrong => wrong,
         };
@@ -148,7 +149,10 @@ pub async fn log(
     sent_events::store(context, caller, sent).await
 }
 
-fn check(call: &LoggedCall) -> Result<(), String> {
+fn check(call: &LoggedCall, now: Timestamp) -> Result<(), String> {
+    if let Some(started_at) = call.started_at {
+        must_have_come("started_at", started_at, now)?;
+    }
     if call
         .id
         .as_ref()

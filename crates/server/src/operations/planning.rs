@@ -223,11 +223,16 @@ fn baseline(
         .position(|metric| metric.name == *primary)?;
     let found = history.metrics.get(place)?;
     let arm = ratio::arm(&moments::pair(&found.sums).ok()?).ok()?;
+    // Of latencies the mean is not what is compared.
+    let value = match plan.metrics[place].kind {
+        MetricKind::Quantile => *plan.thresholds.get(primary)?,
+        _ => arm.value,
+    };
     Some(Baseline {
         since: history.since.unwrap_or(since).max(since),
         until,
         units: arm.n,
-        mean: arm.value,
+        mean: value,
         unit_variance: arm.unit_variance,
         distinct_units: history.distinct_units.clone(),
     })

@@ -4,7 +4,7 @@ use flywheel_core::call::Call;
 use flywheel_core::feedback::Feedback;
 use flywheel_storage::NewEvent;
 use flywheel_storage::events::Appended;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::auth::Caller;
@@ -34,6 +34,22 @@ impl SentEvent {
 #[must_use]
 pub fn to_the_microsecond(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}
+
+/// How far the clock of a sender may be ahead.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
+/// Refuses a time that is yet to come: of a call's opinions the latest counts, and this one would for as long.
+///
+/// # Errors
+/// With what is wrong.
+pub fn must_have_come(member: &str, time: Timestamp, now: Timestamp) -> Result<(), String> {
+    match now.duration_until(time) > AHEAD {
+        true => Err(format!(
+            "`{member}` is `{time}`, which is yet to come: it is `{now}`"
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Stores events, and returns their ids with what became of them once they are durable.

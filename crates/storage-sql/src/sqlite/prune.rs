@@ -33,6 +33,11 @@ pub(super) async fn prune(
     longest: Duration,
 ) -> StorageResult<u64> {
     let begun = Instant::now();
+    // What makes statistics again needs every event that is in them.
+    if is_rebuilding(transaction.connection()).await? {
+        transaction.commit().await?;
+        return Ok(0);
+    }
     let removed = remove(transaction.connection(), bound, begun + longest).await?;
     if removed > 0 {
         forget_sums(transaction.connection()).await?;
@@ -50,6 +55,13 @@ pub(super) async fn prune(
     Ok(removed)
 }
 
+async fn is_rebuilding(connection: &mut SqliteConnection) -> StorageResult<bool> {
+    query_scalar("SELECT EXISTS (SELECT 1 FROM experiment_progress WHERE experiment <> '')")
+        .fetch_one(connection)
+        .await
+        .map_err(failed("looking for statistics that are made again"))
+}
+
 /// From the first whole hour after the oldest call on, sums are of all that happened; those before it go. A number that was
 /// the last may be given again, so what was summed up to it ends at the last that is left.
 async fn forget_sums(connection: &mut SqliteConnection) -> StorageResult<()> {
@@ -63,16 +75,15 @@ async fn forget_sums(connection: &mut SqliteConnection) -> StorageResult<()> {
         "UPDATE experiment_progress
          SET calls = min(calls, (SELECT coalesce(max(number), 0) FROM calls)),
              feedback = min(feedback, (SELECT coalesce(max(number), 0) FROM feedback))",
+        // Whose calls are gone is forgotten in steps, when weeks are next looked at: 1 January 1970 was a Thursday.
         "UPDATE week_progress
          SET calls = min(calls, (SELECT coalesce(max(number), 0) FROM calls)),
-             feedback = min(feedback, (SELECT coalesce(max(number), 0) FROM feedback))",
+             feedback = min(feedback, (SELECT coalesce(max(number), 0) FROM feedback)),
+             first_week = max(first_week, coalesce(
+                 ((SELECT min(started_at) FROM calls) / 86400000000 + 3) / 7, first_week))",
+        "DELETE FROM week_units WHERE NOT EXISTS (SELECT 1 FROM calls)",
         "DELETE FROM call_sums WHERE hour < (SELECT first_hour FROM sums_progress)",
         "DELETE FROM call_sums WHERE NOT EXISTS (SELECT 1 FROM calls)",
-        // Weeks of which nothing is left: 1 January 1970 was a Thursday.
-        "DELETE FROM week_units
-         WHERE week < ((SELECT first_hour FROM sums_progress) / 24 + 3) / 7 OR NOT EXISTS (SELECT 1 FROM calls)",
-        "DELETE FROM week_sums
-         WHERE week < ((SELECT first_hour FROM sums_progress) / 24 + 3) / 7 OR NOT EXISTS (SELECT 1 FROM calls)",
     ] {
         query(sql)
             .execute(&mut *connection)
@@ -219,7 +230,7 @@ pub(super) async fn lasting_bytes(readers: &SqlitePool) -> StorageResult<u64> {
     let bytes: i64 = query_scalar(
         "SELECT coalesce(sum(
              CASE
-                 WHEN objects.tbl_name IN ('calls', 'call_contents', 'feedback', 'call_sums', 'feedback_sums', 'week_units', 'week_sums') THEN size.page_size
+                 WHEN objects.tbl_name IN ('calls', 'call_contents', 'feedback', 'call_sums', 'feedback_sums') THEN size.page_size
                  ELSE (SELECT sum(pgsize) FROM dbstat WHERE name = objects.name AND aggregate = TRUE)
              END), 0)
          FROM (SELECT name, tbl_name FROM sqlite_schema WHERE rootpage > 0

@@ -300,24 +300,73 @@ async fn weeks_are_those_that_are_asked_for() {
     }
 }
 
-/// A week goes when all of it has, with the names of its users.
+/// What a week came to stays, and the names of its users go with its calls.
 #[tokio::test]
-async fn weeks_go_with_their_events() {
+async fn users_of_weeks_go_with_their_calls() {
     let (store, folder) = filled().await;
     store.maintain().await.unwrap();
+    let before = store.weeks(&all()).await.unwrap();
+    let oldest = || -> Option<i64> {
+        let connection = rusqlite::Connection::open(folder.path().join("flywheel.db")).unwrap();
+        let oldest = "SELECT min(week) FROM week_units";
+        connection.query_row(oldest, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(oldest(), Some(Week::of(second(BEGIN)).0));
     let bound = PruneBound::Before(second(BEGIN + 10 * DAY));
     while store.prune(bound).await.unwrap() > 0 {}
-    let left = store.weeks(&all()).await.unwrap();
-    assert_eq!(mondays(&left), ["2023-11-27", "2023-12-04"]);
+    assert_eq!(store.weeks(&all()).await.unwrap(), before);
+    assert_eq!(oldest(), Some(Week::of(second(BEGIN + 14 * DAY)).0));
     let bound = PruneBound::Before(second(BEGIN + 100 * DAY));
     while store.prune(bound).await.unwrap() > 0 {}
-    assert_eq!(mondays(&store.weeks(&all()).await.unwrap()), [""; 0]);
+    assert_eq!(
+        (store.weeks(&all()).await.unwrap(), oldest()),
+        (before, None)
+    );
     // The numbers of removed rows are given again.
     let mut call = made_up_call(1);
+    call.started_at = second(BEGIN + 40 * DAY);
     call.facts.app = Some(name("support"));
     call.facts.prompt_version = Some(version(0));
     let calls = vec![NewEvent::Call(Box::new(call))];
     store.append(calls).await.unwrap();
-    assert_eq!(store.weeks(&all()).await.unwrap().rows.len(), 1);
-    drop(folder);
+    assert_eq!(store.weeks(&all()).await.unwrap().rows.len(), 5);
+}
+
+/// Users are kept for as long as opinions on their calls are expected, and no longer.
+#[tokio::test]
+async fn users_of_eight_weeks_are_kept() {
+    let (store, folder) = filled().await;
+    let count = || -> i64 {
+        let connection = rusqlite::Connection::open(folder.path().join("flywheel.db")).unwrap();
+        let all = "SELECT count(*) FROM week_units";
+        connection.query_row(all, [], |row| row.get(0)).unwrap()
+    };
+    for week in 4..12 {
+        let mut call = call(
+            &format!("c{week}"),
+            "support",
+            second(BEGIN + week * 7 * DAY),
+        );
+        call.facts.prompt_version = Some(version(0));
+        call.facts.unit = Some("u".to_owned());
+        store
+            .append(vec![NewEvent::Call(Box::new(call))])
+            .await
+            .unwrap();
+        store.weeks(&all()).await.unwrap();
+    }
+    let before = store.weeks(&all()).await.unwrap();
+    assert_eq!((before.rows.len(), count()), (12, 8));
+    let late = feedback("f", "c1", outcome("done", 1.0), second(BEGIN + 90 * DAY));
+    store
+        .append(vec![NewEvent::Feedback(Box::new(late))])
+        .await
+        .unwrap();
+    assert_eq!(store.weeks(&all()).await.unwrap(), before);
+    let in_time = feedback("g", "c6", outcome("done", 1.0), second(BEGIN + 90 * DAY));
+    store
+        .append(vec![NewEvent::Feedback(Box::new(in_time))])
+        .await
+        .unwrap();
+    assert_ne!(store.weeks(&all()).await.unwrap(), before);
 }

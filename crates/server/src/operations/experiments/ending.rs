@@ -46,11 +46,11 @@ pub async fn stop(
     .await
 }
 
-/// Puts an experiment that was stopped away. Its statistics stay as they are from then on, so that every number of its
+/// Puts an experiment that was stopped, or never started, away. Its statistics stay as they are from then on, so that every number of its
 /// readout can be computed again at any time, however long the calls behind them are kept.
 ///
 /// # Errors
-/// When it was not stopped, or its statistics are being made again.
+/// When it is running, or its statistics are being made again.
 pub async fn archive(
     context: &Context,
     caller: &Caller,
@@ -58,14 +58,14 @@ pub async fn archive(
 ) -> ApiResult<Experiment> {
     // What was said before now counts.
     let (stopped, readout) = read(context, caller, name).await?;
-    must_be(&stopped, ExperimentStatus::Stopped, "archived")?;
+    may_be_archived(&stopped)?;
     if readout.verdict.state == VerdictState::Rebuilding {
         let detail = format!("the statistics of `{name}` are being made again");
         return Err(Problem::conflict("rebuilding", detail).hint("archive it when they are there"));
     }
     let mut transaction = context.state.begin().await?;
     let mut experiment = find(&mut *transaction, caller, name).await?;
-    must_be(&experiment, ExperimentStatus::Stopped, "archived")?;
+    may_be_archived(&experiment)?;
     experiment.status = ExperimentStatus::Archived;
     let detail = json!({"verdict": readout.verdict, "plan_hash": experiment.plan_hash});
     save(
@@ -77,6 +77,14 @@ pub async fn archive(
         detail,
     )
     .await
+}
+
+fn may_be_archived(experiment: &Experiment) -> ApiResult<()> {
+    match experiment.status {
+        // A plan that came to nothing is out of the way, too.
+        ExperimentStatus::Draft => Ok(()),
+        _ => must_be(experiment, ExperimentStatus::Stopped, "archived"),
+    }
 }
 
 /// Deploys an arm's manifest and stops the experiment, in one transaction, with what it said as the evidence.

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use flywheel_core::Manifest;
+use flywheel_core::deployment::App;
 use flywheel_core::experiment::{Arm, Experiment, UnitKind};
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
+use flywheel_core::{AppName, Manifest};
 use flywheel_storage::StateSession;
 
 use super::LoggedCall;
@@ -14,18 +15,22 @@ use crate::problem::ApiResult;
 /// What the calls of a request refer to, each looked up once.
 #[derive(Default)]
 pub(super) struct Known {
+    apps: HashMap<AppName, App>,
     manifests: HashMap<String, Manifest>,
     experiments: HashMap<ExperimentName, Experiment>,
 }
 
 impl Known {
     /// Looks up what a call refers to. What does not fit together is told, as it would be compared with what it was
-    /// not part of.
+    /// not part of; and what is misspelt, as nobody would find it again.
     pub(super) async fn look_up(
         &mut self,
         session: &mut dyn StateSession,
         call: &LoggedCall,
     ) -> ApiResult<Result<(), String>> {
+        if let Err(detail) = self.find_app(session, call).await? {
+            return Ok(Err(detail));
+        }
         let arm = match (&call.experiment, &call.arm) {
             (Some(experiment), Some(arm)) => {
                 match self.find_arm(session, call, experiment, arm).await? {
@@ -54,6 +59,33 @@ impl Known {
                 "manifest `{id}` is not that of arm `{}`, which is `{of_arm}`",
                 arm.name
             )),
+            _ => Ok(()),
+        })
+    }
+
+    async fn find_app(
+        &mut self,
+        session: &mut dyn StateSession,
+        call: &LoggedCall,
+    ) -> ApiResult<Result<(), String>> {
+        let name = &call.app;
+        if !self.apps.contains_key(name)
+            && let Some(found) = session.deployments().get_app(name).await?
+        {
+            self.apps.insert(name.clone(), found);
+        }
+        let Some(app) = self.apps.get(name) else {
+            return Ok(Err(format!("there is no app `{name}`")));
+        };
+        let known = &app.settings.environments;
+        Ok(match &call.environment {
+            Some(environment) if !known.contains(environment) => {
+                let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+                Err(format!(
+                    "app `{name}` has no environment `{environment}`; it has {}",
+                    known.join(", ")
+                ))
+            }
             _ => Ok(()),
         })
     }
@@ -89,13 +121,13 @@ impl Known {
             return Ok(Err(detail));
         }
         let (has_unit, member) = match experiment.unit {
-            UnitKind::User => (call.unit.is_some(), "unit"),
-            UnitKind::Session => (call.session.is_some(), "session"),
+            UnitKind::User => (call.unit.is_some(), "`unit` (or `user`)"),
+            UnitKind::Session => (call.session.is_some(), "`session`"),
             UnitKind::Request => (true, ""),
         };
         if !has_unit {
             return Ok(Err(format!(
-                "`{member}` is missing, by which experiment `{name}` tells its units apart"
+                "{member} is missing, by which experiment `{name}` tells its units apart"
             )));
         }
         let found = experiment.arm(arm).cloned();

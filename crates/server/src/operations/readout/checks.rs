@@ -60,6 +60,8 @@ fn evidence(
             let log_e = srm::averaged_log_e(&counts, &weights).ok()?;
             Some((log_e, counts))
         })
+        // An epoch that has just begun says nothing of those before it.
+        .filter(|(_, counts)| counts.iter().any(|n| *n > 0))
         .max_by(|one, other| one.0.total_cmp(&other.0))
 }
 
@@ -70,7 +72,7 @@ fn split(
 ) -> DataCheck {
     let name = "traffic split";
     let found = evidence(experiment, |epoch| counts_in(experiment, statistics, epoch));
-    let Some((log_e, _)) = found.filter(|(_, counts)| counts.iter().any(|n| *n > 0)) else {
+    let Some((log_e, _)) = found else {
         return DataCheck {
             name,
             state: CheckState::Unknown,
@@ -147,20 +149,17 @@ fn outcomes(experiment: &Experiment, statistics: &ExperimentStatistics) -> DataC
         };
         (0..experiment.arms.len()).map(of).collect()
     };
-    let Some((log_e, found)) = reading.and_then(|_| evidence(experiment, counts)) else {
-        return DataCheck {
-            name,
-            state: CheckState::Unknown,
-            detail: "no primary metric".to_owned(),
-        };
+    let unknown = |detail: &str| DataCheck {
+        name,
+        state: CheckState::Unknown,
+        detail: detail.to_owned(),
     };
-    if found.iter().all(|n| *n == 0) {
-        return DataCheck {
-            name,
-            state: CheckState::Unknown,
-            detail: "no outcome yet".to_owned(),
-        };
+    if reading.is_none() {
+        return unknown("no primary metric");
     }
+    let Some((log_e, found)) = evidence(experiment, counts) else {
+        return unknown("no outcome yet");
+    };
     let shown: Vec<String> = found.iter().map(|n| words::count(*n as f64)).collect();
     let shown = shown.join("/");
     if log_e >= -srm::ALPHA.ln() {

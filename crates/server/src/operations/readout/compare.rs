@@ -14,7 +14,7 @@ use flywheel_stats::sequential::rho_squared;
 use flywheel_stats::sequential::running::Running;
 use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
 use flywheel_stats::undefined::{Defined, Undefined};
-use flywheel_stats::{Interval, cuped, quantile, ratio};
+use flywheel_stats::{Interval, clustered, cuped, quantile, ratio};
 use flywheel_storage::statistics::{ArmStatistics, ExperimentStatistics, UnitSums};
 
 use super::super::moments;
@@ -217,13 +217,13 @@ impl<'a> Comparing<'a> {
         let interval = quantile::interval_of_histogram(&histogram, p, self.experiment.plan.alpha)?;
         let units = u64::try_from(sums.n).unwrap_or(0);
         let arm = quantile::arm(&interval, units, self.experiment.plan.alpha)?;
-        let effect = moments::pair(sums)
-            .and_then(|pair| {
-                let beyond = pair.mean(0)? / pair.mean(1)?;
-                quantile::design_effect(&pair, beyond)
-            })
-            .unwrap_or(1.0)
-            .max(1.0);
+        // Where nothing was known before the start, or nothing lies beyond it, a unit's calls may be all alike.
+        let pair = moments::pair(sums)?;
+        let beyond = pair.mean(0)? / pair.mean(1)?;
+        let effect = match quantile::design_effect(&pair, beyond) {
+            Ok(effect) => effect.max(1.0),
+            Err(_) => clustered::largest_design_effect(&pair)?,
+        };
         Ok(ArmEstimate {
             unit_variance: arm.unit_variance * effect,
             ..arm

@@ -1,7 +1,7 @@
 //! One headline, one reason, one next step.
 
 use flywheel_core::experiment::{Experiment, ExperimentStatus};
-use flywheel_core::metric::Metric;
+use flywheel_core::metric::{Metric, MetricKind};
 use flywheel_core::name::ArmName;
 use flywheel_core::plan::{Effect, ReadingMode};
 use flywheel_stats::decision::{self, ABORT_ALPHA, Decision, Guardrail};
@@ -48,6 +48,10 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> Verdict {
             None => "It has ended.".to_owned(),
         },
         may_promote: false,
+        headline: match verdict.state {
+            VerdictState::Collecting => "It ended before there was enough to judge.".to_owned(),
+            _ => verdict.headline,
+        },
         ..verdict
     }
 }
@@ -142,6 +146,12 @@ impl Evidence<'_> {
         }
     }
 
+    fn primary_is_quantile(&self) -> bool {
+        let plan = &self.experiment.plan;
+        let primary = plan.primary.as_ref().and_then(|name| plan.metric(name));
+        primary.is_some_and(|metric| metric.kind == MetricKind::Quantile)
+    }
+
     /// What the plan expects.
     fn expectation(&self) -> String {
         match self.experiment.plan.size {
@@ -158,6 +168,9 @@ impl Evidence<'_> {
                     words::count(size.largest),
                     words::count(size.expected)
                 )
+            }
+            None if self.primary_is_quantile() => {
+                "How many units it takes is not estimated for a quantile.".to_owned()
             }
             None => "The app's traffic until now does not tell how many units it takes.".to_owned(),
         }

@@ -18,7 +18,10 @@ use flywheel_storage::weeks::Week;
 
 /// How many calls, and how many pieces of feedback, are taken in at a time: each may change a row of its own, while
 /// everybody who writes waits.
-const MOST: i64 = 4000;
+const MOST: i64 = 500;
+
+/// Of how many weeks the units are kept, the newest among them: what is said of calls before that comes too late.
+const KEPT: i64 = 8;
 
 /// Beyond this values are left out: squares of their sums would be more than a number holds.
 const LARGEST: f64 = 1e100;
@@ -76,6 +79,8 @@ pub(super) struct Changes {
     pub(super) progress: Progress,
     pub(super) units: BTreeMap<(Cell, String), Values>,
     pub(super) deltas: BTreeMap<(Cell, String), Delta>,
+    /// From which week on units are kept.
+    pub(super) first_week: i64,
     is_all: bool,
 }
 
@@ -94,18 +99,23 @@ pub(super) fn read(connection: &Connection) -> StorageResult<Option<Changes>> {
 }
 
 fn read_new(connection: &Connection) -> rusqlite::Result<Option<Changes>> {
-    let (calls, feedback, newest) = connection
+    let (calls, feedback, newest, first_week, oldest, newest_week) = connection
         .prepare_cached(
             "SELECT calls, feedback,
                     (SELECT coalesce(max(number), 0) FROM calls),
-                    (SELECT coalesce(max(number), 0) FROM feedback)
+                    (SELECT coalesce(max(number), 0) FROM feedback),
+                    first_week, (SELECT min(week) FROM week_units), (SELECT max(week) FROM week_units)
              FROM week_progress",
         )?
         .query_row([], |row| {
             let newest: (i64, i64) = (row.get(2)?, row.get(3)?);
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, newest))
+            let first_week: i64 = row.get(4)?;
+            let (oldest, newest_week): (Option<i64>, Option<i64>) = (row.get(5)?, row.get(6)?);
+            let (calls, feedback): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok((calls, feedback, newest, first_week, oldest, newest_week))
         })?;
-    if calls >= newest.0 && feedback >= newest.1 {
+    let has_old = oldest.is_some_and(|week| week < first_week);
+    if calls >= newest.0 && feedback >= newest.1 && !has_old {
         return Ok(None);
     }
     let progress = Progress {
@@ -114,6 +124,8 @@ fn read_new(connection: &Connection) -> rusqlite::Result<Option<Changes>> {
     };
     let mut taking = Taking {
         connection,
+        first_week,
+        newest_week,
         units: BTreeMap::new(),
         deltas: BTreeMap::new(),
     };
@@ -126,6 +138,9 @@ fn read_new(connection: &Connection) -> rusqlite::Result<Option<Changes>> {
 
 struct Taking<'c> {
     connection: &'c Connection,
+    first_week: i64,
+    /// The newest week that has units.
+    newest_week: Option<i64>,
     /// What units had before, and what they have now.
     units: BTreeMap<(Cell, String), (Values, Values)>,
     deltas: BTreeMap<(Cell, String), Delta>,
@@ -141,9 +156,10 @@ impl Taking<'_> {
         ))?;
         let mut rows = statement.query([progress.calls.0, progress.calls.1])?;
         while let Some(row) = rows.next()? {
-            let Some(cell) = Cell::read(row, 0)? else {
+            let Some(cell) = Cell::read(row, 0)?.filter(|cell| cell.week >= self.first_week) else {
                 continue;
             };
+            self.newest_week = self.newest_week.max(Some(cell.week));
             let unit: Option<String> = row.get(4)?;
             let call = measured(row, 5)?;
             for signal in Signal::ALL {
@@ -163,12 +179,14 @@ impl Taking<'_> {
     }
 
     fn feedback(&mut self, progress: Progress) -> rusqlite::Result<()> {
+        let first_week = self.first_week;
         each_changed_opinion(
             self.connection,
             progress,
             Cell::COLUMNS,
             |row, first, series, before, after| {
-                let Some(cell) = Cell::read(row, first)? else {
+                let Some(cell) = Cell::read(row, first)?.filter(|cell| cell.week >= first_week)
+                else {
                     return Ok(());
                 };
                 let unit: Option<String> = row.get(first + 4)?;
@@ -225,10 +243,12 @@ impl Taking<'_> {
             }
             units.insert((cell, unit), now);
         }
+        let kept = self.newest_week.map(|week| week - (KEPT - 1));
         Changes {
             progress,
             units,
             deltas: self.deltas,
+            first_week: kept.unwrap_or(self.first_week).max(self.first_week),
             is_all: false,
         }
     }

@@ -27,13 +27,15 @@ fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<bool> {
     let progress = changes.progress;
     let changed = connection
         .prepare_cached(
-            "UPDATE week_progress SET calls = ?1, feedback = ?2 WHERE calls = ?3 AND feedback = ?4",
+            "UPDATE week_progress SET calls = ?1, feedback = ?2, first_week = max(first_week, ?5)
+             WHERE calls = ?3 AND feedback = ?4",
         )?
         .execute([
             progress.calls.1,
             progress.feedback.1,
             progress.calls.0,
             progress.feedback.0,
+            changes.first_week,
         ])?;
     if changed != 1 {
         return Ok(false);
@@ -44,7 +46,21 @@ fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<bool> {
     for ((cell, source), delta) in &changes.deltas {
         add(connection, cell, source, delta)?;
     }
+    forget_units(connection)?;
     Ok(true)
+}
+
+/// Removes some units of weeks that are over, twice as many as a step can add.
+fn forget_units(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "DELETE FROM week_units
+             WHERE (week, app, environment, prompt_version, unit) IN (
+                 SELECT week, app, environment, prompt_version, unit FROM week_units
+                 WHERE week < (SELECT first_week FROM week_progress) LIMIT 1000)",
+        )?
+        .execute([])?;
+    Ok(())
 }
 
 fn put_unit(
