@@ -264,6 +264,13 @@ async fn promote(args: PromoteArgs, context: &Context<'_>) -> Outcome {
 }
 
 async fn set(args: SetArgs, context: &Context<'_>) -> Outcome {
+    let target = Target::api("experiments").at(&args.name);
+    if plan::has_points(args.mde, &args.guardrails) {
+        let experiment = context.client.get(&target).await?;
+        let metrics = json!({"items": experiment["plan"]["metrics"]});
+        let primary = experiment["plan"]["primary"].as_str();
+        plan::must_be_shares(Record(&metrics), primary, args.mde, &args.guardrails)?;
+    }
     let mut body = json!({});
     for (member, value) in [
         ("exposure", args.exposure.map(Value::from)),
@@ -276,7 +283,6 @@ async fn set(args: SetArgs, context: &Context<'_>) -> Outcome {
             body[member] = value;
         }
     }
-    let target = Target::api("experiments").at(&args.name);
     let answer = context.client.send(Method::PATCH, &target, &body).await?;
     context
         .printer
@@ -284,6 +290,7 @@ async fn set(args: SetArgs, context: &Context<'_>) -> Outcome {
 }
 
 async fn create(args: CreateArgs, context: &Context<'_>) -> Outcome {
+    args.plan.check(&args.app, context).await?;
     let mut body = json!({"name": args.name, "app": args.app, "arms": arms(args.arms)?});
     for (member, value) in [
         ("environment", args.environment.map(Value::from)),

@@ -47,6 +47,9 @@ const EXPERIMENT_HOURS_AGO: i64 = 60;
 /// The share of users in it, in basis points.
 const EXPOSURE: u32 = 5000;
 
+/// About the time, in ms, that nineteen of twenty answers before the experiment took at most.
+const LATENCY_P95_MS: f64 = 2000.0;
+
 /// What the example's versions became.
 struct Registered {
     manifests: Vec<Manifest>,
@@ -302,6 +305,7 @@ fn experiment(control: &Manifest, shorter: &Manifest, at: Timestamp) -> Result<E
         ],
         // The week has few users; what is planned for real traffic waits for twice as many.
         floor: 100,
+        thresholds: [("latency_p95".parse()?, LATENCY_P95_MS)].into(),
         ..Plan::unplanned(control_arm, metric::starter_set())
     };
     Ok(Experiment {

@@ -3,10 +3,13 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse as _};
+use flywheel_core::ContentHash;
 use flywheel_core::experiment::Experiment;
 use flywheel_core::metric::Metric;
 use flywheel_core::name::ExperimentName;
 use flywheel_core::plan::{Guardrail, Plan};
+
+use serde_json::json;
 
 use super::answer::{Frame, PageResult, go_to, page, render};
 use super::experiment::{amounts, path_of};
@@ -25,6 +28,7 @@ struct ChangePage {
     frame: Frame,
     name: String,
     path: String,
+    before: String,
     status: &'static str,
     units: &'static str,
     primary: Option<String>,
@@ -56,6 +60,12 @@ pub(super) async fn change(
 ) -> PageResult {
     let experiment = find(&context, &visitor, &name).await?;
     let done = match asked_for(&experiment, &typed) {
+        // What one did not touch would be put back to what it was when the form was opened.
+        Ok(_) if typed.get("before") != fingerprint(&experiment) => Err(Problem::conflict(
+            "changed_meanwhile",
+            format!("`{name}` was changed while this form was open"),
+        )
+        .hint("below is what you typed; what holds now is on the experiment's page")),
         Ok(change) => experiments::change(&context, &visitor.caller, &name, &change).await,
         Err(problem) => Err(problem),
     };
@@ -80,6 +90,14 @@ async fn find(
 fn primary(experiment: &Experiment) -> Option<&Metric> {
     let plan = &experiment.plan;
     plan.metric(plan.primary.as_ref()?)
+}
+
+/// What the form began with, so that a change in between shows.
+fn fingerprint(experiment: &Experiment) -> String {
+    let weights: Vec<u32> = experiment.arms.iter().map(|arm| arm.weight).collect();
+    let allocated = json!({"exposure": experiment.exposure, "weights": weights});
+    let plan = experiment.plan.hash();
+    ContentHash::of_json(&json!({"plan": plan, "allocated": allocated})).to_string()
 }
 
 /// The form as it stands before anything is typed.
@@ -108,6 +126,7 @@ fn asked_for(experiment: &Experiment, typed: &Typed) -> ApiResult<ExperimentChan
     let is_other = |field: &str| before.get(field) != typed.get(field);
     let mut change = ExperimentChange::default();
     if is_other("exposure") {
+        must_be_given(typed, "exposure", "the share that takes part")?;
         change.exposure = typed.percent("exposure", "the share that takes part")?;
     }
     let fields = (0..experiment.arms.len()).map(|place| format!("weight.{place}"));
@@ -123,11 +142,13 @@ fn asked_for(experiment: &Experiment, typed: &Typed) -> ApiResult<ExperimentChan
         }
         change.weights = Some(weights);
     }
-    if is_other("mde") || is_other("mde_kind") {
+    if is_other("mde") || (is_other("mde_kind") && !typed.get("mde").is_empty()) {
         let what = "the smallest effect that matters";
+        must_be_given(typed, "mde", what)?;
         change.mde = typed.effect("mde", what, plan.primary.as_ref(), &plan.metrics)?;
     }
     if is_other("minimum_days") {
+        must_be_given(typed, "minimum_days", "the number of full days")?;
         change.minimum_days = typed.days()?;
     }
     let rows = before
@@ -146,6 +167,13 @@ fn asked_for(experiment: &Experiment, typed: &Typed) -> ApiResult<ExperimentChan
         change.guardrails = Some(guardrails.map(|typed| kept(plan, typed)).collect());
     }
     Ok(change)
+}
+
+fn must_be_given(typed: &Typed, field: &str, what: &str) -> ApiResult<()> {
+    match typed.get(field) {
+        "" => Err(Problem::invalid(format!("{what} is missing"))),
+        _ => Ok(()),
+    }
 }
 
 /// The guardrail as it was, where the form shows it no different.
@@ -171,6 +199,7 @@ fn prepare(
         frame: Frame::new(context, visitor, "Change an experiment", "/experiments"),
         name: experiment.name.to_string(),
         path: path_of(&experiment.name),
+        before: fingerprint(experiment),
         status: experiment.status.as_str(),
         units: units.map_or("units", |(_, label, _)| label),
         primary: experiment.plan.primary.as_ref().map(ToString::to_string),

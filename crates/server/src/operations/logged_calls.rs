@@ -138,6 +138,11 @@ pub async fn log(
             let mut left_open = vec!["cost_nano_usd"];
             left_open.extend(call.started_at.is_none().then_some("started_at"));
             left_open.extend(call.environment.is_none().then_some("environment"));
+            if call.arm.is_some() && call.manifest.is_none() {
+                // The arm's, which earlier releases left out.
+                left_open.extend(["manifest", "prompt", "prompt_version"]);
+                left_open.extend(["model_id", "model_version"]);
+            }
             let call = complete(context, call, &known);
             SentEvent {
                 event: NewEvent::Call(Box::new(call)),

@@ -192,6 +192,15 @@ async fn one_wrong_call_and_none_is_stored() {
             json!({"app": "support", "manifest": unknown}),
             "no manifest",
         ),
+        (json!({"app": "suport"}), "there is no app `suport`"),
+        (
+            json!({"app": "support", "environment": "prod"}),
+            "has no environment `prod`; it has `staging`, `production`",
+        ),
+        (
+            json!({"app": "support", "started_at": "2031-01-01T00:00:00Z"}),
+            "`started_at` is `2031-01-01T00:00:00Z`, which is yet to come",
+        ),
     ] {
         let batch = json!([{"app": "support"}, wrong]);
         let refused = app
@@ -245,7 +254,7 @@ async fn a_call_of_an_experiment_fits_it() {
             "app `other` has no experiment `exp`",
         ),
         (json!({"arm": "c"}), "no arm `c`; it has `a`, `b`"),
-        (json!({"unit": null}), "`unit` is missing"),
+        (json!({"unit": null}), "`unit` (or `user`) is missing"),
         (
             json!({"environment": "production"}),
             "in environment `staging`",

@@ -320,8 +320,15 @@ async fn a_running_experiment_is_changed_in_a_form_that_keeps_the_rest() {
             "name=\"guardrail.0.margin\" value=\"12.3\"",
         ],
     );
+    let before = async || {
+        let page = editor.see(path).await;
+        let (_, rest) = page.split_once("name=\"before\" value=\"").unwrap();
+        rest[..64].to_owned()
+    };
+    let first = before().await;
     let untouched = "exposure=100&weight.0=50&weight.1=50&mde=5.12&mde_kind=absolute&minimum_days=7\
         &guardrail.0.metric=latency_p95&guardrail.0.margin=12.3&guardrail.0.margin_kind=relative";
+    let untouched = &format!("before={first}&{untouched}");
     let (status, page) = editor.send(path, untouched).await.unwrap_err();
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     must_have(&page, &["Nothing is to be changed"]);
@@ -331,6 +338,10 @@ async fn a_running_experiment_is_changed_in_a_form_that_keeps_the_rest() {
         &page,
         &["must be a number", "name=\"exposure\" value=\"half\""],
     );
+
+    let emptied = untouched.replace("mde=5.12", "mde=");
+    let (_, page) = editor.send(path, &emptied).await.unwrap_err();
+    must_have(&page, &["The smallest effect that matters is missing"]);
 
     let changed = untouched.replace("exposure=100", "exposure=12.5");
     let changed = format!(
@@ -349,6 +360,13 @@ async fn a_running_experiment_is_changed_in_a_form_that_keeps_the_rest() {
     assert_eq!(found["plan"]["guardrails"], guardrails);
     let changes = found["plan_changes"].as_array().unwrap();
     assert_eq!(changes[0]["changed"], json!(["guardrails"]), "{found}");
+
+    // Somebody else's change is not put back by who opened the form before.
+    let late = untouched.replace("minimum_days=7", "minimum_days=9");
+    let (status, page) = editor.send(path, &late).await.unwrap_err();
+    assert_eq!(status, StatusCode::CONFLICT);
+    must_have(&page, &["was changed while this form was open"]);
+    assert_ne!(before().await, first);
 }
 
 /// Two weeks of calls, of which three in five complete their task.

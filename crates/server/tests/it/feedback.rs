@@ -135,6 +135,7 @@ async fn one_id_with_two_meanings_is_refused() {
     app.clock.advance_seconds(1);
     app.caller().post(FEEDBACK, &piece("f1", true)).await.ok();
     let mut later = piece("f1", true);
+    app.clock.advance_seconds(2 * 86_400);
     later["created_at"] = json!("2026-01-02T00:00:00.123456789Z");
     app.caller()
         .post(FEEDBACK, &later)
@@ -294,6 +295,10 @@ async fn bad_items_are_named_and_nothing_is_stored() {
             "has no `text`",
         ),
         (
+            json!({"call_id": "c1", "kind": "thumbs", "value": true, "created_at": "2031-01-01T00:00:00Z"}),
+            "`created_at` is `2031-01-01T00:00:00Z`, which is yet to come",
+        ),
+        (
             json!({"call_id": "c1", "kind": "outcome", "name": "x", "value": "y"}),
             "a number, true or false",
         ),
@@ -310,6 +315,7 @@ async fn bad_items_are_named_and_nothing_is_stored() {
 async fn eight_calls(app: &TestApp) -> [String; 2] {
     let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
     app.start_experiment("production", &manifests).await;
+    app.clock.advance_seconds(2 * 86_400);
     let mut calls = Vec::new();
     let mut feedback = Vec::new();
     for number in 0..8_i64 {

@@ -1,5 +1,7 @@
 //! Units that keep what they had while everything else goes on, and experiments that are put away.
 
+use flywheel_core::experiment::Experiment;
+use flywheel_server::operations::experiments;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
@@ -91,6 +93,42 @@ async fn what_is_deployed_already_is_not_promoted() {
         .post(&format!("{EXPERIMENTS}/holdout/promote"), &promote)
         .await
         .problem_saying(409, "follows_environment", "deployed there already");
+}
+
+/// Whoever ends it would give the holdout what is worse.
+#[tokio::test]
+async fn a_holdout_outlives_what_is_deployed_beside_it() {
+    let app = TestApp::furnished().await;
+    let first = app.deploy_greeting(1).await;
+    let mut body = holdout(&first);
+    body["layer_share"] = json!(10_000);
+    body["plan"] = plan();
+    let started = start(&app, &body).await;
+    let experiment: Experiment = serde_json::from_value(started).unwrap();
+    let random = &mut fastrand::Rng::with_seed(3);
+    let mut calls = Vec::new();
+    for number in 0..1200 {
+        let unit = format!("user_{number}");
+        let arm = &experiment.assign(&unit).unwrap().name;
+        let failed = arm.as_str() == "rest" && random.f64() < 0.2;
+        calls.push(
+            json!({"app": "support", "unit": unit, "experiment": "holdout", "arm": arm,
+            "error": failed.then_some("timeout")}),
+        );
+    }
+    for part in calls.chunks(400) {
+        app.caller().post("/api/v1/calls", &json!(part)).await.ok();
+    }
+    let said = app
+        .viewer()
+        .get(&format!("{EXPERIMENTS}/holdout/readout"))
+        .await
+        .ok();
+    assert_eq!(said["verdict"]["state"], "abort", "{}", said["verdict"]);
+    let next = said["verdict"]["next"].as_str().unwrap();
+    assert!(next.contains("flywheel rollback support"), "{next}");
+    let stopped = experiments::abort_violated(&app.context).await.unwrap();
+    assert_eq!(stopped, []);
 }
 
 #[tokio::test]

@@ -5,6 +5,11 @@ use std::str::FromStr;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::super::Context;
+use crate::client::Target;
+use crate::failure::Refusal;
+use crate::output::record::Record;
+
 /// The plan of a new experiment.
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
@@ -47,6 +52,9 @@ pub(super) struct PlanArgs {
 /// An effect or a margin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Effect {
+    /// Of a share.
+    Points(f64),
+    /// In the metric's unit.
     Absolute(f64),
     Relative(f64),
 }
@@ -62,7 +70,7 @@ impl FromStr for Effect {
         let number = |text: &str| text.trim().parse().map_err(|_| expected());
         let points = ["points", "point", "pts", "pt"];
         if let Some(text) = points.iter().find_map(|unit| text.strip_suffix(unit)) {
-            return Ok(Self::Absolute(number(text)? / 100.0));
+            return Ok(Self::Points(number(text)?));
         }
         match text.strip_suffix('%') {
             Some(text) => Ok(Self::Relative(number(text)? / 100.0)),
@@ -74,10 +82,58 @@ impl FromStr for Effect {
 impl Effect {
     pub(super) fn value(self) -> Value {
         match self {
+            Self::Points(points) => json!({"absolute": points / 100.0}),
             Self::Absolute(value) => json!({"absolute": value}),
             Self::Relative(value) => json!({"relative": value}),
         }
     }
+}
+
+/// Refuses points of a metric that is no share, of which they would be a hundredth of what was meant.
+pub(super) fn must_be_shares(
+    metrics: Record<'_>,
+    primary: Option<&str>,
+    mde: Option<Effect>,
+    guardrails: &[Guardrail],
+) -> Result<(), Refusal> {
+    let guarded = guardrails.iter().filter_map(|guardrail| match guardrail {
+        Guardrail::Metric(metric, margin) => Some(("--guardrail", metric.as_str(), *margin)),
+        Guardrail::None => None,
+    });
+    let decisive = primary.zip(mde).map(|(metric, mde)| ("--mde", metric, mde));
+    for (flag, name, effect) in decisive.into_iter().chain(guarded) {
+        let Effect::Points(points) = effect else {
+            continue;
+        };
+        let metric = metrics
+            .items("items")
+            .find(|metric| metric.text("name") == name);
+        // What there is no metric of is refused with those there are.
+        let Some(metric) = metric.filter(|metric| metric.text("kind") != "binary") else {
+            continue;
+        };
+        let unit = match metric.text("unit") {
+            "" => "its own unit",
+            unit => unit,
+        };
+        return Err(Refusal::misuse(
+            format!("{flag}: `{points}pt` are points of a share, and `{name}` is none"),
+            format!(
+                "give a number in {unit}, such as `{points}`, or per cent of the control, such as `{points}%`"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether any of them is in points, so that it matters what they are of.
+pub(super) fn has_points(mde: Option<Effect>, guardrails: &[Guardrail]) -> bool {
+    let mut margins = guardrails.iter().filter_map(|guardrail| match guardrail {
+        Guardrail::Metric(_, margin) => Some(*margin),
+        Guardrail::None => None,
+    });
+    let is_points = |effect: Effect| matches!(effect, Effect::Points(_));
+    mde.is_some_and(is_points) || margins.any(is_points)
 }
 
 /// A guardrail, or that there is to be none.
@@ -119,6 +175,22 @@ pub(super) fn guardrails(given: &[Guardrail]) -> Option<Value> {
 }
 
 impl PlanArgs {
+    /// Refuses points of a metric of the app that is no share.
+    pub(super) async fn check(&self, app: &str, context: &Context<'_>) -> anyhow::Result<()> {
+        if !has_points(self.mde, &self.guardrails) {
+            return Ok(());
+        }
+        let target = Target::api("apps").at(app).at("metrics");
+        let metrics = context.client.get(&target).await?;
+        must_be_shares(
+            Record(&metrics),
+            self.primary.as_deref(),
+            self.mde,
+            &self.guardrails,
+        )?;
+        Ok(())
+    }
+
     /// The plan as the server wants it.
     pub(super) fn body(&self) -> Value {
         let mut body = Map::new();
@@ -152,10 +224,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn points_are_of_shares() {
+        let metrics = json!({"items": [
+            {"name": "rating", "kind": "ordinal", "unit": ""},
+            {"name": "done", "kind": "binary", "unit": ""},
+            {"name": "latency", "kind": "quantile", "unit": "ms"},
+        ]});
+        let check = |primary, mde: &str, guardrail: &str| {
+            let mde = Some(mde.parse().unwrap());
+            let guardrails = [guardrail.parse().unwrap()];
+            let problem = must_be_shares(Record(&metrics), Some(primary), mde, &guardrails);
+            problem.err().map(|refusal| refusal.to_string())
+        };
+        assert_eq!(check("done", "5pt", "latency=10%"), None);
+        assert_eq!(check("rating", "0.2", "done=1pt"), None);
+        assert_eq!(check("nothing", "5pt", "none"), None, "left to the server");
+        let found = check("rating", "3pt", "none").unwrap();
+        assert!(
+            found.starts_with("--mde: `3pt` are points of a share"),
+            "{found}"
+        );
+        let found = check("done", "5pt", "latency=10pt").unwrap();
+        assert!(found.starts_with("--guardrail: `10pt`"), "{found}");
+    }
+
+    #[test]
     fn effects_say_what_they_are_of() {
         for (text, expected) in [
-            ("5pt", Effect::Absolute(0.05)),
-            ("2 points", Effect::Absolute(0.02)),
+            ("5pt", Effect::Points(5.0)),
+            ("2 points", Effect::Points(2.0)),
             ("10%", Effect::Relative(0.1)),
             ("0.25", Effect::Absolute(0.25)),
         ] {
@@ -170,6 +267,7 @@ mod tests {
             ))
         );
         assert!("latency_p95".parse::<Guardrail>().is_err());
+        assert_eq!(Effect::Points(5.0).value(), json!({"absolute": 0.05}));
         assert_eq!(guardrails(&[Guardrail::None]), Some(json!([])));
     }
 }

@@ -167,7 +167,12 @@ pub async fn abort_violated(context: &Context) -> ApiResult<Vec<ExperimentName>>
     for experiment in running {
         // What is looked at so often asks for no more than it needs.
         let readout = read_out(context, &experiment, None).await?;
-        if readout.verdict.state == VerdictState::Abort {
+        let arm = readout.verdict.arm.as_ref();
+        // Nobody is spared by ending a holdout: what is worse is what everybody else gets.
+        let is_deployed = arm
+            .and_then(|arm| experiment.arm(arm))
+            .is_some_and(|arm| arm.manifest.is_none());
+        if readout.verdict.state == VerdictState::Abort && !is_deployed {
             let reason = format!("{} {}", readout.verdict.headline, readout.verdict.reason);
             stop(context, &caller, &experiment.name, &reason).await?;
             stopped.push(experiment.name);

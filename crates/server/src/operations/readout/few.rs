@@ -2,6 +2,7 @@
 
 use flywheel_core::metric::{Direction, Metric, MetricKind};
 use flywheel_core::plan::ReadingMode;
+use flywheel_stats::clustered;
 use flywheel_stats::decision::{ABORT_ALPHA, GUARDRAIL_ALPHA};
 use flywheel_stats::sequential::hybrid::RUNNING_ALPHA;
 use flywheel_stats::sequential::randomisation::{self, CONCENTRATION, UnitCounts};
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use super::compare::Comparing;
 use super::{Comparison, Finding, GuardrailState, MetricRole, oriented, words};
+use crate::operations::moments;
 
 /// Counts of units, where an arm has fewer than ten events or fewer than ten values without one: too few for a normal
 /// interval. `p` of the comparison is then that of the randomisation e-test, which needs no minimum.
@@ -255,9 +257,11 @@ fn highest_failures(metric: &Metric, arm: &UnitSums, tuned_for: f64) -> Option<f
         Direction::Lower => arm.sum(0),
         Direction::Higher => arm.sum(1) - arm.sum(0),
     };
+    // Failures of one unit may be alike: they count for as many independent ones as if all of a unit's calls were.
+    let alike = clustered::largest_design_effect(&moments::pair(arm).ok()?).ok()?;
     bernoulli::confidence_sequence(
-        failures.max(0.0),
-        arm.n as f64,
+        failures.max(0.0) / alike,
+        arm.sum(1) / alike,
         GUARDRAIL_ALPHA,
         tuned_for,
         GUARDRAIL_ALPHA,

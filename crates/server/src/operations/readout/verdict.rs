@@ -58,6 +58,18 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> Verdict {
 
 /// An arm that follows its environment is deployed there already: if it is better, what is left is to end the holdout.
 fn with_holdout(experiment: &Experiment, verdict: Verdict) -> Verdict {
+    let mut compared = experiment.arms.iter();
+    let is_compared =
+        compared.any(|arm| arm.manifest.is_none() && arm.name != experiment.plan.control);
+    if is_compared && matches!(verdict.state, VerdictState::Abort | VerdictState::Worse) {
+        return Verdict {
+            next: format!(
+                "What {} serves is worse than what the holdout keeps: `flywheel rollback {}` takes it back, and ends the holdout.",
+                experiment.environment, experiment.app
+            ),
+            ..verdict
+        };
+    }
     let arm = verdict.arm.as_ref().and_then(|arm| experiment.arm(arm));
     if !verdict.may_promote || arm.is_none_or(|arm| arm.manifest.is_some()) {
         return verdict;

@@ -139,6 +139,8 @@ fn evenly(calls: (i64, i64), feedback: (i64, i64)) -> Progress {
 
 struct Taking<'c> {
     connection: &'c Connection,
+    /// Whether it is of statistics that are made again.
+    is_again: bool,
     experiments: HashMap<String, Option<Running>>,
     units: BTreeMap<(String, String), Unit>,
     deltas: Deltas,
@@ -152,6 +154,7 @@ fn take_in(
 ) -> rusqlite::Result<Changes> {
     let mut taking = Taking {
         connection,
+        is_again: of != ALL,
         experiments: without.iter().map(|name| (name.clone(), None)).collect(),
         units: BTreeMap::new(),
         deltas: Deltas::default(),
@@ -267,7 +270,7 @@ impl Taking<'_> {
         if self.experiments.contains_key(name) {
             return Ok(());
         }
-        let found = running(self.connection, name)?;
+        let found = running(self.connection, name, self.is_again)?;
         self.experiments.insert(name.to_owned(), found);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use flywheel_core::experiment::{Arm, Epoch, UnitKind};
 use flywheel_core::plan::Plan;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::de::DeserializeOwned;
 
 use super::state::Counted;
@@ -26,14 +26,18 @@ impl Running {
 }
 
 /// An experiment, unless it cannot be read: nothing is counted for one whose plan is not known. What is archived stays as
-/// it is.
-pub(super) fn running(connection: &Connection, name: &str) -> rusqlite::Result<Option<Running>> {
+/// it is, unless it was being made again.
+pub(super) fn running(
+    connection: &Connection,
+    name: &str,
+    is_made_again: bool,
+) -> rusqlite::Result<Option<Running>> {
     connection
         .prepare_cached(
             "SELECT unit, arms, plan, epochs, app, environment FROM experiments
-             WHERE name = ? AND status <> 'archived'",
+             WHERE name = ?1 AND (?2 OR status <> 'archived')",
         )?
-        .query_row([name], |row| {
+        .query_row(params![name, is_made_again], |row| {
             let text = |place| row.get::<_, Option<String>>(place);
             let (arms, plan, epochs) = (text(1)?, text(2)?, text(3)?);
             let unit = serde_json::from_value(serde_json::Value::String(row.get(0)?)).ok();
