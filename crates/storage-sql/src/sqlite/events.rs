@@ -31,11 +31,11 @@ use super::{
 /// How long each maintenance makes statistics again: most of the time until the next.
 const REBUILDING: Duration = Duration::from_millis(400);
 
-/// How long each maintenance takes events into weeks, if there are so many.
-const WEEKS: Duration = Duration::from_millis(100);
+/// How long each maintenance takes events into weeks, if there are so many: nobody waits for them.
+const WEEKS: Duration = Duration::from_millis(20);
 
 /// How long a reader of weeks waits for them to be complete.
-const LONGEST_WAIT_FOR_WEEKS: Duration = Duration::from_millis(200);
+const LONGEST_WAIT_FOR_WEEKS: Duration = Duration::from_millis(20);
 
 /// Rows by app and slot from two parts of a window.
 fn joined(earlier: Vec<ActivityRow>, later: Vec<ActivityRow>) -> Vec<ActivityRow> {
