@@ -277,11 +277,13 @@ impl Plan {
                 add(Part::Late);
             }
         }
-        // At the end, where they move none of those that earlier releases have kept.
-        let outcomes = self.metrics.iter().enumerate();
-        let outcomes =
-            outcomes.filter(|(_, metric)| matches!(metric.source, MetricSource::Feedback(_)));
-        readings.extend(outcomes.map(|(metric, _)| Reading {
+        // Of what decides alone, as keeping it costs as much as a metric more; and at the end, where it moves none of those
+        // that earlier releases have kept.
+        let primary = self.metrics.iter().position(|metric| {
+            Some(&metric.name) == self.primary.as_ref()
+                && matches!(metric.source, MetricSource::Feedback(_))
+        });
+        readings.extend(primary.map(|metric| Reading {
             metric,
             part: Part::Delay,
         }));

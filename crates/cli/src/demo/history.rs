@@ -16,7 +16,10 @@ use flywheel_core::{Manifest, ManifestId, PromptContent};
 use flywheel_gateway::clock::Sources;
 use flywheel_storage::deployments::NewDeployment;
 use flywheel_storage::prompts::NewPromptVersion;
-use flywheel_storage::{EventStore as _, NewEvent, StateStore as _, StateTransaction};
+use flywheel_storage::weeks::WeeksQuery;
+use flywheel_storage::{
+    EventStore as _, NewEvent, StateStore as _, StateTransaction, StatisticsStore as _,
+};
 use flywheel_storage_sql::{SqliteOptions, SqliteStore};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
@@ -97,8 +100,25 @@ pub(super) async fn write(
         }
     }
     store.append(events).await?;
+    settle(&store).await?;
     store.close().await?;
     Ok(())
+}
+
+/// Lets the store take everything in, so that the first look at it finds it at rest.
+async fn settle(store: &SqliteStore) -> Result<()> {
+    let asked = WeeksQuery {
+        app: story::APP.parse()?,
+        environment: None,
+        from: None,
+        to: None,
+    };
+    loop {
+        store.maintain().await?;
+        if store.weeks(&asked).await?.taken_in.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// People write tickets by day more than by night.
