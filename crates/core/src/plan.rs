@@ -466,8 +466,8 @@ mod tests {
     #[test]
     fn the_primary_metric_is_read_in_halves_too() {
         let readings = plan().readings();
-        assert_eq!(readings.len(), 17);
-        assert_eq!((readings[16].metric, readings[16].part), (4, Part::Delay));
+        assert_eq!(readings.len(), 13);
+        assert_eq!((readings[12].metric, readings[12].part), (2, Part::Delay));
         assert_eq!(readings[3].part, Part::Early);
         assert_eq!(plan().hash(), plan().hash());
     }
