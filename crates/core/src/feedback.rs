@@ -65,6 +65,37 @@ pub enum FeedbackBody {
     },
 }
 
+/// The kinds of feedback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum FeedbackKind {
+    /// Up or down.
+    Thumbs,
+    /// A grade on a scale.
+    Rating,
+    /// Words.
+    Comment,
+    /// The answer as it should have been.
+    Correction,
+    /// What came of it.
+    Outcome,
+}
+
+impl FeedbackKind {
+    /// The kind as records spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Thumbs => "thumbs",
+            Self::Rating => "rating",
+            Self::Comment => "comment",
+            Self::Correction => "correction",
+            Self::Outcome => "outcome",
+        }
+    }
+}
+
 /// The ends of a rating's scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -141,13 +172,14 @@ impl FeedbackBody {
     /// The kind as records spell it.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Thumbs { .. } => "thumbs",
-            Self::Rating { .. } => "rating",
-            Self::Comment { .. } => "comment",
-            Self::Correction { .. } => "correction",
-            Self::Outcome { .. } => "outcome",
-        }
+        let kind = match self {
+            Self::Thumbs { .. } => FeedbackKind::Thumbs,
+            Self::Rating { .. } => FeedbackKind::Rating,
+            Self::Comment { .. } => FeedbackKind::Comment,
+            Self::Correction { .. } => FeedbackKind::Correction,
+            Self::Outcome { .. } => FeedbackKind::Outcome,
+        };
+        kind.as_str()
     }
 
     /// What is counted together: the kind, and the name where one kind has several.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{FeedbackBody, InvalidFeedback, RatingScale};
+use super::{FeedbackBody, FeedbackKind, InvalidFeedback, RatingScale};
 use crate::name::AppName;
 
 /// One piece of feedback as it came.
@@ -31,27 +31,8 @@ pub struct NewFeedback {
     name: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum FeedbackKind {
-    Thumbs,
-    Rating,
-    Comment,
-    Correction,
-    Outcome,
-}
-
 impl FeedbackKind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Thumbs => "thumbs",
-            Self::Rating => "rating",
-            Self::Comment => "comment",
-            Self::Correction => "correction",
-            Self::Outcome => "outcome",
-        }
-    }
-
+    /// Whether feedback of this kind has a member.
     fn has(self, member: &str) -> bool {
         match self {
             Self::Thumbs => member == "value",

@@ -410,14 +410,15 @@ async fn read_out(
     Ok(readout::read(experiment, &statistics, kept, now))
 }
 
-/// What was said since the start in the experiment's app and environment, from the sums by the hour.
+/// What was said in the experiment's app and environment from the hour of its start on: of whole hours there are sums, of
+/// parts of them events would have to be read, each time and however many they are.
 async fn kept(context: &Context, experiment: &Experiment) -> ApiResult<Kept> {
     let mut kept = Kept::default();
     let of_all = SummaryFilter {
         apps: vec![experiment.app.clone()],
         environment: Some(experiment.environment.clone()),
-        since: experiment.started_at,
-        until: experiment.stopped_at,
+        since: experiment.started_at.map(|at| hour(at, 0)),
+        until: experiment.stopped_at.map(|at| hour(at, 1)),
         ..SummaryFilter::default()
     };
     let own = SummaryFilter {
@@ -432,6 +433,12 @@ async fn kept(context: &Context, experiment: &Experiment) -> ApiResult<Kept> {
         }
     }
     Ok(kept)
+}
+
+/// The beginning of a time's hour, or of one so many later.
+fn hour(at: Timestamp, later: i64) -> Timestamp {
+    let hour = at.as_second().div_euclid(3600).saturating_add(later);
+    Timestamp::from_second(hour.saturating_mul(3600)).unwrap_or(at)
 }
 
 /// Forgets the statistics of an experiment and takes in all of its events again.

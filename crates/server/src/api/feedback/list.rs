@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use flywheel_core::feedback::Feedback;
+use flywheel_core::feedback::{Feedback, FeedbackKind};
 use flywheel_core::schema::DateTime;
 use flywheel_core::{AppName, PromptName, PromptVersionId};
 use flywheel_storage::events::{FeedbackFilter, FeedbackKey};
@@ -18,34 +18,6 @@ use crate::extract::{PageQuery, QueryParams};
 use crate::operations::served::Ordinals;
 use crate::problem::ApiResult;
 use crate::respond::{List, list};
-
-/// The kinds of feedback.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FeedbackKind {
-    /// Up or down.
-    Thumbs,
-    /// A grade on a scale.
-    Rating,
-    /// Words.
-    Comment,
-    /// The answer as it should have been.
-    Correction,
-    /// What came of it.
-    Outcome,
-}
-
-impl FeedbackKind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Thumbs => "thumbs",
-            Self::Rating => "rating",
-            Self::Comment => "comment",
-            Self::Correction => "correction",
-            Self::Outcome => "outcome",
-        }
-    }
-}
 
 /// Which feedback.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

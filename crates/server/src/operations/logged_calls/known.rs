@@ -12,6 +12,17 @@ use super::LoggedCall;
 use crate::operations::{deploy, experiments};
 use crate::problem::ApiResult;
 
+/// What was asked for, or what to tell the caller who asked; that the store fails is not for one item.
+fn of_caller<T>(found: ApiResult<T>) -> ApiResult<Result<T, String>> {
+    match found {
+        Err(problem) if problem.status().is_client_error() => Ok(Err(match problem.advice() {
+            Some(advice) => format!("{}; {advice}", problem.detail()),
+            None => problem.detail().to_owned(),
+        })),
+        found => found.map(Ok),
+    }
+}
+
 /// What the calls of a request refer to, each looked up once.
 #[derive(Default)]
 pub(super) struct Known {
@@ -45,12 +56,9 @@ impl Known {
             return Ok(Ok(()));
         };
         if !self.manifests.contains_key(&name) {
-            match deploy::find_manifest(session, &name).await {
+            match of_caller(deploy::find_manifest(session, &name).await)? {
                 Ok(manifest) => self.manifests.insert(name.clone(), manifest),
-                Err(problem) if problem.status().is_client_error() => {
-                    return Ok(Err(problem.detail().to_owned()));
-                }
-                Err(problem) => return Err(problem),
+                Err(detail) => return Ok(Err(detail)),
             };
         }
         let id = self.manifests[&name].id();
@@ -69,24 +77,17 @@ impl Known {
         call: &LoggedCall,
     ) -> ApiResult<Result<(), String>> {
         let name = &call.app;
-        if !self.apps.contains_key(name)
-            && let Some(found) = session.deployments().get_app(name).await?
-        {
-            self.apps.insert(name.clone(), found);
+        if !self.apps.contains_key(name) {
+            match of_caller(deploy::find_app(session, name).await)? {
+                Ok(app) => self.apps.insert(name.clone(), app),
+                Err(detail) => return Ok(Err(detail)),
+            };
         }
-        let Some(app) = self.apps.get(name) else {
-            return Ok(Err(format!("there is no app `{name}`")));
-        };
-        let known = &app.settings.environments;
         Ok(match &call.environment {
-            Some(environment) if !known.contains(environment) => {
-                let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
-                Err(format!(
-                    "app `{name}` has no environment `{environment}`; it has {}",
-                    known.join(", ")
-                ))
+            Some(asked) => {
+                of_caller(deploy::find_environment(&self.apps[name], Some(asked)))?.map(|_| ())
             }
-            _ => Ok(()),
+            None => Ok(()),
         })
     }
 

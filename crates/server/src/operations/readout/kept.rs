@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::compare::Comparing;
 use super::{ArmUnits, words};
 
-/// What was said since an experiment began of the calls of its app and environment, by series; of each call and series the
+/// What was said from the hour on in which an experiment began of the calls of its app and environment, by series; of each call and series the
 /// latest counts.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
@@ -20,7 +20,7 @@ pub struct Kept {
     pub of_experiment: BTreeMap<String, u64>,
 }
 
-/// Outcomes that metrics of the plan read, of calls since the start; each series of a call is one.
+/// Outcomes that metrics of the plan read, of calls from the hour of the start on; each series of a call is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct KeptOutcomes {
     /// Those that the numbers contain.

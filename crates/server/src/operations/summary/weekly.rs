@@ -236,6 +236,11 @@ fn share(source: &SourceSums) -> Defined<f64> {
 
 fn rate(source: &SourceSums) -> Found {
     let value = share(source);
+    if value.is_ok_and(|value| !(0.0..=1.0).contains(&value)) {
+        return Found::nothing(Undefined::Domain(
+            "some values are neither yes nor no, so there is no rate",
+        ));
+    }
     let (yes, n) = (source.sums.sum(0), source.sums.n);
     if is_one_each(source) && yes.fract() == 0.0 && yes >= 0.0 {
         let n = u64::try_from(n).unwrap_or(0);
