@@ -192,7 +192,10 @@ async fn one_wrong_call_and_none_is_stored() {
             json!({"app": "support", "manifest": unknown}),
             "no manifest",
         ),
-        (json!({"app": "suport"}), "app `suport` does not exist; make it with"),
+        (
+            json!({"app": "suport"}),
+            "app `suport` does not exist; make it with",
+        ),
         (
             json!({"app": "support", "environment": "prod"}),
             "has no environment `prod`; it has `staging`, `production`",
