@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flywheel_storage::{StateSession, StateStore, StateTransaction, StorageResult};
+use flywheel_storage::{StateSession, StateStore, StateTransaction, StorageError, StorageResult};
 use rusqlite::Connection;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -43,7 +43,7 @@ use tokio::sync::Mutex;
 use self::connection_thread::{ConnectionOptions, ConnectionThread, Priority};
 use self::error::failed;
 pub use self::inspection::inspect;
-use self::log::{Log, move_log};
+use self::log::Log;
 use self::session::{Session, Snapshot};
 use self::writer::{WriteTransaction, Writer};
 
@@ -228,6 +228,10 @@ impl SqliteStore {
             Priority::Normal,
             options.for_thread(path),
         )?;
+        let log = Log::of(path).map_err(|error| StorageError::Unavailable {
+            context: format!("opening `{}` once more", path.display()),
+            source: Some(Box::new(error)),
+        })?;
         let passing = || options.for_passing_thread(path);
         let housekeeper = thread("sqlite-housekeeper", Priority::Low, passing())?;
         let summer = thread("sqlite-summer", Priority::Low, passing())?;
@@ -235,7 +239,7 @@ impl SqliteStore {
             options,
             writer,
             appender,
-            log: Arc::default(),
+            log: Arc::new(log),
             readers,
             state_readers,
             housekeeper,
@@ -249,28 +253,19 @@ impl SqliteStore {
     /// # Errors
     /// When the log cannot be moved; it is then moved when the store is opened again.
     pub async fn close(&self) -> StorageResult<()> {
-        // What it has begun. Whether that worked does not matter: the writer moves the rest.
+        // What they have begun. Whether that worked does not matter: the writer moves the rest.
         let _ = self.housekeeper.run(|_| Ok(())).await;
+        let _ = self.appender.run(|_| Ok(())).await;
         self.state_readers.close().await;
         self.readers.close().await;
         self.writer.lock().await.close().await
     }
 
-    /// Moves what is in the log into the main file, without holding up whoever appends to it. When the log has grown long,
-    /// the last bit is moved while nobody writes, so that the log can begin anew.
+    /// Works off the log, without holding up whoever appends to it.
     async fn checkpoint(&self) -> StorageResult<()> {
-        if self.housekeeper.run(move_log).await? >= log::RESTART_PAGES {
-            // What came in meanwhile, so that little is left for the time when everybody waits.
-            self.housekeeper.run(move_log).await?;
-            let turn = writer::turn(&self.writer).await?;
-            // Not by the housekeeper, whose low priority would become that of all who wait.
-            let rest = move |connection: &Connection| {
-                let _turn = turn;
-                move_log(connection)
-            };
-            self.appender.run(rest).await?;
-        }
-        Ok(())
+        let (log, appender) = (Arc::clone(&self.log), Arc::clone(&self.appender));
+        let work_off = move |connection: &Connection| log.work_off(connection, &appender);
+        self.housekeeper.run(work_off).await
     }
 
     async fn write(&self) -> StorageResult<WriteTransaction> {

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::io;
 
 use flywheel_storage::StorageError;
 use sqlx::error::DatabaseError;
@@ -34,6 +35,12 @@ pub(super) fn unfulfilled(context: &'static str) -> impl FnOnce(rusqlite::Error)
         let code = error.sqlite_error().map(|error| error.extended_code & 0xff);
         with_reason(context, reason(code), error)
     }
+}
+
+/// The main file could not be synced to the disk.
+pub(super) fn unsynced(error: io::Error) -> StorageError {
+    let reason = Some("the file cannot be written to the disk");
+    with_reason("syncing the main file", reason, error)
 }
 
 /// Unavailable for a reason, or a defect of ours if there is none.

@@ -65,7 +65,8 @@ impl EventStore for SqliteStore {
             append::append(connection, &events)
         };
         let appended = self.appender.run(append).await?;
-        self.log.has_grown(appended.len(), &self.housekeeper);
+        self.log
+            .has_grown(appended.len(), &self.housekeeper, &self.appender);
         Ok(appended)
     }
 
