@@ -83,13 +83,13 @@ enum Part {
     Experiments,
 }
 
-/// Measures in release builds: built for development, it builds those and hands over.
+/// Measures what runs in production: built for development, it builds that and hands over.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::load()?;
-    cargo::run(&mut workspace.cargo(&["build", "--release", "-p", "flywheel-cli", "-p", "xtask"]))?;
     if cfg!(debug_assertions) {
-        let mut release = Command::new(workspace.target.join("release/xtask"));
-        return cargo::run(release.args(std::env::args_os().skip(1)));
+        let built = workspace.build_for_production()?;
+        let mut optimised = Command::new(built.join("xtask"));
+        return cargo::run(optimised.args(std::env::args_os().skip(1)));
     }
     let mut figures = Figures::default();
     runtime()?.block_on(measure(arguments, &workspace, &mut figures))?;

@@ -37,6 +37,9 @@ pub(crate) struct Dependency {
     pub(crate) kind: Option<String>,
 }
 
+/// The profile of what runs in production, which is what is worth measuring.
+const PRODUCTION: &str = "production";
+
 impl Workspace {
     pub(crate) fn load() -> Result<Self> {
         metadata(&["--no-deps"])
@@ -71,6 +74,20 @@ impl Workspace {
         };
         run(&mut command)?;
         Ok(self.target.join(profile).join("flywheel"))
+    }
+
+    /// Builds the server and this program as they run in production. Returns the folder of both.
+    pub(crate) fn build_for_production(&self) -> Result<PathBuf> {
+        let packages = ["-p", "flywheel-cli", "-p", "xtask"];
+        run(self
+            .cargo(&["build", "--profile", PRODUCTION])
+            .args(packages))?;
+        Ok(self.in_production())
+    }
+
+    /// Where what was built for production is.
+    pub(crate) fn in_production(&self) -> PathBuf {
+        self.target.join(PRODUCTION)
     }
 
     /// A cargo command that works on this workspace.

@@ -57,9 +57,9 @@ impl Bed {
         let folder = tempfile::Builder::new()
             .prefix("bench-")
             .tempdir_in(&workspace.target)?;
-        let release = workspace.target.join("release");
+        let built = workspace.in_production();
         let upstream_address = free_address()?;
-        let mut command = Command::new(release.join("xtask"));
+        let mut command = Command::new(built.join("xtask"));
         command
             .arg("bench-upstream")
             .arg(upstream_address.to_string());
@@ -78,7 +78,7 @@ impl Bed {
         let flywheel_address = free_address()?;
         let config = folder.path().join("flywheel.toml");
         configure(FLYWHEEL, &values, &config)?;
-        let mut command = Command::new(release.join("flywheel"));
+        let mut command = Command::new(built.join("flywheel"));
         command
             .arg("serve")
             .arg("--data")

@@ -60,7 +60,7 @@ pub(super) async fn measure(
     let folder = tempfile::Builder::new()
         .prefix("bench-console-")
         .tempdir_in(&workspace.target)?;
-    let flywheel = workspace.target.join("release/flywheel");
+    let flywheel = workspace.in_production().join("flywheel");
     let data = folder.path().join("data");
     write_week(&flywheel, &data, calls)?;
     let config = folder.path().join("flywheel.toml");

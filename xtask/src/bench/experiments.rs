@@ -37,7 +37,7 @@ pub(super) async fn measure(
     let folder = tempfile::Builder::new()
         .prefix("bench-experiments-")
         .tempdir_in(&workspace.target)?;
-    let flywheel = workspace.target.join("release/flywheel");
+    let flywheel = workspace.in_production().join("flywheel");
     let address = free_address()?;
     let process = start(&flywheel, &folder.path().join("data"), address)?;
     let mut connection = Connection::open(address).await?;
