@@ -16,8 +16,8 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, Uri};
 use http_body_util::LengthLimitError;
 use schemars::JsonSchema;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::auth::Caller;
@@ -354,4 +354,10 @@ impl PageQuery {
         let detail = format!("`limit` is `{limit}`, it must be from 1 to {LARGEST_PAGE}");
         Err(Problem::invalid(detail).hint("the rest of a longer list is at its `next`"))
     }
+}
+/// Tells a member that is null from one that is absent.
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }

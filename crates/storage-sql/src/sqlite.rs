@@ -95,8 +95,9 @@ impl Default for SqliteOptions {
 
 const PAGE_BYTES: u32 = 4096;
 
-/// How much of the file a connection that reads keeps in memory, in SQLite's own way of saying KiB.
-const READER_CACHE: &str = "-2048";
+/// How much of the file a connection keeps in memory that does not append, in SQLite's own way of saying KiB. The system keeps
+/// more.
+const SMALL_CACHE: &str = "-1024";
 
 impl SqliteOptions {
     fn shared(&self, path: &Path) -> SqliteConnectOptions {
@@ -140,6 +141,7 @@ impl SqliteOptions {
             .fold(options, |options, (name, value)| {
                 options.pragma(name, value)
             })
+            .pragma("cache_size", SMALL_CACHE)
     }
 
     fn for_thread(&self, path: &Path) -> ConnectionOptions {
@@ -155,7 +157,7 @@ impl SqliteOptions {
         let mut options = self.for_thread(path);
         options
             .pragmas
-            .push(("cache_size", READER_CACHE.to_owned()));
+            .push(("cache_size", SMALL_CACHE.to_owned()));
         options
     }
 
@@ -163,7 +165,7 @@ impl SqliteOptions {
         self.shared(path)
             .read_only(true)
             .thread_name(|number| format!("sqlite-reader-{number}"))
-            .pragma("cache_size", READER_CACHE)
+            .pragma("cache_size", SMALL_CACHE)
     }
 
     fn reading_pool(&self, path: &Path, connections: u32) -> SqlitePool {

@@ -24,11 +24,11 @@ pub(crate) struct DeployArgs {
     /// The prompt version to deploy [without REF: the latest]
     #[arg(long, value_name = "NAME[@REF]")]
     prompt: Option<VersionReference>,
-    /// The version of the retriever index it is to read
-    #[arg(long, value_name = "VERSION", requires = "prompt")]
+    /// The version of the retriever index it is to read [without it: as deployed now]
+    #[arg(long, value_name = "VERSION|none", requires = "prompt")]
     retriever_index_version: Option<String>,
-    /// The version of its soft-failure guards
-    #[arg(long, value_name = "VERSION", requires = "prompt")]
+    /// The version of its soft-failure guards [without it: as deployed now]
+    #[arg(long, value_name = "VERSION|none", requires = "prompt")]
     guards_version: Option<String>,
     /// The manifest to deploy: twelve or more digits of its id
     #[arg(long, value_name = "ID", value_parser = parse_manifest)]
@@ -37,6 +37,9 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "TEXT", value_parser = parse_text)]
     reason: String,
 }
+
+/// What takes a member out of the manifest.
+const NONE: &str = "none";
 
 /// What a deployment and a rollback have in common.
 #[derive(Debug, Args)]
@@ -65,11 +68,14 @@ impl DeployArgs {
         for (name, value) in [
             ("retriever_index_version", self.retriever_index_version),
             ("guards_version", self.guards_version),
-            ("manifest", self.manifest),
         ] {
             if let Some(value) = value {
+                let value = Some(value).filter(|value| value != NONE);
                 body.insert(name.into(), value.into());
             }
+        }
+        if let Some(manifest) = self.manifest {
+            body.insert("manifest".into(), manifest.into());
         }
         body.insert("reason".into(), self.reason.into());
         let target = Target::api("apps").at(&self.app).at("deploy");

@@ -277,3 +277,21 @@ fn empty_lists_say_so_on_stderr() {
         assert!(run.stderr.contains("hint: "), "{}", run.stderr);
     }
 }
+
+#[test]
+fn units_are_read_to_the_last_page() {
+    let unit = |name: &str| {
+        json!({"unit": name, "arm": "control", "epoch": 0, "first_at": TIME, "counts": true,
+               "metrics": {"rating": [4.0, 1.0, 0.0, 0.0]}})
+    };
+    const FIRST: &str = "GET /api/v1/experiments/shorter/units?limit=5000";
+    const SECOND: &str = "GET /api/v1/experiments/shorter/units?limit=5000&after=ann";
+    let server = FakeServer::start(vec![
+        (FIRST, 200, json!({"items": [unit("ann")], "next": "ann"})),
+        (SECOND, 200, list(json!([unit("bob")]))),
+    ]);
+    let run = flywheel(&["--url", &server.url, "experiment", "units", "shorter"]);
+    let lines: Vec<_> = run.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", run.transcript());
+    assert!(lines[1].starts_with("ann,") && lines[2].starts_with("bob,"));
+}

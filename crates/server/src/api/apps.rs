@@ -10,13 +10,13 @@ use flywheel_core::name::EnvironmentName;
 use flywheel_core::plan::MOST_METRICS;
 use flywheel_storage::StateSession;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::deployments::{DescribedDeployment, describe_deployment};
 use super::to_json;
 use crate::auth::Caller;
 use crate::context::Context;
-use crate::extract::{JsonBody, PathParams};
+use crate::extract::{JsonBody, PathParams, present};
 use crate::operations::deploy::{find_app, find_manifest};
 use crate::problem::{ApiResult, Problem};
 use crate::respond::{List, list};
@@ -74,13 +74,6 @@ pub struct AppBody {
     /// Its metrics, all of them, or null for those that every app begins with. Running experiments keep theirs.
     #[serde(deserialize_with = "present")]
     metrics: Option<Option<Vec<Metric>>>,
-}
-
-/// Tells a member that is null from one that is absent.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// `PUT /api/v1/apps/{app}`

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::{Frame, PageResult, page};
+use super::evaluations::{self, EvaluationRow};
 use super::form::{PagePath, PageQuery, given};
 use super::overview::by_key;
 use super::scores::{self, ScoreRow};
@@ -182,6 +183,7 @@ struct PromptPage {
     messages: Vec<ShownMessage>,
     settings: Vec<(String, Markup)>,
     changes: Vec<ShownChange>,
+    evaluations: Vec<EvaluationRow>,
     versions: Vec<VersionRow>,
     next: Option<u64>,
     uses: Vec<Use>,
@@ -235,6 +237,11 @@ pub(super) async fn show_prompt(
     history.truncate(PAGE as usize);
     let mut uses = session.deployments().uses_of_prompt(&name, None).await?;
     uses.retain(|item| visitor.caller.must_cover(&item.app).is_ok());
+    let scored = session.prompts().scores(&name, &shown.version).await?;
+    let scored_before = match &compared {
+        Some(older) => session.prompts().scores(&name, &older.version).await?,
+        None => Vec::new(),
+    };
     // Summing up may take longer than a session should be held.
     drop(session);
     let filter = SummaryFilter {
@@ -295,6 +302,7 @@ pub(super) async fn show_prompt(
         messages: messages_of(&shown),
         settings: settings_of(&shown),
         changes,
+        evaluations: evaluations::rows(&scored, &scored_before, now),
         versions,
         next,
         is_saved: query.saved,

@@ -17,6 +17,7 @@ use serde_json::json;
 use self::refusals::{advice, preflight_failed};
 use crate::auth::Caller;
 use crate::context::Context;
+use crate::extract::present;
 use crate::operations::registry;
 use crate::problem::{ApiResult, Problem};
 
@@ -49,12 +50,12 @@ pub struct Selection {
     /// Its version; the latest if absent.
     #[serde(default)]
     pub version: Option<String>,
-    /// The retriever index the app is to read.
-    #[serde(default)]
-    pub retriever_index_version: Option<VersionName>,
-    /// The guards.
-    #[serde(default)]
-    pub guards_version: Option<VersionName>,
+    /// The retriever index the app is to read, beside a prompt: if absent the one of what is served now, if null none.
+    #[serde(default, deserialize_with = "present")]
+    pub retriever_index_version: Option<Option<VersionName>>,
+    /// The guards, likewise.
+    #[serde(default, deserialize_with = "present")]
+    pub guards_version: Option<Option<VersionName>>,
     /// Or a manifest that is there already, as a prefix of its id.
     #[serde(default)]
     pub manifest: Option<String>,
@@ -104,7 +105,7 @@ pub async fn deploy(
     request: &Move,
 ) -> ApiResult<Moved> {
     let (plan, mut transaction) = Plan::begin(context, caller, app, kind, request).await?;
-    let manifest = select(&mut *transaction, selection).await?;
+    let manifest = select(&mut *transaction, app, &plan.environment, selection).await?;
     plan.carry_out(transaction, manifest).await
 }
 
@@ -508,11 +509,16 @@ pub async fn find_manifest(session: &mut dyn StateSession, prefix: &str) -> ApiR
     }
 }
 
-/// The manifest that a selection means.
+/// The manifest that a selection means. What it does not speak of stays as the environment serves it.
 ///
 /// # Errors
 /// When something named does not exist, or the selection says two things.
-pub async fn select(session: &mut dyn StateSession, selection: &Selection) -> ApiResult<Manifest> {
+pub async fn select(
+    session: &mut dyn StateSession,
+    app: &AppName,
+    environment: &EnvironmentName,
+    selection: &Selection,
+) -> ApiResult<Manifest> {
     match (&selection.prompt, &selection.manifest) {
         (Some(_), Some(_)) => Err(Problem::invalid(
             "`prompt` and `manifest` cannot both be given",
@@ -524,13 +530,21 @@ pub async fn select(session: &mut dyn StateSession, selection: &Selection) -> Ap
         (Some(prompt), None) => {
             let reference = selection.version.as_deref().unwrap_or("latest");
             let version = registry::find_version(session, prompt, reference).await?;
+            let current = session.deployments().current(app, environment).await?;
+            let served = match current {
+                Some(current) => Some(get_manifest(session, &current.manifest).await?),
+                None => None,
+            };
+            let (index, guards) = served.map_or((None, None), |served| {
+                (served.retriever_index_version, served.guards_version)
+            });
             Ok(Manifest {
                 model_id: version.content.model_id,
                 model_version: version.content.model_version,
                 prompt_id: prompt.clone(),
                 prompt_version: version.version,
-                retriever_index_version: selection.retriever_index_version.clone(),
-                guards_version: selection.guards_version.clone(),
+                retriever_index_version: selection.retriever_index_version.clone().unwrap_or(index),
+                guards_version: selection.guards_version.clone().unwrap_or(guards),
             })
         }
     }

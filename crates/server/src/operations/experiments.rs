@@ -162,7 +162,6 @@ async fn draft(
     }
     let app = find_app(session, &new.app).await?;
     let environment = find_environment(&app, new.environment.as_ref())?;
-    let served = served_now(session, &app.name, &environment).await?;
     let mut arms = Vec::with_capacity(new.arms.len());
     let mut manifests = Vec::with_capacity(new.arms.len());
     for arm in new.arms {
@@ -174,9 +173,9 @@ async fn draft(
             prompt: arm.prompt,
             version: arm.version,
             manifest: arm.manifest,
-            ..served.clone()
+            ..Selection::default()
         };
-        let manifest = select(session, &selection).await?;
+        let manifest = select(session, &app.name, &environment, &selection).await?;
         must_be_servable(context, session, &app, &arm.name, &manifest).await?;
         arms.push(Arm {
             name: arm.name,
@@ -227,23 +226,6 @@ fn following(arm: NewArm) -> ApiResult<Arm> {
         name: arm.name,
         manifest: None,
         weight: arm.weight,
-    })
-}
-
-/// What an arm shares with what the environment serves, so that it differs in its prompt alone.
-async fn served_now(
-    session: &mut dyn StateSession,
-    app: &AppName,
-    environment: &EnvironmentName,
-) -> ApiResult<Selection> {
-    let Some(current) = session.deployments().current(app, environment).await? else {
-        return Ok(Selection::default());
-    };
-    let manifest = deploy::get_manifest(session, &current.manifest).await?;
-    Ok(Selection {
-        retriever_index_version: manifest.retriever_index_version,
-        guards_version: manifest.guards_version,
-        ..Selection::default()
     })
 }
 

@@ -266,7 +266,7 @@ pub struct Comparison {
     pub fixed_low: Option<f64>,
     /// Its upper end.
     pub fixed_high: Option<f64>,
-    /// The difference as a share of the control's value.
+    /// The difference as a share of the control's value, if that is more than four standard errors from zero.
     pub relative: Option<f64>,
     /// What the interval says.
     pub finding: Finding,

@@ -368,3 +368,22 @@ async fn a_day_in_the_address_is_a_time_in_the_links() {
     let link = "/api/v1/calls?since=2026-07-01T00%3A00%3A00Z&#38;status=ok";
     assert!(page.contains(link), "{page}");
 }
+
+#[tokio::test]
+async fn a_version_is_scored_beside_the_one_before() {
+    let app = TestApp::furnished().await;
+    let score = async |version: &str, value: f64| {
+        let path = format!("/api/v1/prompts/greeting/versions/{version}/scores");
+        let score = serde_json::json!({"metric": "exact_match", "value": value, "n": 64, "dataset": "gold"});
+        app.editor().post(&path, &score).await
+    };
+    for (version, value) in [("1", 0.8125), ("2", 0.7), ("2", 0.875)] {
+        assert!(score(version, value).await.status.is_success());
+        app.clock.advance_seconds(1);
+    }
+    let cookie = sign_in(&app, &secret_of(Role::Viewer, None)).await;
+    let path = "/prompts/greeting?version=2";
+    let page = text(visit(&app, &Method::GET, path, Some(&cookie), "").await).await;
+    let row = "<th scope=\"row\">exact_match</th><td>gold</td><td class=\"n\">0.812</td><td class=\"n\">0.875</td><td class=\"n\">64</td>";
+    assert!(page.contains(row), "{page}");
+}

@@ -278,6 +278,25 @@ async fn required_members_are_demanded() {
 }
 
 #[tokio::test]
+async fn what_a_deployment_does_not_speak_of_stays() {
+    let app = TestApp::furnished().await;
+    let index = "/api/v1/indexes/kb";
+    app.editor()
+        .put(index, &json!({"index": "kb", "state": "available"}))
+        .await
+        .ok();
+    let deployed = async |body| app.editor().post(DEPLOY, &body).await.ok()["manifest"].clone();
+    let body = with(greeting("1"), "retriever_index_version", json!("kb"));
+    deployed(with(body, "guards_version", json!("g1"))).await;
+    let kept = deployed(greeting("2")).await;
+    assert_eq!(kept["retriever_index_version"], "kb");
+    assert_eq!(kept["guards_version"], "g1");
+    let without = deployed(with(greeting("2"), "guards_version", json!(null))).await;
+    assert_eq!(without["retriever_index_version"], "kb");
+    assert_eq!(without["guards_version"], json!(null));
+}
+
+#[tokio::test]
 async fn wrong_requests_are_refused_and_say_why() {
     let app = TestApp::furnished().await;
     let before = app.revision().await;

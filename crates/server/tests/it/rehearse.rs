@@ -107,7 +107,11 @@ async fn a_way_back_that_is_barred_shows() {
         .post("/api/v1/apps/support/deploy", &body)
         .await
         .ok();
-    app.deploy_greeting(2).await;
+    let body = json!({"prompt": "greeting", "version": "2", "retriever_index_version": null, "reason": "r"});
+    app.editor()
+        .post("/api/v1/apps/support/deploy", &body)
+        .await
+        .ok();
     app.editor()
         .put(index, &json!({"index": "kb", "state": "dropped"}))
         .await

@@ -222,7 +222,7 @@ pub(super) async fn units(context: &Context<'_>, name: &str) -> Outcome {
             context.printer.write_lines(&lines)?;
             lines.clear();
         }
-        match answer["next_cursor"].as_str() {
+        match answer["next"].as_str() {
             Some(next) => after = Some(next.to_owned()),
             None => return Ok(std::process::ExitCode::SUCCESS),
         }

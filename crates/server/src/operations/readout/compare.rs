@@ -13,6 +13,7 @@ use flywheel_stats::sequential::hybrid::{self, FINAL_ALPHA, RUNNING_ALPHA};
 use flywheel_stats::sequential::rho_squared;
 use flywheel_stats::sequential::running::Running;
 use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
+use flywheel_stats::special::normal;
 use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_stats::{Interval, clustered, cuped, quantile, ratio};
 use flywheel_storage::statistics::{ArmStatistics, ExperimentStatistics, UnitSums};
@@ -438,6 +439,9 @@ impl<'a> Comparing<'a> {
         let margin = rule
             .zip(base)
             .map(|(rule, base)| rule.margin.absolute(base));
+        let base = arms
+            .get(self.control)
+            .and_then(|control| self.base(reading, control, metric));
         let mut comparisons: Vec<Comparison> = self
             .treatments()
             .map(|arm| self.comparison(reading, arm, (metric, role, margin, base)))
@@ -457,6 +461,25 @@ impl<'a> Comparing<'a> {
         }
     }
 
+    /// The control's value, of which differences are told as a share; none if it is not four standard errors from zero, so
+    /// that such a share might be anything.
+    fn base(&self, reading: usize, control: &ArmValue, metric: &Metric) -> Option<f64> {
+        const ERRORS: f64 = 4.0;
+        let error = if is_quantile(metric) {
+            let critical = normal::upper_quantile(self.experiment.plan.alpha / 2.0).ok()?;
+            (control.high? - control.low?) / (2.0 * critical)
+        } else {
+            let sums = self.all_sums(self.control, reading);
+            let found = moments::pair(&sums)
+                .and_then(|pair| ratio::arm(&pair))
+                .ok()?;
+            found.squared_error().sqrt()
+        };
+        control
+            .value
+            .filter(|value| value.abs() > ERRORS * error && *value != 0.0)
+    }
+
     /// A metric's value in one arm, with its interval for one look.
     fn value(&self, reading: usize, arm: usize, metric: &Metric) -> ArmValue {
         let sums = self.all_sums(arm, reading);
@@ -469,15 +492,14 @@ impl<'a> Comparing<'a> {
                 (found.estimate, interval.ok_or(Undefined::Unbounded))
             })
         } else {
-            moments::pair(&sums)
-                .and_then(|pair| ratio::arm(&pair))
-                .map(|arm| {
-                    let error = arm.squared_error().sqrt();
-                    let alpha = self.experiment.plan.alpha;
-                    let interval =
-                        flywheel_stats::inference::normal_interval(arm.value, error, alpha);
-                    (arm.value, interval)
-                })
+            let alpha = self.experiment.plan.alpha;
+            moments::pair(&sums).and_then(|pair| {
+                let interval = match metric.kind {
+                    MetricKind::Binary => clustered::rate_interval(&pair, alpha),
+                    _ => clustered::mean_interval(&pair, alpha),
+                };
+                Ok((ratio::arm(&pair)?.value, interval))
+            })
         };
         // Where one unit or none has a value there is a mean but no spread.
         let mean = || (sums.n > 0 && sums.sum(1) != 0.0).then(|| sums.sum(0) / sums.sum(1));
@@ -538,7 +560,6 @@ impl<'a> Comparing<'a> {
             fixed_high: fixed.map(|interval| interval.high),
             relative: estimate
                 .zip(base)
-                .filter(|(_, base)| *base != 0.0)
                 .map(|(estimate, base)| estimate.value / base.abs()),
             finding: finding(metric, interval),
             guardrail: (role == MetricRole::Guardrail).then(|| match (looked, margin) {

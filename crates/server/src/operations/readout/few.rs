@@ -215,9 +215,7 @@ impl Comparing<'_> {
             p: level.and(few.p.ok()),
             fixed_low: None,
             fixed_high: None,
-            relative: base
-                .filter(|base| *base != 0.0)
-                .map(|base| few.difference / base.abs()),
+            relative: base.map(|base| few.difference / base.abs()),
             finding: match level {
                 Some(level) if is_below(level) && few.difference != 0.0 => {
                     if few.is_worse(metric) {
