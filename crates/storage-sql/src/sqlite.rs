@@ -155,9 +155,7 @@ impl SqliteOptions {
     /// For a thread that goes through events once, of which nothing is worth keeping in memory.
     fn for_passing_thread(&self, path: &Path) -> ConnectionOptions {
         let mut options = self.for_thread(path);
-        options
-            .pragmas
-            .push(("cache_size", SMALL_CACHE.to_owned()));
+        options.pragmas.push(("cache_size", SMALL_CACHE.to_owned()));
         options
     }
 
