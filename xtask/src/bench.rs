@@ -86,8 +86,8 @@ enum Part {
 /// Measures what runs in production: built for development, it builds that and hands over.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::load()?;
+    let built = workspace.build_for_production()?;
     if cfg!(debug_assertions) {
-        let built = workspace.build_for_production()?;
         let mut optimised = Command::new(built.join("xtask"));
         return cargo::run(optimised.args(std::env::args_os().skip(1)));
     }

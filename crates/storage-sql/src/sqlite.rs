@@ -254,8 +254,14 @@ impl SqliteStore {
     /// When the log cannot be moved; it is then moved when the store is opened again.
     pub async fn close(&self) -> StorageResult<()> {
         // What they have begun. Whether that worked does not matter: the writer moves the rest.
-        let _ = self.housekeeper.run(|_| Ok(())).await;
-        let _ = self.appender.run(|_| Ok(())).await;
+        for thread in [
+            &self.appender,
+            &self.summer,
+            &self.housekeeper,
+            &self.appender,
+        ] {
+            let _ = thread.run(|_| Ok(())).await;
+        }
         self.state_readers.close().await;
         self.readers.close().await;
         self.writer.lock().await.close().await

@@ -40,6 +40,9 @@ pub(super) struct Log {
     unmoved: AtomicU64,
     /// The housekeeper has been asked and is not done. What it does twice at a time does not move twice as much.
     is_being_moved: Arc<AtomicBool>,
+    /// Something did not reach the disk. A system tells that once and then takes it for written, so the log, which has all of
+    /// it, is not worked off any more: the next start moves it again.
+    is_unsynced: AtomicBool,
 }
 
 impl Log {
@@ -50,6 +53,7 @@ impl Log {
             main_file: ManuallyDrop::new(file),
             unmoved: AtomicU64::default(),
             is_being_moved: Arc::default(),
+            is_unsynced: AtomicBool::default(),
         })
     }
 
@@ -70,31 +74,39 @@ impl Log {
         let (log, appender) = (Arc::clone(self), Arc::clone(appender));
         housekeeper.send(move |connection| {
             let _moving = moving;
-            // If it fails, the regular maintenance fails too and says so.
-            connection.and_then(|connection| log.work_off(connection, &appender))
+            said(connection.and_then(|connection| log.work_off(connection, &appender)))
         });
     }
 
     /// Moves what is in the log into the main file beside the writers. When the log has grown long, the appender is asked to
     /// move the last bit: while that takes nobody appends, so the log begins anew with the next group.
     ///
-    /// SQLite syncs the main file only with that last bit, when everybody waits, and then all that was moved since the log
-    /// began. So it is synced before.
+    /// SQLite syncs the main file only with the last bit, which under load everybody waits for, and then all that was moved since
+    /// the log began. So it is synced before.
     pub(super) fn work_off(
         &self,
         connection: &Connection,
         appender: &ConnectionThread,
     ) -> StorageResult<()> {
-        if move_log(connection)? < RESTART_PAGES {
+        if self.is_unsynced.load(Ordering::Relaxed) {
+            return Err(unsynced(io::Error::other("it failed before")));
+        }
+        let log = move_log(connection)?;
+        if log.pages < RESTART_PAGES || log.is_moved {
             return Ok(());
         }
         // The second time for what came in meanwhile, which is little.
         for _ in 0..2 {
-            self.main_file.sync_data().map_err(unsynced)?;
-            move_log(connection)?;
+            self.main_file.sync_data().map_err(|error| {
+                self.is_unsynced.store(true, Ordering::Relaxed);
+                unsynced(error)
+            })?;
+            if move_log(connection)?.is_moved {
+                return Ok(());
+            }
         }
         // Not by the housekeeper, whose low priority would become that of all who wait.
-        appender.send(|connection| connection.and_then(move_log).map(|_| ()));
+        appender.send(|connection| said(connection.and_then(move_log).map(|_| ())));
         Ok(())
     }
 }
@@ -108,10 +120,31 @@ impl Drop for Moving {
     }
 }
 
-/// Moves what is in the log into the main file, without holding up whoever appends to it. Returns how many pages the log
-/// has.
-fn move_log(connection: &Connection) -> StorageResult<i64> {
+/// How long the log is.
+struct Length {
+    pages: i64,
+    /// Everything in it is in the main file too, and that on the disk.
+    is_moved: bool,
+}
+
+/// Moves what is in the log into the main file, without holding up whoever appends to it.
+fn move_log(connection: &Connection) -> StorageResult<Length> {
+    let length = |row: &rusqlite::Row<'_>| {
+        let (pages, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(Length {
+            pages,
+            is_moved: pages == moved,
+        })
+    };
     connection
-        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], length)
         .map_err(unfulfilled("moving the log into the main file"))
+}
+
+/// Nobody waits for the outcome, so what went wrong is said here.
+fn said(outcome: StorageResult<()>) -> StorageResult<()> {
+    if let Err(error) = &outcome {
+        tracing::error!(error.message = %error.chain(), "the log could not be moved into the main file");
+    }
+    outcome
 }

@@ -38,9 +38,9 @@ pub(super) async fn prune(
         transaction.commit().await?;
         return Ok(0);
     }
-    let removed = remove(transaction.connection(), bound, begun + longest).await?;
+    let (removed, reached) = remove(transaction.connection(), bound, begun + longest).await?;
     if removed > 0 {
-        forget_sums(transaction.connection()).await?;
+        forget_sums(transaction.connection(), reached).await?;
     }
     let mut transaction = transaction.commit().await?;
     for _ in 0..MOST_GIVEN_BACK {
@@ -62,9 +62,18 @@ async fn is_rebuilding(connection: &mut SqliteConnection) -> StorageResult<bool>
         .map_err(failed("looking for statistics that are made again"))
 }
 
-/// From the first whole hour after the oldest call on, sums are of all that happened; those before it go. A number that was
-/// the last may be given again, so what was summed up to it ends at the last that is left.
-async fn forget_sums(connection: &mut SqliteConnection) -> StorageResult<()> {
+/// From the first whole hour after the oldest call on, and after those before `reached`, which may have lost their feedback
+/// alone, sums are of all that happened; those before it go. A number that was the last may be given again, so what was summed
+/// up to it ends at the last that is left.
+async fn forget_sums(connection: &mut SqliteConnection, reached: i64) -> StorageResult<()> {
+    query(
+        "UPDATE sums_progress SET first_hour = max(first_hour, coalesce(
+             (SELECT max(started_at) FROM calls WHERE started_at < $1) / 3600000000 + 1, first_hour))",
+    )
+    .bind(reached)
+    .execute(&mut *connection)
+    .await
+    .map_err(failed("removing old sums"))?;
     for sql in [
         "UPDATE sums_progress
          SET calls = min(calls, (SELECT coalesce(max(number), 0) FROM calls)),
@@ -93,12 +102,13 @@ async fn forget_sums(connection: &mut SqliteConnection) -> StorageResult<()> {
     Ok(())
 }
 
+/// Removes events until the bound is kept or the time is up. Returns how many, and the time before which calls were looked at.
 async fn remove(
     connection: &mut SqliteConnection,
     bound: PruneBound,
     until: Instant,
-) -> StorageResult<u64> {
-    let mut removed = 0;
+) -> StorageResult<(u64, i64)> {
+    let (mut removed, mut reached) = (0, i64::MIN);
     let mut size = FIRST_STEP;
     loop {
         let begun = Instant::now();
@@ -107,15 +117,16 @@ async fn remove(
             PruneBound::Bytes(bytes) if live_bytes(connection).await? > bytes => {
                 (i64::MAX, LARGEST_STEP_TO_SIZE)
             }
-            PruneBound::Bytes(_) => return Ok(removed),
+            PruneBound::Bytes(_) => return Ok((removed, reached)),
         };
         let oldest = end_of_oldest(connection, size).await?;
-        let events = step(connection, oldest.min(newest), size).await?;
+        reached = oldest.min(newest);
+        let events = step(connection, reached, size).await?;
         removed += events;
         let now = Instant::now();
         // A larger step is taken when there is time for several of this size.
         if events == 0 || now >= until {
-            return Ok(removed);
+            return Ok((removed, reached));
         }
         if (now - begun) * 4 < until - now {
             size = (size * 2).min(largest);

@@ -98,9 +98,12 @@ pub(super) struct WriteTransaction {
 impl WriteTransaction {
     /// Waits for its turn and begins.
     pub(super) async fn begin(writer: Arc<Mutex<Writer>>) -> StorageResult<Self> {
-        let mut writer = writer.lock_owned().await;
-        writer.begin().await?;
-        Ok(Self { writer })
+        let mut transaction = Self {
+            writer: writer.lock_owned().await,
+        };
+        // Given up while it begins, it is undone like any other: the file would stay locked.
+        transaction.writer.begin().await?;
+        Ok(transaction)
     }
 
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {

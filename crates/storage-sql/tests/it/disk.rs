@@ -1,6 +1,8 @@
 //! What a process that is killed, a full disk and a folder without permission do to the store.
 
 use std::error::Error as _;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use flywheel_core::call::Call;
@@ -251,6 +253,22 @@ async fn a_write_that_is_given_up_is_undone() {
         assert!(store.get_call(&group_id(round)).await.unwrap().is_some());
     }
     assert!(store.begin().await.unwrap().commit().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_given_up_while_it_begins_is_undone() {
+    let (store, _folder) = open().await;
+    for round in 0..3 {
+        {
+            // It has its turn, and has asked the database.
+            let mut transaction = pin!(store.begin());
+            let _ = transaction
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+        }
+        let group = call_events([large(round)]);
+        assert_eq!(store.append(group).await.unwrap(), [Appended::Stored]);
+    }
 }
 
 fn group_id(round: i64) -> String {

@@ -13,6 +13,7 @@ use rusqlite::{Connection, named_params};
 use super::super::error::unfulfilled;
 use super::DAY_MICROSECONDS;
 use super::changes::{MEASURED, measured};
+use super::opinions::LARGEST;
 use super::state::{Counted, Unit};
 
 /// How many of the newest calls a plan looks at.
@@ -72,7 +73,8 @@ fn parts(
         MetricSource::Signal(signal) => signal.of(measured),
         MetricSource::Feedback(series) => said
             .get(series)
-            .and_then(|(value, scale)| metric.value_of_feedback(*value, *scale)),
+            .and_then(|(value, scale)| metric.value_of_feedback(*value, *scale))
+            .filter(|value| value.abs() <= LARGEST),
     };
     Ok(metrics
         .iter()

@@ -4,7 +4,7 @@ use flywheel_core::metric::{Metric, MetricKind, MetricSource};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 
 /// Beyond this values are left out: squares of their sums would be more than a number holds.
-const LARGEST: f64 = 1e100;
+pub(super) const LARGEST: f64 = 1e100;
 
 /// A series of a call.
 pub(super) struct Said<'a> {
