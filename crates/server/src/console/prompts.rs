@@ -10,6 +10,7 @@ use flywheel_core::prompt::PromptVersion;
 use flywheel_core::{PromptName, PromptVersionId};
 use flywheel_storage::deployments::PromptUse;
 use flywheel_storage::events::{SummaryFilter, SummaryKey};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -142,6 +143,19 @@ struct Use {
     manifest: String,
     is_current: bool,
     when: Markup,
+}
+
+impl Use {
+    fn new(item: PromptUse, ordinals: &BTreeMap<PromptVersionId, u64>, now: Timestamp) -> Self {
+        Self {
+            app: item.app.to_string(),
+            environment: item.environment.to_string(),
+            ordinal: ordinals.get(&item.prompt_version).copied(),
+            manifest: item.manifest.to_string(),
+            is_current: item.current,
+            when: show::when(item.deployed_at, now),
+        }
+    }
 }
 
 /// One message of a version.
@@ -309,14 +323,7 @@ pub(super) async fn show_prompt(
         places,
         uses: uses
             .into_iter()
-            .map(|item| Use {
-                app: item.app.to_string(),
-                environment: item.environment.to_string(),
-                ordinal: ordinals.get(&item.prompt_version).copied(),
-                manifest: item.manifest.to_string(),
-                is_current: item.current,
-                when: show::when(item.deployed_at, now),
-            })
+            .map(|item| Use::new(item, &ordinals, now))
             .collect(),
     })
 }

@@ -9,6 +9,7 @@ mod few;
 mod hints;
 mod judge;
 mod kept;
+mod values;
 mod verdict;
 pub(crate) mod words;
 

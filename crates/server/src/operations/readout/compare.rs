@@ -13,16 +13,15 @@ use flywheel_stats::sequential::hybrid::{self, FINAL_ALPHA, RUNNING_ALPHA};
 use flywheel_stats::sequential::rho_squared;
 use flywheel_stats::sequential::running::Running;
 use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
-use flywheel_stats::special::normal;
 use flywheel_stats::undefined::{Defined, Undefined};
-use flywheel_stats::{Interval, clustered, cuped, quantile, ratio};
+use flywheel_stats::{clustered, cuped, quantile, ratio};
 use flywheel_storage::statistics::{ArmStatistics, ExperimentStatistics, UnitSums};
 
 use super::super::moments;
 use super::few;
 use super::judge::{correct, finding};
 use super::{
-    ArmValue, Comparison, EpochComparison, GuardrailState, Look, MetricReadout, MetricRole, Sums,
+    ArmValue, Comparison, EpochComparison, GuardrailState, Look, MetricReadout, MetricRole,
     deciding, is_quantile, words,
 };
 
@@ -458,62 +457,6 @@ impl<'a> Comparing<'a> {
             margin,
             arms,
             comparisons,
-        }
-    }
-
-    /// The control's value, of which differences are told as a share; none if it is not four standard errors from zero, so
-    /// that such a share might be anything.
-    fn base(&self, reading: usize, control: &ArmValue, metric: &Metric) -> Option<f64> {
-        const ERRORS: f64 = 4.0;
-        let error = if is_quantile(metric) {
-            let critical = normal::upper_quantile(self.experiment.plan.alpha / 2.0).ok()?;
-            (control.high? - control.low?) / (2.0 * critical)
-        } else {
-            let sums = self.all_sums(self.control, reading);
-            let found = moments::pair(&sums)
-                .and_then(|pair| ratio::arm(&pair))
-                .ok()?;
-            found.squared_error().sqrt()
-        };
-        control
-            .value
-            .filter(|value| value.abs() > ERRORS * error && *value != 0.0)
-    }
-
-    /// A metric's value in one arm, with its interval for one look.
-    fn value(&self, reading: usize, arm: usize, metric: &Metric) -> ArmValue {
-        let sums = self.all_sums(arm, reading);
-        let found: Defined<(f64, Defined<Interval>)> = if is_quantile(metric) {
-            let histogram = moments::histogram(&self.all_classes(arm, reading));
-            let alpha = self.experiment.plan.alpha;
-            quantile::interval_of_histogram(&histogram, metric.quantile(), alpha).map(|found| {
-                let bounds = found.lower.zip(found.upper);
-                let interval = bounds.map(|(low, high)| Interval { low, high });
-                (found.estimate, interval.ok_or(Undefined::Unbounded))
-            })
-        } else {
-            let alpha = self.experiment.plan.alpha;
-            moments::pair(&sums).and_then(|pair| {
-                let interval = match metric.kind {
-                    MetricKind::Binary => clustered::rate_interval(&pair, alpha),
-                    _ => clustered::mean_interval(&pair, alpha),
-                };
-                Ok((ratio::arm(&pair)?.value, interval))
-            })
-        };
-        // Where one unit or none has a value there is a mean but no spread.
-        let mean = || (sums.n > 0 && sums.sum(1) != 0.0).then(|| sums.sum(0) / sums.sum(1));
-        let interval = match found.and_then(|(_, interval)| interval) {
-            _ if sums.n > 0 && few::are_few(metric, &sums) => Err(few::TOO_FEW),
-            interval => interval,
-        };
-        ArmValue {
-            arm: self.name(arm),
-            value: found.ok().map(|(value, _)| value).or_else(mean),
-            low: interval.ok().map(|interval| interval.low),
-            high: interval.ok().map(|interval| interval.high),
-            undefined: interval.err().map(|undefined| undefined.to_string()),
-            sums: Sums::from(&sums),
         }
     }
 
