@@ -141,13 +141,25 @@ fn welcome(address: SocketAddr, took: f64, notice: &str) -> String {
         "ready in {took:.1} s. {notice} Ctrl-C ends it.\n\n  \
          open    http://{address}/\n\n  \
          A support team's app has a new prompt version since yesterday. Users do not like it: find it and take it back.\n\n  \
-         or try  export FLYWHEEL_URL=http://{address}\n          \
+         or try  export FLYWHEEL_URL=http://{address}{path}\n          \
          flywheel history {app}\n          \
          flywheel feedback summary --app {app}\n          \
+         flywheel deploy {app} --prompt {prompt}@2 --env staging --reason \"what users like\"\n          \
          flywheel rollback {app} --reason \"users dislike it\"\n          \
          flywheel call {app} -v ticket=\"The invoice of May was charged twice.\"\n",
-        app = story::APP
+        app = story::APP,
+        prompt = story::PROMPT,
+        path = path_to_this_program().unwrap_or_default(),
     )
+}
+
+/// What lets the commands below be typed as they are, where this program is not on the path yet.
+fn path_to_this_program() -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?;
+    let path = std::env::var_os("PATH")?;
+    let is_found = std::env::split_paths(&path).any(|known| known.join("flywheel").is_file());
+    (!is_found).then(|| format!(" PATH=\"{}:$PATH\"", folder.display()))
 }
 
 /// The usual address, so that the commands of the README fit, or another if somebody has it.
