@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse};
-use flywheel_core::deployment::{DeploymentKind, rollback_candidates};
+use flywheel_core::deployment::{Deployment, DeploymentKind, rollback_candidates};
 use flywheel_core::diff::{Change, diff_prompts};
 use flywheel_core::name::EnvironmentName;
 use flywheel_core::{AppName, Manifest, PromptName};
@@ -86,6 +86,8 @@ struct MovePage {
     /// Versions of the chosen one, or manifests to go back to.
     targets: Vec<Choice>,
     plan: Option<Plan>,
+    /// Who took what is to be deployed back the last time, and why.
+    taken_back: Option<String>,
     /// What was typed.
     reason: String,
     /// Why it was not done.
@@ -245,6 +247,10 @@ async fn prepare(
         Some(moved) => Some(describe(&mut *session, moved, expected).await?),
         None => None,
     };
+    let taken_back = plan
+        .as_ref()
+        .filter(|_| !is_rollback)
+        .and_then(|plan| taken_back(&history, &plan.manifest));
     let (prompts, targets) = if is_rollback {
         let chosen = plan.as_ref().map(|plan| plan.manifest.as_str());
         let mut targets = Vec::new();
@@ -271,9 +277,22 @@ async fn prepare(
         prompts,
         targets,
         plan,
+        taken_back,
         reason: form.reason.clone(),
         problem: told,
         hint,
+    })
+}
+
+/// How a manifest ended when it was in force here last, if somebody rolled it back. The history is newest first.
+fn taken_back(history: &[Deployment], manifest: &str) -> Option<String> {
+    let last = history
+        .iter()
+        .position(|made| made.manifest.to_string() == manifest)?;
+    let next = &history[last.checked_sub(1)?];
+    (next.kind == DeploymentKind::Rollback).then(|| {
+        let (number, actor, reason) = (next.number, &next.actor, &next.reason);
+        format!("{actor} rolled this back here (#{number}): {reason}")
     })
 }
 

@@ -387,3 +387,27 @@ async fn a_version_is_scored_beside_the_one_before() {
     let row = "<th scope=\"row\">exact_match</th><td>gold</td><td class=\"n\">0.812</td><td class=\"n\">0.875</td><td class=\"n\">64</td>";
     assert!(page.contains(row), "{page}");
 }
+
+#[tokio::test]
+async fn what_was_rolled_back_is_not_deployed_again_unawares() {
+    let app = TestApp::furnished().await;
+    app.deploy_greeting(1).await;
+    app.deploy_greeting(2).await;
+    let back = serde_json::json!({"reason": "users dislike it"});
+    app.editor()
+        .post("/api/v1/apps/support/rollback", &back)
+        .await
+        .ok();
+    let cookie = sign_in(&app, &secret_of(Role::Editor, None)).await;
+    let page = async |version: u64| {
+        let path = format!("/apps/support/deploy?prompt=greeting&version={version}");
+        text(visit(&app, &Method::GET, &path, Some(&cookie), "").await).await
+    };
+    let warning = "rolled this back here (#3): users dislike it";
+    assert!(page(2).await.contains(warning));
+    assert!(!page(1).await.contains(warning), "it is in force");
+    // Who deploys it all the same knows.
+    app.deploy_greeting(2).await;
+    app.deploy_greeting(1).await;
+    assert!(!page(2).await.contains(warning));
+}
