@@ -8,7 +8,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use flywheel_storage::StorageResult;
 use rusqlite::Connection;
@@ -40,6 +40,8 @@ pub(super) struct Log {
     unmoved: AtomicU64,
     /// The housekeeper has been asked and is not done. What it does twice at a time does not move twice as much.
     is_being_moved: Arc<AtomicBool>,
+    /// How many pages the log had when it was moved to its end the last time: while it has no more, nothing is left to do.
+    settled: AtomicI64,
     /// Something did not reach the disk. A system tells that once and then takes it for written, so the log, which has all of
     /// it, is not worked off any more: the next start moves it again.
     is_unsynced: AtomicBool,
@@ -53,6 +55,7 @@ impl Log {
             main_file: ManuallyDrop::new(file),
             unmoved: AtomicU64::default(),
             is_being_moved: Arc::default(),
+            settled: AtomicI64::default(),
             is_unsynced: AtomicBool::default(),
         })
     }
@@ -84,15 +87,15 @@ impl Log {
     /// SQLite syncs the main file only with the last bit, which under load everybody waits for, and then all that was moved since
     /// the log began. So it is synced before.
     pub(super) fn work_off(
-        &self,
+        self: &Arc<Self>,
         connection: &Connection,
         appender: &ConnectionThread,
     ) -> StorageResult<()> {
         if self.is_unsynced.load(Ordering::Relaxed) {
             return Err(unsynced(io::Error::other("it failed before")));
         }
-        let log = move_log(connection)?;
-        if log.pages < RESTART_PAGES || log.is_moved {
+        let pages = move_log(connection)?;
+        if pages < RESTART_PAGES || pages == self.settled.load(Ordering::Relaxed) {
             return Ok(());
         }
         // The second time for what came in meanwhile, which is little.
@@ -101,12 +104,20 @@ impl Log {
                 self.is_unsynced.store(true, Ordering::Relaxed);
                 unsynced(error)
             })?;
-            if move_log(connection)?.is_moved {
-                return Ok(());
-            }
+            move_log(connection)?;
         }
         // Not by the housekeeper, whose low priority would become that of all who wait.
-        appender.send(|connection| said(connection.and_then(move_log).map(|_| ())));
+        let log = Arc::clone(self);
+        appender
+            .send(move |connection| said(connection.and_then(|connection| log.settle(connection))));
+        Ok(())
+    }
+
+    /// Moves the last bit. Nobody appends meanwhile, though the state may change: then the next group does not begin anew, and
+    /// this is asked for again.
+    fn settle(&self, connection: &Connection) -> StorageResult<()> {
+        let pages = move_log(connection)?;
+        self.settled.store(pages, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -120,24 +131,11 @@ impl Drop for Moving {
     }
 }
 
-/// How long the log is.
-struct Length {
-    pages: i64,
-    /// Everything in it is in the main file too, and that on the disk.
-    is_moved: bool,
-}
-
-/// Moves what is in the log into the main file, without holding up whoever appends to it.
-fn move_log(connection: &Connection) -> StorageResult<Length> {
-    let length = |row: &rusqlite::Row<'_>| {
-        let (pages, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok(Length {
-            pages,
-            is_moved: pages == moved,
-        })
-    };
+/// Moves what is in the log into the main file, without holding up whoever appends to it. Returns how many pages the log
+/// had: others may have been appended since.
+fn move_log(connection: &Connection) -> StorageResult<i64> {
     connection
-        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], length)
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
         .map_err(unfulfilled("moving the log into the main file"))
 }
 
