@@ -200,6 +200,15 @@ def test_a_huge_body_is_refused_before_it_is_read(server: StartFlywheel) -> None
         assert client.get("/readyz").status_code == 200
 
 
+def test_a_huge_head_is_refused_and_the_next_request_served(server: StartFlywheel) -> None:
+    flywheel = server(SIMULATED)
+    client = deployed(flywheel)
+    refused = client.get("/api/v1/apps", headers={"X-Long": "x" * 100_000})
+    assert refused.status_code == 431
+    assert client.get("/api/v1/apps", headers={"X-Long": "x" * 30_000}).status_code == 200
+    assert call(client).status_code == 200
+
+
 def test_what_was_recorded_before_a_stop_is_there_after_it(server: StartFlywheel) -> None:
     flywheel = server(SIMULATED)
     client = deployed(flywheel)

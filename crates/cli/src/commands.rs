@@ -184,22 +184,29 @@ fn id_cell(id: impl AsRef<str>) -> Cell {
     Cell::styled(id, Style::Strong)
 }
 
-/// A table of the differences between two manifests.
-fn member_changes(changes: impl Iterator<Item = Value>) -> Table {
+/// A table of the differences between two manifests, which the answer has under these names.
+fn member_changes(answer: Record<'_>, before: &str, after: &str) -> Table {
     let mut table = Table::new(&["member", "before", "after"]);
-    for change in changes {
-        let change = Record(&change);
+    let shown = |change: Record<'_>, value: &str, manifest: &str| {
+        if change.member(value).is_none() {
+            return "none".to_owned();
+        }
+        let ordinal = answer
+            .record(manifest)
+            .map(|found| found.shown("prompt_ordinal"));
+        match ordinal.filter(|ordinal| !ordinal.is_empty()) {
+            Some(ordinal) if change.text("member") == "prompt_version" => {
+                format!("@{ordinal} {}", change.short(value))
+            }
+            _ => change.short(value),
+        }
+    };
+    for change in answer.items("changes") {
         table.row([
             change.text("member").into(),
-            Cell::styled(short_or_none(change, "before"), Style::Bad),
-            Cell::styled(short_or_none(change, "after"), Style::Good),
+            Cell::styled(shown(change, "before", before), Style::Bad),
+            Cell::styled(shown(change, "after", after), Style::Good),
         ]);
     }
     table
-}
-
-fn short_or_none(change: Record<'_>, name: &str) -> String {
-    change
-        .member(name)
-        .map_or_else(|| "none".to_owned(), |_| change.short(name))
 }

@@ -102,6 +102,23 @@ impl DeploymentKind {
             Self::Contain => "contain",
         }
     }
+
+    /// Whether it takes back what was deployed.
+    #[must_use]
+    pub fn takes_back(self) -> bool {
+        matches!(self, Self::Rollback | Self::Contain)
+    }
+
+    /// What such a move did, in words.
+    #[must_use]
+    pub fn past(self) -> &'static str {
+        match self {
+            Self::Deploy => "deployed",
+            Self::Rollback => "rolled back",
+            Self::Promote => "promoted",
+            Self::Contain => "contained",
+        }
+    }
 }
 
 /// One move of an environment's pointer.
@@ -189,6 +206,18 @@ pub fn rollback_candidates(newest_first: &[Deployment]) -> Vec<&Deployment> {
         }
     }
     candidates
+}
+
+/// The rollback that ended a manifest's time when it was in force here last, if one did. The history is newest first.
+#[must_use]
+pub fn taken_back<'a>(
+    newest_first: &'a [Deployment],
+    manifest: &ManifestId,
+) -> Option<&'a Deployment> {
+    let is_it = |made: &Deployment| made.manifest == *manifest;
+    let last = newest_first.iter().position(is_it)?;
+    let next = &newest_first[last.checked_sub(1)?];
+    (next.kind == DeploymentKind::Rollback).then_some(next)
 }
 
 /// The manifest a rollback leads to, given the environment's deployments, newest first.

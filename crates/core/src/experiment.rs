@@ -78,6 +78,19 @@ pub struct Epoch {
     pub weights: Vec<u32>,
     /// How much of the layer's share took part, in basis points.
     pub exposure: u32,
+    /// The arm that a guardrail stopped, if that is why it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_arm: Option<StoppedArm>,
+}
+
+/// An arm that is served to nobody any more, while the others go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct StoppedArm {
+    /// The arm.
+    pub arm: ArmName,
+    /// Why.
+    pub reason: String,
 }
 
 /// Why and with what an experiment ended.
@@ -247,6 +260,47 @@ impl Experiment {
         begun.saturating_sub(1)
     }
 
+    /// Gives an arm's weight to one beside it, the control if that is beside it, so that of all units only the arm's own
+    /// move. Returns whether there was one.
+    pub fn close_arm(&mut self, place: usize) -> bool {
+        // Between the arm's units and theirs there are only arms that are served to nobody.
+        let is_served = |other: &usize| self.arms[*other].weight > 0;
+        let before = (0..place).rev().find(is_served);
+        let after = (place + 1..self.arms.len()).find(is_served);
+        let is_control = |other: &usize| self.arms[*other].name == self.plan.control;
+        let heir = before.filter(is_control).or(after.filter(is_control));
+        let Some(heir) = heir.or(before).or(after) else {
+            return false;
+        };
+        self.arms[heir].weight += std::mem::take(&mut self.arms[place].weight);
+        true
+    }
+
+    /// An arm's weight at the start, with which the plan was made.
+    #[must_use]
+    pub fn planned_weight(&self, place: usize) -> u32 {
+        let at_start = self.epochs.first();
+        at_start
+            .and_then(|epoch| epoch.weights.get(place).copied())
+            .unwrap_or(self.arms[place].weight)
+    }
+
+    /// Whether a guardrail stopped an arm while the others go on.
+    #[must_use]
+    pub fn is_stopped(&self, arm: &ArmName) -> bool {
+        let mut stopped = self
+            .epochs
+            .iter()
+            .filter_map(|epoch| epoch.stopped_arm.as_ref());
+        stopped.any(|stopped| stopped.arm == *arm)
+    }
+
+    /// The arms that are compared with the control.
+    pub fn treatments(&self) -> impl Iterator<Item = &Arm> {
+        let is_treatment = |arm: &&Arm| arm.name != self.plan.control;
+        self.arms.iter().filter(is_treatment)
+    }
+
     /// The names of its arms.
     #[must_use]
     pub fn arm_names(&self) -> Vec<ArmName> {
@@ -374,6 +428,38 @@ mod tests {
             counts[usize::from(in_both[1].is_some())] += 1;
         }
         assert!((3800..4200).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn a_closed_arm_moves_no_unit_but_its_own() {
+        let mut before = experiment("one", "l", 0, 10_000);
+        before.arms = [("a", 2000), ("control", 3000), ("b", 1000), ("c", 4000)]
+            .map(|(name, weight)| Arm {
+                name: name.parse().unwrap(),
+                manifest: None,
+                weight,
+            })
+            .to_vec();
+        for (closing, heir) in [("b", "control"), ("c", "control"), ("a", "control")] {
+            let mut after = before.clone();
+            let place = before
+                .arms
+                .iter()
+                .position(|arm| arm.name.as_str() == closing);
+            assert!(after.close_arm(place.unwrap()));
+            for number in 0..2000 {
+                let unit = format!("u{number}");
+                let arm = |experiment: &Experiment| experiment.assign(&unit).unwrap().name.clone();
+                let (was, is) = (arm(&before), arm(&after));
+                let expected = if was.as_str() == closing {
+                    heir
+                } else {
+                    was.as_str()
+                };
+                assert_eq!(is.as_str(), expected, "{unit} after {closing}");
+            }
+            before = after;
+        }
     }
 
     #[test]

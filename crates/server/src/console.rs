@@ -12,6 +12,7 @@ mod call;
 mod calls;
 mod change_experiment;
 mod chart;
+mod concerns;
 mod evaluations;
 mod experiment;
 mod experiments;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
-use crate::operations::experiments;
+use crate::operations::experiments::{self, Aborted};
 use crate::operations::rehearse::{self, Rehearsal};
 
 /// How often the state is looked at for changes that another process made.
@@ -117,10 +117,19 @@ async fn guard_experiments(context: Context) {
     loop {
         interval.tick().await;
         match experiments::abort_violated(&context).await {
-            Ok(stopped) => {
-                for experiment in stopped {
-                    metrics::counter!("flywheel_experiments_aborted_total").increment(1);
-                    tracing::error!(experiment.name = %experiment, "a guardrail was violated; the experiment is stopped");
+            Ok(aborted) => {
+                for Aborted { experiment, arm } in aborted {
+                    let what = if arm.is_some() { "arm" } else { "experiment" };
+                    metrics::counter!("flywheel_experiments_aborted_total", "stopped" => what)
+                        .increment(1);
+                    match arm {
+                        Some(arm) => {
+                            tracing::error!(experiment.name = %experiment, experiment.arm = %arm, "a guardrail was violated; the arm is stopped, the others go on");
+                        }
+                        None => {
+                            tracing::error!(experiment.name = %experiment, "a guardrail was violated; the experiment is stopped");
+                        }
+                    }
                 }
             }
             Err(problem) => {

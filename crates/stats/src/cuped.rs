@@ -192,6 +192,20 @@ pub fn covariate_imbalance(a: &CrossMoments<2>, b: &CrossMoments<2>) -> Defined<
     Ok(estimate.value / estimate.standard_error)
 }
 
+/// The difference of a ratio before exposure, from the columns of [`ratio_difference`], which randomisation keeps small; beyond
+/// [`LARGEST_IMBALANCE`] standard errors treat it as a broken split.
+pub fn ratio_imbalance(a: &CrossMoments<4>, b: &CrossMoments<4>) -> Defined<Estimate> {
+    let arm = |arm: &CrossMoments<4>| -> Defined<ArmEstimate> {
+        let found = Linearised::of(arm)?;
+        Ok(ArmEstimate {
+            value: found.earlier,
+            unit_variance: found.covariate,
+            n: found.n,
+        })
+    };
+    Estimate::difference(&arm(a)?, &arm(b)?)
+}
+
 fn slope(units: &CrossMoments<2>) -> Defined<f64> {
     let variance = units.covariance(1, 1)?;
     if variance == 0.0 {
@@ -284,6 +298,15 @@ mod tests {
         assert!((found.estimate.value - plain.estimate.value).abs() < 1e-12);
         assert!((found.estimate.standard_error - plain.estimate.standard_error).abs() < 1e-12);
         assert!(found.variance_reduction > 0.5);
+        let shifted = columns(0.0)
+            .iter()
+            .map(|row| [row[0], row[1], row[2] + 1.0, 1.0])
+            .collect::<Vec<_>>();
+        let before = ratio_imbalance(&CrossMoments::of(&a), &CrossMoments::of(&shifted)).unwrap();
+        let z = before.value / before.standard_error;
+        let plain = pairs(&shifted);
+        assert!((z - covariate_imbalance(&pairs(&a), &plain).unwrap()).abs() < 1e-9);
+        assert!(z > 2.0);
     }
 
     #[test]

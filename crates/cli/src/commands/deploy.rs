@@ -148,6 +148,7 @@ fn show_deployment(context: &Context<'_>, answer: Record<'_>, deployment: Record
         .entry("stopped", answer.joined("stopped_experiments"));
     context.printer.block(&block)?;
     show_changes(context, answer)?;
+    warn_of_taken_back(context, answer);
     let running = answer.joined("running_experiments");
     if !running.is_empty() {
         context.printer.warning(&format!(
@@ -167,6 +168,18 @@ fn show_deployment(context: &Context<'_>, answer: Record<'_>, deployment: Record
         context.printer.hint(&format!("try it with `{call}`"));
     }
     Ok(())
+}
+
+/// Says who rolled back what is deployed here, or would be, and why.
+fn warn_of_taken_back(context: &Context<'_>, answer: Record<'_>) {
+    if let Some(rollback) = answer.record("taken_back") {
+        context.printer.warning(&format!(
+            "{} rolled this manifest back here (#{}): {}",
+            rollback.text("actor"),
+            rollback.shown("number"),
+            rollback.text("reason")
+        ));
+    }
 }
 
 fn show_unchanged(context: &Context<'_>, deployment: Record<'_>) -> Printed {
@@ -205,6 +218,7 @@ fn show_dry_run(context: &Context<'_>, app: &str, answer: Record<'_>) -> Printed
                 .map(|manifest| manifest.text("id"))
                 .unwrap_or_default(),
         )
+        .entry("prompt", manifest.map(version).unwrap_or_default())
         .entry("before", previous_id(answer));
     for (name, member) in [
         ("would stop", "stopped_experiments"),
@@ -216,12 +230,25 @@ fn show_dry_run(context: &Context<'_>, app: &str, answer: Record<'_>) -> Printed
         }
     }
     context.printer.block(&block)?;
+    warn_of_taken_back(context, answer);
     show_changes(context, answer)?;
     if let Some(preflight) = answer.record("preflight") {
         context.printer.heading("Checks")?;
         context.printer.table(&checks(preflight))?;
     }
     Ok(())
+}
+
+/// The prompt version of a manifest.
+fn version(manifest: Record<'_>) -> String {
+    match manifest.member("prompt_ordinal") {
+        Some(_) => format!(
+            "{}@{}",
+            manifest.text("prompt_id"),
+            manifest.shown("prompt_ordinal")
+        ),
+        None => manifest.text("prompt_id").to_owned(),
+    }
 }
 
 /// The manifest before: the whole of it, or its id.
@@ -233,7 +260,7 @@ fn previous_id(answer: Record<'_>) -> &str {
 }
 
 fn show_changes(context: &Context<'_>, answer: Record<'_>) -> Printed {
-    let table = member_changes(answer.items("changes").map(|change| change.0.clone()));
+    let table = member_changes(answer, "previous", "manifest");
     if table.is_empty() {
         return Ok(());
     }

@@ -25,7 +25,7 @@ impl DiffArgs {
             .with("to", &self.to);
         let answer = context.client.get(&target).await?;
         context.printer.show(&answer, |answer| {
-            let table = member_changes(answer.items("changes").map(|change| change.0.clone()));
+            let table = member_changes(answer, "from", "to");
             context.show_table(&table, "the two are the same manifest")?;
             let Some(prompt) = answer
                 .record("prompt")

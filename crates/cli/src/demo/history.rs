@@ -351,6 +351,7 @@ fn experiment(control: &Manifest, shorter: &Manifest, at: Timestamp) -> Result<E
             since: at,
             weights: vec![5000, 5000],
             exposure: EXPOSURE,
+            stopped_arm: None,
         }],
         decision: None,
     })

@@ -4,10 +4,10 @@ mod answers;
 
 use axum::Json;
 use axum::extract::State;
-use flywheel_core::AppName;
 use flywheel_core::deployment::{Deployment, DeploymentKind};
 use flywheel_core::diff::diff_manifests;
 use flywheel_core::name::EnvironmentName;
+use flywheel_core::{AppName, Manifest};
 use flywheel_gateway::plan::{self, Chosen};
 use flywheel_gateway::request::{ChatBody, FlywheelMember, Target};
 use flywheel_storage::StateSession;
@@ -109,17 +109,42 @@ pub(super) async fn describe_move(context: &Context, moved: Moved, dry_run: bool
         Some(previous) => diff_manifests(previous, &moved.manifest),
         None => Vec::new(),
     };
+    let (manifest, previous) = described(context, moved.manifest, moved.previous).await;
     DescribedMove {
         dry_run,
         unchanged: moved.unchanged,
         deployment,
-        manifest: moved.manifest.into(),
-        previous: moved.previous.map(DescribedManifest::from),
+        manifest,
+        previous,
         changes,
         stopped_experiments: moved.stopped_experiments,
         running_experiments: moved.running_experiments,
+        taken_back: moved.taken_back,
         preflight: moved.preflight.into(),
     }
+}
+
+/// Both manifests of a move, with the numbers of their prompts' versions if the store can tell them now.
+async fn described(
+    context: &Context,
+    manifest: Manifest,
+    previous: Option<Manifest>,
+) -> (DescribedManifest, Option<DescribedManifest>) {
+    let mut session = context.state.read().await.ok();
+    let mut describe = async |manifest: Manifest| {
+        let served = match &mut session {
+            Some(session) => served::describe(&mut **session, &manifest).await.ok(),
+            None => None,
+        };
+        let ordinal = served.and_then(|served| served.prompt_ordinal);
+        DescribedManifest::new(manifest, ordinal)
+    };
+    let manifest = describe(manifest).await;
+    let previous = match previous {
+        Some(previous) => Some(describe(previous).await),
+        None => None,
+    };
+    (manifest, previous)
 }
 
 /// The deployment that was made. That it was is what counts: if the store cannot tell more of it now, less is told.

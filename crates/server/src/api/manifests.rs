@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::Context;
 use crate::extract::{PathParams, QueryParams};
 use crate::operations::deploy::find_manifest;
+use crate::operations::served;
 use crate::problem::ApiResult;
 
 /// A manifest with its id.
@@ -19,12 +20,17 @@ pub struct DescribedManifest {
     id: ManifestId,
     #[serde(flatten)]
     manifest: Manifest,
+    /// The number of the prompt's version.
+    prompt_ordinal: Option<u64>,
 }
 
-impl From<Manifest> for DescribedManifest {
-    fn from(manifest: Manifest) -> Self {
-        let id = manifest.id();
-        Self { id, manifest }
+impl DescribedManifest {
+    pub(super) fn new(manifest: Manifest, prompt_ordinal: Option<u64>) -> Self {
+        Self {
+            id: manifest.id(),
+            manifest,
+            prompt_ordinal,
+        }
     }
 }
 
@@ -35,7 +41,11 @@ pub async fn get_manifest(
 ) -> ApiResult<Json<DescribedManifest>> {
     let mut session = context.state.read().await?;
     let manifest = find_manifest(&mut *session, &prefix).await?;
-    Ok(Json(manifest.into()))
+    let served = served::describe(&mut *session, &manifest).await?;
+    Ok(Json(DescribedManifest::new(
+        manifest,
+        served.prompt_ordinal,
+    )))
 }
 
 /// Two manifests to be compared.
@@ -76,13 +86,14 @@ pub async fn diff_two_manifests(
         .prompts()
         .get(&to.prompt_id, &to.prompt_version)
         .await?;
+    let ordinals = [&before, &after].map(|version| version.as_ref().map(|found| found.ordinal));
     let prompt = before
         .zip(after)
         .map(|(before, after)| diff_prompts(&before.content, &after.content));
     Ok(Json(ManifestDiff {
         changes: diff_manifests(&from, &to),
-        from: from.into(),
-        to: to.into(),
+        from: DescribedManifest::new(from, ordinals[0]),
+        to: DescribedManifest::new(to, ordinals[1]),
         prompt,
     }))
 }

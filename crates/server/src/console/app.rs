@@ -4,18 +4,19 @@ use askama::Template;
 use axum::extract::State;
 use flywheel_core::AppName;
 use flywheel_core::deployment::{Deployment, rollback_candidates};
-use flywheel_core::experiment::ExperimentStatus;
+use flywheel_core::experiment::{Decision, Experiment};
 use flywheel_core::key::Permission;
 use flywheel_core::name::EnvironmentName;
 use flywheel_storage::StateSession;
 use flywheel_storage::events::{SummaryFilter, SummaryKey};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::answer::{Frame, PageResult, page};
+use super::concerns::{Concern, concerns_of};
 use super::figures::{Figures, Sight, Span};
 use super::form::{PagePath, PageQuery, given};
-use super::overview::{Concern, Serving, by_key, concerns_of, describe_serving};
+use super::overview::{Serving, by_key, describe_serving};
 use super::scores::{self, ScoreRow};
 use super::session::Visitor;
 use super::show::{self, Markup};
@@ -25,6 +26,8 @@ use crate::operations::deploy::{find_app, find_environment, whole_history};
 use crate::operations::served;
 use crate::problem::ApiResult;
 
+/// How long an experiment that has ended is shown.
+const LATELY: SignedDuration = SignedDuration::from_hours(24 * 7);
 /// How many deployments the timeline shows.
 const TIMELINE: usize = 50;
 
@@ -60,11 +63,20 @@ struct Version {
     score: ScoreRow,
 }
 
-struct RunningExperiment {
+/// An experiment that has not ended, or has lately.
+struct ShownExperiment {
     name: String,
     status: &'static str,
     hypothesis: String,
     exposure: String,
+    ended: Option<Ended>,
+}
+
+/// How an experiment ended.
+struct Ended {
+    when: Markup,
+    by: String,
+    reason: String,
 }
 
 #[derive(Template)]
@@ -86,7 +98,7 @@ struct AppPage {
     weeks: WeekTable,
     timeline: Vec<Move>,
     is_cut: bool,
-    experiments: Vec<RunningExperiment>,
+    experiments: Vec<ShownExperiment>,
 }
 
 /// `GET /apps/{app}`
@@ -108,7 +120,10 @@ pub(super) async fn show_app(
     experiments.retain(|experiment| {
         experiment.app == name
             && experiment.environment == environment
-            && !experiment.status.has_ended()
+            && match experiment.stopped_at {
+                Some(at) => now.duration_since(at) < LATELY,
+                None => !experiment.status.has_ended(),
+            }
     });
     let serving = match history.first() {
         Some(current) => describe_serving(&mut *session, current, now).await?,
@@ -176,17 +191,30 @@ pub(super) async fn show_app(
         is_cut: history.len() > TIMELINE,
         experiments: experiments
             .into_iter()
-            .map(|experiment| RunningExperiment {
-                name: experiment.name.to_string(),
-                status: match experiment.status {
-                    ExperimentStatus::Running => "running",
-                    _ => "draft",
-                },
-                hypothesis: experiment.hypothesis,
-                exposure: show::percent(f64::from(experiment.exposure) / 1e4),
-            })
+            .map(|experiment| ShownExperiment::new(experiment, now))
             .collect(),
     })
+}
+
+impl ShownExperiment {
+    fn new(experiment: Experiment, now: Timestamp) -> Self {
+        let ended = experiment.stopped_at.map(|at| {
+            let decision = experiment.decision.as_ref();
+            let said = |of: fn(&Decision) -> &String| decision.map(of).cloned();
+            Ended {
+                when: show::when(at, now),
+                by: said(|decision| &decision.by).unwrap_or_default(),
+                reason: said(|decision| &decision.reason).unwrap_or_default(),
+            }
+        });
+        Self {
+            name: experiment.name.to_string(),
+            status: experiment.status.as_str(),
+            hypothesis: experiment.hypothesis,
+            exposure: show::percent(f64::from(experiment.exposure) / 1e4),
+            ended,
+        }
+    }
 }
 
 async fn timeline(

@@ -8,11 +8,14 @@ use flywheel_core::diff::{Change, diff_prompts};
 use flywheel_core::name::EnvironmentName;
 use flywheel_core::{AppName, Manifest, PromptName};
 use flywheel_storage::StateSession;
+use flywheel_storage::events::{SummaryFilter, SummaryKey};
 use serde::Deserialize;
 
 use super::answer::{Frame, PageResult, go_to, page};
 use super::form::{PageForm, PagePath, PageQuery, given};
+use super::overview::by_key;
 use super::prompts::{ShownChange, show_changes};
+use super::scores::{self, Score};
 use super::session::Visitor;
 use super::show::encoded;
 use crate::auth::Caller;
@@ -20,11 +23,11 @@ use crate::context::Context;
 use crate::operations::deploy::{
     self, Goal, Move, Moved, Selection, find_app, find_environment, whole_history,
 };
-use crate::operations::served;
+use crate::operations::served::{self, Served};
 use crate::problem::{ApiResult, Problem};
 
 /// What is to be done, as a page or a form says it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct MoveForm {
     #[serde(deserialize_with = "given")]
@@ -86,8 +89,10 @@ struct MovePage {
     /// Versions of the chosen one, or manifests to go back to.
     targets: Vec<Choice>,
     plan: Option<Plan>,
-    /// Who took what is to be deployed back the last time, and why.
+    /// Who rolled back what is to be deployed the last time, and why.
     taken_back: Option<String>,
+    /// Whether that was the latest version and nobody asked for it, so that one has to be chosen.
+    version_is_open: bool,
     /// What was typed.
     reason: String,
     /// Why it was not done.
@@ -222,13 +227,21 @@ async fn prepare(
     problem: Option<&Problem>,
 ) -> ApiResult<MovePage> {
     visitor.caller.must_cover(name)?;
+    let mut form = with_prompt(context, name, form, is_rollback).await?;
     let is_chosen = is_rollback || form.prompt.is_some() || form.to.is_some();
     let mut hint = problem.and_then(Problem::advice).map(str::to_owned);
     let mut told = problem.map(|problem| problem.detail().to_owned());
+    let mut taken_back: Option<Deployment> = None;
+    let mut version_is_open = false;
     let planned = match is_chosen {
         false => None,
-        true => match run(context, &visitor.caller, name, form, is_rollback, true).await {
-            Ok(moved) => Some(moved),
+        true => match run(context, &visitor.caller, name, &form, is_rollback, true).await {
+            Ok(mut moved) => {
+                taken_back = moved.taken_back.take();
+                version_is_open =
+                    taken_back.is_some() && form.version.is_none() && form.to.is_none();
+                (!version_is_open).then_some(moved)
+            }
             Err(problem) => {
                 told = told.or_else(|| Some(problem.detail().to_owned()));
                 hint = hint.or_else(|| problem.advice().map(str::to_owned));
@@ -243,31 +256,28 @@ async fn prepare(
     let expected = history
         .first()
         .map_or_else(|| "none".to_owned(), |current| current.manifest.to_string());
+    // What the page shows is what its button does, whatever is pushed meanwhile.
+    if let Some(moved) = planned.as_ref().filter(|_| form.prompt.is_some()) {
+        let served = served::describe(&mut *session, &moved.manifest).await?;
+        form.version = served.prompt_ordinal.map(|ordinal| ordinal.to_string());
+    }
     let plan = match planned {
         Some(moved) => Some(describe(&mut *session, moved, expected).await?),
         None => None,
     };
-    let taken_back = plan
-        .as_ref()
-        .filter(|_| !is_rollback)
-        .and_then(|plan| taken_back(&history, &plan.manifest));
-    let (prompts, targets) = if is_rollback {
+    let (prompts, mut targets) = if is_rollback {
         let chosen = plan.as_ref().map(|plan| plan.manifest.as_str());
-        let mut targets = Vec::new();
-        for candidate in rollback_candidates(&history) {
-            let id = candidate.manifest.to_string();
-            let served = served::find(&mut *session, &candidate.manifest).await?;
-            let label = served.map_or_else(|| id[..12].to_owned(), |served| served.label());
-            targets.push(Choice {
-                label: format!("{label} (#{}: {})", candidate.number, candidate.reason),
-                is_chosen: chosen == Some(id.as_str()),
-                value: id,
-            });
-        }
-        (Vec::new(), targets)
+        (
+            Vec::new(),
+            ways_back(&mut *session, &history, chosen).await?,
+        )
     } else {
-        choices(&mut *session, form).await?
+        choices(&mut *session, &form).await?
     };
+    drop(session);
+    if is_rollback {
+        add_scores(context, name, &environment, &mut targets).await;
+    }
     let title = if is_rollback { "Roll back" } else { "Deploy" };
     Ok(MovePage {
         frame: Frame::new(context, visitor, format!("{title} {name}"), "/"),
@@ -277,23 +287,103 @@ async fn prepare(
         prompts,
         targets,
         plan,
-        taken_back,
-        reason: form.reason.clone(),
+        taken_back: taken_back.map(|rollback| {
+            let what = if version_is_open {
+                "the latest version"
+            } else {
+                "this"
+            };
+            let (number, actor, reason) = (rollback.number, rollback.actor, rollback.reason);
+            format!("{actor} rolled {what} back here (#{number}): {reason}")
+        }),
+        version_is_open,
+        reason: form.reason,
         problem: told,
         hint,
     })
 }
 
-/// How a manifest ended when it was in force here last, if somebody rolled it back. The history is newest first.
-fn taken_back(history: &[Deployment], manifest: &str) -> Option<String> {
-    let last = history
-        .iter()
-        .position(|made| made.manifest.to_string() == manifest)?;
-    let next = &history[last.checked_sub(1)?];
-    (next.kind == DeploymentKind::Rollback).then(|| {
-        let (number, actor, reason) = (next.number, &next.actor, &next.reason);
-        format!("{actor} rolled this back here (#{number}): {reason}")
-    })
+/// What is asked for; a deployment of nothing yet is of the prompt that is served, or of the only one there is.
+async fn with_prompt(
+    context: &Context,
+    name: &AppName,
+    form: &MoveForm,
+    is_rollback: bool,
+) -> ApiResult<MoveForm> {
+    let mut form = form.clone();
+    if is_rollback || form.prompt.is_some() || form.to.is_some() {
+        return Ok(form);
+    }
+    let mut session = context.state.read().await?;
+    let app = find_app(&mut *session, name).await?;
+    let environment = find_environment(&app, form.environment.as_ref())?;
+    let current = session.deployments().current(name, &environment).await?;
+    let served = match current {
+        Some(current) => served::find(&mut *session, &current.manifest).await?,
+        None => None,
+    };
+    form.prompt = match served {
+        Some(served) => Some(served.prompt),
+        None => {
+            let mut prompts = session.prompts().list("", None, 2).await?;
+            prompts
+                .pop()
+                .filter(|_| prompts.is_empty())
+                .map(|prompt| prompt.name)
+        }
+    };
+    Ok(form)
+}
+
+/// The manifests to go back to.
+async fn ways_back(
+    session: &mut dyn StateSession,
+    history: &[Deployment],
+    chosen: Option<&str>,
+) -> ApiResult<Vec<Choice>> {
+    let mut targets = Vec::new();
+    for candidate in rollback_candidates(history) {
+        let id = candidate.manifest.to_string();
+        let served = served::find(session, &candidate.manifest).await?;
+        let label = served.map_or_else(|| id[..12].to_owned(), |served| served.label());
+        targets.push(Choice {
+            label: format!("{label} (#{}: {})", candidate.number, candidate.reason),
+            is_chosen: chosen == Some(id.as_str()),
+            value: id,
+        });
+    }
+    Ok(targets)
+}
+
+/// Says of each manifest what people thought of it. The way back does not wait for a store that cannot tell.
+async fn add_scores(
+    context: &Context,
+    app: &AppName,
+    environment: &EnvironmentName,
+    targets: &mut [Choice],
+) {
+    let filter = SummaryFilter {
+        apps: vec![app.clone()],
+        environment: Some(environment.clone()),
+        ..SummaryFilter::default()
+    };
+    let summaries = match scores::by(context, &filter, SummaryKey::Manifest).await {
+        Ok(summaries) => summaries,
+        Err(error) => {
+            tracing::warn!(error.message = %error.chain(), "what people thought of earlier manifests could not be read");
+            return;
+        }
+    };
+    let summaries = by_key(&summaries);
+    for target in targets {
+        let summary = summaries.get(target.value.as_str());
+        if let Some(reading) = summary.and_then(|summary| scores::headline(summary)) {
+            let score = Score::new(reading);
+            target
+                .label
+                .push_str(&format!(" · {} {}", score.name, score.value));
+        }
+    }
 }
 
 /// The prompts, and the versions of the one that was chosen.
@@ -331,8 +421,8 @@ pub(super) async fn describe(
     moved: Moved,
     expected: String,
 ) -> ApiResult<Plan> {
-    let from = match &moved.previous {
-        Some(previous) => Some(served::describe(session, previous).await?.label()),
+    let now = match &moved.previous {
+        Some(previous) => Some(served::describe(session, previous).await?),
         None => None,
     };
     let changes = match &moved.previous {
@@ -343,19 +433,28 @@ pub(super) async fn describe(
         .previous
         .iter()
         .flat_map(|previous| flywheel_core::diff::diff_manifests(previous, &moved.manifest));
-    let short = |value: Option<String>| {
+    let then = served::describe(session, &moved.manifest).await?;
+    let short = |member: &str, value: Option<String>, served: Option<&Served>| {
         let value = value.unwrap_or_else(|| "none".to_owned());
-        value.chars().take(12).collect::<String>()
+        let short: String = value.chars().take(12).collect();
+        match served.and_then(|served| served.prompt_ordinal) {
+            Some(ordinal) if member == "prompt_version" => format!("@{ordinal} {short}"),
+            _ => short,
+        }
     };
     Ok(Plan {
-        from,
-        to: served::describe(session, &moved.manifest).await?.label(),
+        from: now.as_ref().map(Served::label),
+        to: then.label(),
         manifest: moved.manifest.id().to_string(),
         expected,
         unchanged: moved.unchanged,
         changes: show_changes(&changes),
         members: members
-            .map(|change| (change.member, short(change.before), short(change.after)))
+            .map(|change| {
+                let before = short(&change.member, change.before, now.as_ref());
+                let after = short(&change.member, change.after, Some(&then));
+                (change.member, before, after)
+            })
             .collect(),
         passed: moved.preflight.passed(),
         checks: moved

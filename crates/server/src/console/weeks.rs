@@ -6,6 +6,7 @@ use axum::extract::State;
 use flywheel_core::AppName;
 use flywheel_core::metric::MetricKind;
 use flywheel_core::name::{EnvironmentName, MetricName};
+use flywheel_stats::undefined::Undefined;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
@@ -141,7 +142,15 @@ impl WeekCell {
                 format!("{} to {}", shown(low), shown(high)),
                 format!("{n}; {}", metric.method),
             ),
-            (_, _, Some(reason)) => ("no interval".to_owned(), format!("{n}; {reason}")),
+            (_, _, Some(reason)) => {
+                let is_constant = *reason == Undefined::ZeroVariance.to_string();
+                let short = if is_constant {
+                    "all alike"
+                } else {
+                    "no interval"
+                };
+                (short.to_owned(), format!("{n}; {reason}"))
+            }
             _ => (String::new(), n),
         };
         Self {

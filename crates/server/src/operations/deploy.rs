@@ -2,8 +2,10 @@
 
 mod refusals;
 
-use flywheel_core::deployment::{App, Deployment, DeploymentKind, RollbackTarget, rollback_target};
-use flywheel_core::experiment::{Experiment, ExperimentStatus};
+use flywheel_core::deployment::{
+    App, Deployment, DeploymentKind, RollbackTarget, rollback_target, taken_back,
+};
+use flywheel_core::experiment::{Decision, Experiment, ExperimentStatus};
 use flywheel_core::name::{EnvironmentName, ExperimentName, VersionName};
 use flywheel_core::preflight::{ManifestFacts, Preflight, preflight};
 use flywheel_core::{AppName, Manifest, ManifestId, PromptName, hash};
@@ -90,6 +92,8 @@ pub struct Moved {
     pub stopped_experiments: Vec<ExperimentName>,
     /// The experiments that go on, whose units do not get this manifest.
     pub running_experiments: Vec<ExperimentName>,
+    /// The rollback that took this manifest back the last time it was in force here, if one did; asked of deployments only.
+    pub taken_back: Option<Deployment>,
 }
 
 /// Deploys a manifest.
@@ -167,9 +171,16 @@ pub(super) async fn promote(
     let kind = DeploymentKind::Promote;
     let (mut plan, mut transaction) = Plan::begin(context, caller, &app, kind, &request).await?;
     let kept = transaction.experiments().get(&experiment.name).await?;
-    if kept.is_none_or(|kept| kept.status != ExperimentStatus::Running) {
+    if kept
+        .as_ref()
+        .is_none_or(|kept| kept.status != ExperimentStatus::Running)
+    {
         let detail = format!("experiment `{}` is not running any more", experiment.name);
         return Err(Problem::conflict("wrong_status", detail));
+    }
+    if kept.is_some_and(|kept| kept.epochs != experiment.epochs) {
+        let detail = format!("experiment `{}` was changed meanwhile", experiment.name);
+        return Err(Problem::conflict("experiment_changed", detail).hint("look at it again"));
     }
     plan.promoted = Some(experiment);
     plan.objections.extend(forced_over);
@@ -199,6 +210,9 @@ pub async fn whole_history(
         history.extend(page);
     }
 }
+
+/// How many deployments are looked at for one that was taken back.
+const REMEMBERED: u32 = 200;
 
 /// A move whose place is known, in the transaction that is to carry it out.
 struct Plan<'a> {
@@ -277,7 +291,7 @@ impl<'a> Plan<'a> {
             }
             None => None,
         };
-        let takes_back = matches!(kind, DeploymentKind::Rollback | DeploymentKind::Contain);
+        let takes_back = kind.takes_back();
         let running = self.running_experiments(&mut *transaction).await?;
         let (stopping, going_on) = self.ended_and_going_on(running, takes_back);
         let names = |experiments: &[Experiment]| -> Vec<ExperimentName> {
@@ -289,6 +303,7 @@ impl<'a> Plan<'a> {
             .is_some_and(|current| current.manifest == id);
         // A rollback to what is deployed already still takes back the experiments beside it.
         let nothing_to_do = unchanged && stopping.is_empty();
+        let taken_back = self.taken_back(&mut *transaction, &id).await?;
         if request.dry_run || nothing_to_do {
             let deployment = current.filter(|_| !request.dry_run);
             return Ok(Moved {
@@ -299,6 +314,7 @@ impl<'a> Plan<'a> {
                 preflight,
                 stopped_experiments,
                 running_experiments,
+                taken_back,
             });
         }
         let now = context.sources.clock.now();
@@ -311,7 +327,7 @@ impl<'a> Plan<'a> {
             .deployments()
             .append(self.record(id, previous_manifest, &preflight, now))
             .await?;
-        stop(&mut *transaction, stopping, now).await?;
+        stop(&mut *transaction, stopping, &deployment).await?;
         let verdict = promoted
             .as_ref()
             .and_then(|promoted| promoted.decision.as_ref()?.readout.as_ref()?.get("verdict"));
@@ -337,7 +353,24 @@ impl<'a> Plan<'a> {
             preflight,
             stopped_experiments,
             running_experiments,
+            taken_back,
         })
+    }
+
+    /// Looks no further back than people remember.
+    async fn taken_back(
+        &self,
+        session: &mut dyn StateSession,
+        manifest: &ManifestId,
+    ) -> ApiResult<Option<Deployment>> {
+        if self.kind.takes_back() {
+            return Ok(None);
+        }
+        let mut deployments = session.deployments();
+        let history = deployments
+            .history(&self.app.name, Some(&self.environment), None, REMEMBERED)
+            .await?;
+        Ok(taken_back(&history, manifest).cloned())
     }
 
     fn record(
@@ -390,14 +423,21 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// Stops experiments with a move; those without a decision of their own for the move's reason.
 async fn stop(
     transaction: &mut dyn StateTransaction,
     experiments: Vec<Experiment>,
-    now: Timestamp,
+    made: &Deployment,
 ) -> ApiResult<()> {
     for mut experiment in experiments {
         experiment.status = ExperimentStatus::Stopped;
-        experiment.stopped_at = Some(now);
+        experiment.stopped_at = Some(made.created_at);
+        experiment.decision.get_or_insert_with(|| Decision {
+            by: made.actor.clone(),
+            reason: format!("{} (#{}): {}", made.kind.past(), made.number, made.reason),
+            promoted: None,
+            readout: None,
+        });
         transaction.experiments().put(&experiment).await?;
     }
     Ok(())

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 pub use self::change::{ExperimentChange, change};
 pub(super) use self::ending::no_arm;
-pub use self::ending::{abort_violated, archive, objection, promote, stop};
+pub use self::ending::{Aborted, abort_violated, archive, objection, promote, stop};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::operations::deploy::{self, Selection, find_app, find_environment, select};
@@ -327,6 +327,7 @@ fn epoch(experiment: &Experiment, since: Timestamp) -> Epoch {
         since,
         weights: experiment.arms.iter().map(|arm| arm.weight).collect(),
         exposure: experiment.exposure,
+        stopped_arm: None,
     }
 }
 

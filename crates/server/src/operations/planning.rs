@@ -247,6 +247,13 @@ fn looks(mode: ReadingMode) -> Looks {
     }
 }
 
+/// The power with which the primary metric is planned, so that it and every guardrail pass together with the plan's, if each
+/// guardrail has as much.
+pub(crate) fn power_of_each(plan: &Plan) -> Defined<f64> {
+    let guardrails = u32::try_from(plan.guardrails.len()).unwrap_or(u32::MAX);
+    means::power_with_guardrails(plan.power, guardrails)
+}
+
 /// How many units the plan takes, if the app's traffic can tell.
 fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<Size>> {
     let primary = plan.primary.as_ref().and_then(|name| plan.metric(name));
@@ -272,17 +279,28 @@ fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<Size>> {
         return Ok(None);
     }
     let treatments = traffic.arms.iter().filter(|arm| arm.name != plan.control);
-    let mut total: f64 = 0.0;
-    let mut fixed_per_arm: f64 = 0.0;
-    for arm in treatments.clone() {
-        let r = weight(arm) / share;
-        let Ok(units) = control_units(plan, metric, baseline, effect, r, traffic.arms.len() - 1)
-        else {
-            return Ok(None);
-        };
-        fixed_per_arm = fixed_per_arm.max(units.max(units * r).ceil());
-        total = total.max((units / share).ceil());
-    }
+    let comparisons = traffic.arms.len() - 1;
+    // For one look: of the control's units, the largest arm's, and of all arms.
+    let one_look = |power: f64| -> Defined<(f64, f64)> {
+        let (mut per_arm, mut total): (f64, f64) = (0.0, 0.0);
+        for arm in treatments.clone() {
+            let r = weight(arm) / share;
+            let units = control_units(plan, metric, baseline, effect, r, comparisons, power)?;
+            per_arm = per_arm.max(units.max(units * r).ceil());
+            total = total.max((units / share).ceil());
+        }
+        Ok((per_arm, total))
+    };
+    // Shipping takes the primary metric and every guardrail, so that it is planned with more power (S5).
+    let planned = power_of_each(plan).and_then(one_look);
+    // Who may look at any time sees the primary metric alone as early as without guardrails.
+    let seen = match plan.mode {
+        ReadingMode::Anytime => one_look(plan.power),
+        _ => planned,
+    };
+    let (Ok((fixed_per_arm, total)), Ok((_, expected))) = (planned, seen) else {
+        return Ok(None);
+    };
     if total <= 0.0 {
         return Ok(None);
     }
@@ -298,7 +316,7 @@ fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<Size>> {
     Ok(Some(Size {
         fixed_per_arm,
         largest,
-        expected: (total * cost.expected).ceil(),
+        expected: (expected * cost.expected).ceil(),
         days,
         days_are_guessed,
     }))
@@ -330,10 +348,11 @@ fn control_units(
     effect: f64,
     r: f64,
     comparisons: usize,
+    power: f64,
 ) -> Defined<f64> {
     let rates = ErrorRates {
         alpha: plan.alpha / comparisons.max(1) as f64,
-        power: plan.power,
+        power,
         two_sided: true,
     };
     if metric.kind == MetricKind::Binary {

@@ -2,6 +2,7 @@
 //!
 //! A pure function of the experiment, its statistics by unit and the time, so that anybody can compute it again.
 
+mod balance;
 mod checks;
 mod compare;
 mod delays;
@@ -9,6 +10,7 @@ mod few;
 mod hints;
 mod judge;
 mod kept;
+mod outlook;
 mod values;
 mod verdict;
 pub(crate) mod words;
@@ -226,6 +228,21 @@ pub struct Sums {
     pub yy: f64,
 }
 
+impl Readout {
+    /// The arms that violate a guardrail and are still served, with what they violate.
+    #[must_use]
+    pub fn violations(&self, experiment: &Experiment) -> Vec<(ArmName, String)> {
+        let mut found: Vec<(ArmName, String)> = Vec::new();
+        for (metric, comparison) in verdict::violated(experiment, &self.metrics) {
+            if found.iter().all(|(arm, _)| *arm != comparison.arm) {
+                let (headline, reason) = verdict::violation(metric, comparison);
+                found.push((comparison.arm.clone(), format!("{headline} {reason}")));
+            }
+        }
+        found
+    }
+}
+
 impl From<&UnitSums> for Sums {
     fn from(sums: &UnitSums) -> Self {
         Self {
@@ -417,6 +434,7 @@ pub fn read(
     let mut checks = checks::checks(experiment, statistics, &arms);
     let delays = delays::delays(&comparing);
     checks.extend(delays::check(&comparing, &delays));
+    checks.extend(balance::check(&comparing));
     checks.extend(checks::unmeasured(&metrics, experiment));
     let verdict = verdict::verdict(&verdict::Evidence {
         experiment,
@@ -425,6 +443,7 @@ pub fn read(
         metrics: &metrics,
         arms: &arms,
         days,
+        until,
     });
     Readout {
         experiment: experiment.name.clone(),

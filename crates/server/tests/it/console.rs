@@ -406,8 +406,109 @@ async fn what_was_rolled_back_is_not_deployed_again_unawares() {
     let warning = "rolled this back here (#3): users dislike it";
     assert!(page(2).await.contains(warning));
     assert!(!page(1).await.contains(warning), "it is in force");
+    // The API says so, too, with what it is about.
+    let body = serde_json::json!({"prompt": "greeting", "version": "2", "dry_run": true});
+    let planned = app
+        .admin()
+        .post("/api/v1/apps/support/deploy", &body)
+        .await
+        .ok();
+    assert_eq!(planned["taken_back"]["number"], 3, "{planned}");
+    assert_eq!(planned["taken_back"]["reason"], "users dislike it");
+    assert_eq!(planned["manifest"]["prompt_ordinal"], 2, "{planned}");
+    assert_eq!(planned["previous"]["prompt_ordinal"], 1, "{planned}");
     // Who deploys it all the same knows.
     app.deploy_greeting(2).await;
     app.deploy_greeting(1).await;
     assert!(!page(2).await.contains(warning));
+}
+
+/// After a rollback the latest version is the one that nobody wants: the page begins with what is served and lets one choose.
+#[tokio::test]
+async fn the_latest_version_is_not_offered_when_it_was_rolled_back() {
+    let app = TestApp::furnished().await;
+    let cookie = sign_in(&app, &secret_of(Role::Editor, None)).await;
+    let page =
+        async |path: &str| text(visit(&app, &Method::GET, path, Some(&cookie), "").await).await;
+    app.deploy_greeting(1).await;
+    let latest = page("/apps/support/deploy").await;
+    assert!(
+        latest.contains("<option value=\"greeting\" selected>"),
+        "{latest}"
+    );
+    assert!(latest.contains("Deploy greeting@3"), "{latest}");
+    assert!(latest.contains("name=\"version\" value=\"3\""), "{latest}");
+    app.deploy_greeting(3).await;
+    let back = serde_json::json!({"reason": "users dislike it"});
+    let path = "/api/v1/apps/support/rollback";
+    app.editor().post(path, &back).await.ok();
+    let open = page("/apps/support/deploy").await;
+    let said = "rolled the latest version back here (#3): users dislike it";
+    assert!(open.contains(said), "{open}");
+    assert!(open.contains("Choose the version to deploy."), "{open}");
+    assert!(!open.contains("name=\"reason\""), "{open}");
+}
+
+#[tokio::test]
+async fn an_experiment_is_seen_where_people_look_and_so_is_its_end() {
+    let app = TestApp::furnished().await;
+    let cookie = sign_in(&app, &secret_of(Role::Editor, None)).await;
+    let page =
+        async |path: &str| text(visit(&app, &Method::GET, path, Some(&cookie), "").await).await;
+    let manifests = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
+    app.start_experiment("production", &manifests).await;
+    let running = "Running: <a href=\"/experiments/exp\">exp</a>";
+    assert!(page("/").await.contains(running));
+    let back = serde_json::json!({"reason": "users dislike it"});
+    app.editor()
+        .post("/api/v1/apps/support/rollback", &back)
+        .await
+        .ok();
+    assert!(!page("/").await.contains(running));
+    let shown = page("/apps/support").await;
+    let ended = "by editor_all: rolled back (#3): users dislike it";
+    assert!(shown.contains(ended), "{shown}");
+    app.clock.advance_seconds(8 * 86_400);
+    let cookie = sign_in(&app, &secret_of(Role::Editor, None)).await;
+    let later = visit(&app, &Method::GET, "/apps/support", Some(&cookie), "").await;
+    let later = text(later).await;
+    assert!(
+        later.contains("Deployments") && !later.contains(ended),
+        "{later}"
+    );
+}
+
+#[tokio::test]
+async fn what_people_thought_stands_beside_the_way_back_and_so_does_what_closes_it() {
+    let app = TestApp::furnished().await;
+    let cookie = sign_in(&app, &secret_of(Role::Editor, None)).await;
+    let page =
+        async |path: &str| text(visit(&app, &Method::GET, path, Some(&cookie), "").await).await;
+    app.deploy_greeting(1).await;
+    let call = app.chat("u1").await["id"].as_str().unwrap().to_owned();
+    let rating = serde_json::json!([{"call_id": call, "kind": "rating", "value": 4}]);
+    app.caller().post("/api/v1/feedback", &rating).await.ok();
+    app.deploy_greeting(2).await;
+    app.deploy_greeting(3).await;
+    let ways = page("/apps/support/rollback").await;
+    assert!(ways.contains(" · rating 4.00 of 5</option>"), "{ways}");
+    let concern = "a rollback to greeting@1 would be refused";
+    assert!(!page("/").await.contains(concern));
+
+    // An index that the earlier manifest reads is dropped.
+    let index = serde_json::json!({"index": "docs", "state": "available"});
+    app.admin().put("/api/v1/indexes/docs-1", &index).await.ok();
+    let with_index = serde_json::json!({"prompt": "greeting", "version": "1", "reason": "reads",
+        "retriever_index_version": "docs-1"});
+    let deploy = "/api/v1/apps/support/deploy";
+    app.admin().post(deploy, &with_index).await.ok();
+    let without = serde_json::json!({"prompt": "greeting", "version": "2", "reason": "does not",
+        "retriever_index_version": null});
+    app.admin().post(deploy, &without).await.ok();
+    let dropped = serde_json::json!({"index": "docs", "state": "dropped"});
+    app.admin()
+        .put("/api/v1/indexes/docs-1", &dropped)
+        .await
+        .ok();
+    assert!(page("/").await.contains(concern));
 }

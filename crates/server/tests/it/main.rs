@@ -6,6 +6,7 @@
 
 mod answer;
 mod app;
+mod assignment;
 mod audit;
 mod authorisation;
 mod bad_input;
@@ -14,6 +15,7 @@ mod chat;
 mod clock_set_back;
 mod console;
 mod contract;
+mod covariates;
 mod deploy;
 mod deploy_races;
 mod experiment_pages;
@@ -32,5 +34,6 @@ mod retention;
 mod rollback;
 mod samples;
 mod sources;
+mod stopped_arms;
 mod store_full;
 mod weekly;

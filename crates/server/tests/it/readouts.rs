@@ -54,12 +54,24 @@ pub(crate) async fn users(
     arms: [Arm; 2],
     random: &mut fastrand::Rng,
 ) {
+    let behaviour = |arm: &str| arms[usize::from(arm == "b")];
+    users_of(app, experiment, numbers, behaviour, random).await;
+}
+
+/// The same, with any arms.
+pub(crate) async fn users_of(
+    app: &TestApp,
+    experiment: &Experiment,
+    numbers: std::ops::Range<u32>,
+    behaviour: impl Fn(&str) -> Arm,
+    random: &mut fastrand::Rng,
+) {
     let started_at = app.context.sources.clock.now();
     let (mut calls, mut outcomes) = (Vec::new(), Vec::new());
     for number in numbers {
         let user = format!("user_{number}");
         let arm = experiment.assign(&user).unwrap();
-        let behaviour = arms[usize::from(arm.name.as_str() == "b")];
+        let behaviour = behaviour(arm.name.as_str());
         if random.f64() < behaviour.lost {
             continue;
         }
@@ -387,8 +399,10 @@ async fn the_apps_own_traffic_says_how_long_it_takes() {
         {"name": "a", "manifest": manifests[0], "weight": 5000},
         {"name": "b", "manifest": manifests[1], "weight": 5000},
     ]);
-    let body =
-        json!({"name": "planned", "app": "support", "arms": arms, "plan": plan(), "dry_run": true});
+    let mut asked = plan();
+    asked["guardrails"] = json!([]);
+    let mut body =
+        json!({"name": "planned", "app": "support", "arms": arms, "plan": asked, "dry_run": true});
     let plan = app.editor().post(EXPERIMENTS, &body).await.with_status(201)["plan"].clone();
     // 60% to 65% takes 1,471 per arm (S2.1), and 1.62 times as many at most if it may be read at any time.
     assert_eq!(plan["baseline"]["mean"], 0.6);
@@ -407,6 +421,56 @@ async fn the_apps_own_traffic_says_how_long_it_takes() {
         each(&app.viewer().get(EXPERIMENTS).await.ok(), "name"),
         [] as [Value; 0]
     );
+    // With one guardrail both must pass, each with a power of .9: 1,970 per arm. The metric alone is seen as early as before.
+    body["plan"]["guardrails"] = json!([{"metric": "hard_failures", "margin": {"absolute": 0.01}}]);
+    let guarded = app.editor().post(EXPERIMENTS, &body).await.with_status(201)["plan"].clone();
+    let per_arm = guarded["size"]["fixed_per_arm"].as_f64().unwrap();
+    assert!((1968.0..=1972.0).contains(&per_arm), "{guarded}");
+    assert_eq!(guarded["size"]["expected"], plan["size"]["expected"]);
+}
+
+#[tokio::test]
+async fn a_running_experiment_says_how_long_it_still_takes() {
+    let app = TestApp::furnished().await;
+    let random = &mut fastrand::Rng::with_seed(31);
+    // A week of the same users before the start, so that there is something to plan from.
+    let past = begin(&app, "past", plan()).await;
+    users(&app, &past, 0..700, [SOUND, SOUND], random).await;
+    app.editor()
+        .post(
+            &format!("{EXPERIMENTS}/past/stop"),
+            &json!({"reason": "planned from"}),
+        )
+        .await
+        .ok();
+    advance_days(&app, 1);
+    let mut asked = plan();
+    asked["guardrails"] = json!([]);
+    let running = begin(&app, "running", asked).await;
+    let size = running.plan.size.unwrap();
+    let pace = 600;
+    for day in 0..3 {
+        users(
+            &app,
+            &running,
+            day * pace..(day + 1) * pace,
+            [SOUND, SOUND],
+            random,
+        )
+        .await;
+        advance_days(&app, 1);
+    }
+    let said = readout(&app, "running").await;
+    let reason = said["verdict"]["reason"].as_str().unwrap();
+    let weeks = |units: f64| {
+        let days = 3.0 + (units - f64::from(3 * pace)).max(0.0) / f64::from(pace);
+        ((days.max(7.0) / 7.0).ceil() * 7.0) as u32 - 3
+    };
+    let (expected, largest) = (weeks(size.expected), weeks(size.largest));
+    assert!(expected < largest, "{size:?}");
+    let told =
+        format!("at this week's pace {expected} to {largest} more days, ending on a full week.");
+    assert!(reason.ends_with(&told), "{reason} {told}");
 }
 
 #[tokio::test]

@@ -146,3 +146,56 @@ fn said(outcome: StorageResult<()>) -> StorageResult<()> {
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::connection_thread::{ConnectionOptions, Priority};
+    use super::*;
+
+    /// What the housekeeper moved need not be all, as others append meanwhile: a log that is not moved to its end while nobody
+    /// can append grows until some commit has to move all of it.
+    #[tokio::test]
+    async fn the_last_bit_is_moved_while_nobody_appends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.db");
+        let options = ConnectionOptions {
+            path: path.clone(),
+            busy_timeout: Duration::from_secs(5),
+            pragmas: vec![
+                ("journal_mode", "WAL".to_owned()),
+                ("wal_autocheckpoint", "0".to_owned()),
+            ],
+        };
+        let housekeeper = Connection::open(&path).unwrap();
+        housekeeper
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x BLOB)")
+            .unwrap();
+        let appender = ConnectionThread::start("appender", Priority::Normal, options).unwrap();
+        let append = |megabytes: u64| {
+            let insert = "INSERT INTO t VALUES (zeroblob(1000000))";
+            appender.run(move |connection| {
+                for _ in 0..megabytes {
+                    connection
+                        .execute(insert, [])
+                        .map_err(unfulfilled("appending"))?;
+                }
+                Ok(())
+            })
+        };
+        let log = Arc::new(Log::of(&path).unwrap());
+        append(10).await.unwrap();
+        log.work_off(&housekeeper, &appender).unwrap();
+        append(0).await.unwrap();
+        assert_eq!(log.settled.load(Ordering::Relaxed), 0, "it is short");
+        append(20).await.unwrap();
+        log.work_off(&housekeeper, &appender).unwrap();
+        append(0).await.unwrap();
+        let settled = log.settled.load(Ordering::Relaxed);
+        assert!(settled >= RESTART_PAGES, "{settled}");
+        append(1).await.unwrap();
+        let pages = move_log(&housekeeper).unwrap();
+        assert!(pages < RESTART_PAGES, "it began anew: {pages}");
+    }
+}

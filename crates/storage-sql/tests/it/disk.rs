@@ -274,18 +274,3 @@ async fn a_transaction_that_is_given_up_while_it_begins_is_undone() {
 fn group_id(round: i64) -> String {
     format!("c{}", round * 100)
 }
-
-/// A log that never begins anew is moved in one piece in the end, by a commit that everybody waits for.
-#[tokio::test]
-async fn the_log_begins_anew_under_load() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open_in(&folder).await;
-    let log = folder.path().join("flywheel.db-wal");
-    let mut largest = 0;
-    for group in 0..220 {
-        let calls = (group * 100..(group + 1) * 100).map(large);
-        store.append(call_events(calls)).await.unwrap();
-        largest = largest.max(std::fs::metadata(&log).unwrap().len());
-    }
-    assert!(largest < 150 << 20, "{largest} bytes");
-}

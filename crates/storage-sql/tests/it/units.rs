@@ -66,6 +66,7 @@ fn experiment() -> Experiment {
         since: second(seconds),
         weights: vec![5000, 5000],
         exposure: 10_000,
+        stopped_arm: None,
     };
     Experiment {
         name: name("tone"),

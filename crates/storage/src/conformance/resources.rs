@@ -1,7 +1,9 @@
 //! Models, retriever indexes, apps, manifests, deployments, experiments, keys.
 
 use flywheel_core::deployment::{App, AppSettings, DeploymentKind};
-use flywheel_core::experiment::{Arm, Decision, Epoch, Experiment, ExperimentStatus, UnitKind};
+use flywheel_core::experiment::{
+    Arm, Decision, Epoch, Experiment, ExperimentStatus, StoppedArm, UnitKind,
+};
 use flywheel_core::key::{ApiKey, Role};
 use flywheel_core::manifest::RequiredMember;
 use flywheel_core::metric::starter_set;
@@ -389,6 +391,10 @@ pub async fn experiments_are_replaced(store: &dyn StateStore) {
             since: at(5),
             weights: vec![9000, 1000],
             exposure: 5000,
+            stopped_arm: Some(StoppedArm {
+                arm: name("a"),
+                reason: AWKWARD.to_owned(),
+            }),
         }],
         decision: Some(Decision {
             by: "ada".to_owned(),

@@ -32,6 +32,9 @@ pub struct DescribedMove {
     pub(super) stopped_experiments: Vec<ExperimentName>,
     /// The experiments that go on, whose units do not get this manifest.
     pub(super) running_experiments: Vec<ExperimentName>,
+    /// The rollback that took this manifest back the last time it was in force here, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) taken_back: Option<Deployment>,
     /// What was checked before.
     pub(super) preflight: DescribedPreflight,
 }

@@ -8,7 +8,7 @@ use super::amounts;
 use crate::console::show::{self, Markup};
 use crate::context::Context;
 use crate::operations::readout::{Readout, words};
-use crate::operations::served;
+use crate::operations::{planning, served};
 use crate::problem::ApiResult;
 
 /// A plan as people read it.
@@ -109,10 +109,14 @@ fn facts(plan: &Plan, control: Option<f64>) -> Vec<(&'static str, String)> {
         facts.push(("must not become worse", guardrails.join("; ")));
     }
     facts.push(("read", mode(plan.mode).to_owned()));
-    facts.push((
-        "error rates",
-        format!("α = {}, power {}", percent(plan.alpha), percent(plan.power)),
-    ));
+    let mut rates = format!("α = {}, power {}", percent(plan.alpha), percent(plan.power));
+    if let (1.., Ok(each)) = (plan.guardrails.len(), planning::power_of_each(plan)) {
+        rates.push_str(&format!(
+            ", for which the metric has {}, as every guardrail must pass too",
+            percent(each)
+        ));
+    }
+    facts.push(("error rates", rates));
     facts.push((
         "at least",
         words::plural(u64::from(plan.minimum_days), "full day"),

@@ -1,7 +1,7 @@
 //! Changing an experiment: what is allocated, or what was planned.
 
-use flywheel_core::experiment::{Experiment, ExperimentStatus};
-use flywheel_core::name::ExperimentName;
+use flywheel_core::experiment::{Arm, Epoch, Experiment, ExperimentStatus, StoppedArm};
+use flywheel_core::name::{ArmName, ExperimentName};
 use flywheel_core::plan::{Effect, Guardrail, PlanChange};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -71,9 +71,6 @@ pub async fn change(
             "give `exposure`, `weights`, `mde`, `guardrails` or `minimum_days` another value",
         ));
     }
-    let weights = |experiment: &Experiment| -> Vec<u32> {
-        experiment.arms.iter().map(|arm| arm.weight).collect()
-    };
     let told = |experiment: &Experiment| json!({"exposure": experiment.exposure, "weights": weights(experiment)});
     let detail = json!({"before": told(&before), "after": told(&experiment), "plan": changed});
     save(
@@ -87,6 +84,54 @@ pub async fn change(
     .await
 }
 
+/// Serves an arm of a running experiment to nobody any more, while the others go on; nothing if the experiment is not any
+/// more what was judged.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn stop_arm(
+    context: &Context,
+    caller: &Caller,
+    judged: &Experiment,
+    arm: &ArmName,
+    reason: String,
+) -> ApiResult<Option<Experiment>> {
+    let mut transaction = context.state.begin().await?;
+    let mut experiment = find(&mut *transaction, caller, &judged.name).await?;
+    let place = experiment.arms.iter().position(|found| found.name == *arm);
+    let Some(place) = place.filter(|_| experiment == *judged) else {
+        return Ok(None);
+    };
+    let before = weights(&experiment);
+    if !experiment.close_arm(place) {
+        return Ok(None);
+    }
+    let after = weights(&experiment);
+    let detail = json!({"arm": arm, "reason": reason, "before": before, "after": after});
+    let stopped_arm = Some(StoppedArm {
+        arm: arm.clone(),
+        reason,
+    });
+    experiment.epochs.push(Epoch {
+        stopped_arm,
+        ..epoch(&experiment, context.sources.clock.now())
+    });
+    save(
+        context,
+        transaction,
+        caller,
+        experiment,
+        "experiment.stop_arm",
+        detail,
+    )
+    .await
+    .map(Some)
+}
+
+fn weights(experiment: &Experiment) -> Vec<u32> {
+    experiment.arms.iter().map(|arm| arm.weight).collect()
+}
+
 fn apply(experiment: &mut Experiment, change: &ExperimentChange) -> ApiResult<()> {
     if let Some(exposure) = change.exposure {
         experiment.exposure = exposure;
@@ -98,6 +143,16 @@ fn apply(experiment: &mut Experiment, change: &ExperimentChange) -> ApiResult<()
                 weights.len(),
                 experiment.arms.len()
             )));
+        }
+        let is_stopped =
+            |(arm, weight): &(&Arm, &u32)| **weight > 0 && experiment.is_stopped(&arm.name);
+        if let Some((arm, _)) = experiment.arms.iter().zip(weights).find(is_stopped) {
+            let detail = format!(
+                "a guardrail stopped arm `{}`, and it stays stopped",
+                arm.name
+            );
+            return Err(Problem::conflict("arm_stopped", detail)
+                .hint("give it no weight here; another experiment may try it again"));
         }
         for (arm, weight) in experiment.arms.iter_mut().zip(weights) {
             arm.weight = *weight;

@@ -4,6 +4,7 @@ use flywheel_core::experiment::{Decision, Experiment, ExperimentStatus};
 use flywheel_core::name::{ArmName, ExperimentName};
 use serde_json::json;
 
+use super::change::stop_arm;
 use super::{find, must_be, read, read_out, save};
 use crate::auth::Caller;
 use crate::context::Context;
@@ -154,29 +155,73 @@ pub fn objection(readout: &Readout, arm: &ArmName) -> Option<Problem> {
     Some(Problem::conflict("not_proven", detail).hint(hint))
 }
 
-/// Stops every running experiment whose guardrail is violated. Returns those it stopped.
+/// What was stopped because of a guardrail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aborted {
+    /// The experiment.
+    pub experiment: ExperimentName,
+    /// The arm that did harm, if others go on; nothing if the experiment was stopped.
+    pub arm: Option<ArmName>,
+}
+
+/// Stops every arm of a running experiment that violates a guardrail, and the experiment with its last one. What fails for one
+/// experiment is said, and does not keep the others from being looked at.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn abort_violated(context: &Context) -> ApiResult<Vec<ExperimentName>> {
+pub async fn abort_violated(context: &Context) -> ApiResult<Vec<Aborted>> {
     let mut session = context.state.read().await?;
     let running = session.experiments().running().await?;
     drop(session);
-    let caller = Caller::server();
-    let mut stopped = Vec::new();
+    let mut aborted = Vec::new();
     for experiment in running {
-        // What is looked at so often asks for no more than it needs.
-        let readout = read_out(context, &experiment, None).await?;
-        let arm = readout.verdict.arm.as_ref();
-        // Nobody is spared by ending a holdout: what is worse is what everybody else gets.
-        let is_deployed = arm
-            .and_then(|arm| experiment.arm(arm))
-            .is_some_and(|arm| arm.manifest.is_none());
-        if readout.verdict.state == VerdictState::Abort && !is_deployed {
-            let reason = format!("{} {}", readout.verdict.headline, readout.verdict.reason);
-            stop(context, &caller, &experiment.name, &reason).await?;
-            stopped.push(experiment.name);
+        let name = experiment.name.clone();
+        if let Err(problem) = abort(context, experiment, &mut aborted).await {
+            tracing::warn!(experiment.name = %name, error.message = %problem.detail(), "the guardrails of an experiment could not be looked at");
         }
     }
-    Ok(stopped)
+    Ok(aborted)
+}
+
+async fn abort(
+    context: &Context,
+    mut experiment: Experiment,
+    aborted: &mut Vec<Aborted>,
+) -> ApiResult<()> {
+    let caller = Caller::server();
+    // What is looked at so often asks for no more than it needs.
+    let readout = read_out(context, &experiment, None).await?;
+    if readout.verdict.state != VerdictState::Abort {
+        return Ok(());
+    }
+    for (arm, reason) in readout.violations(&experiment) {
+        // Nobody is spared by ending a holdout: what is worse is what everybody else gets.
+        if experiment
+            .arm(&arm)
+            .is_none_or(|arm| arm.manifest.is_none())
+        {
+            continue;
+        }
+        let name = experiment.name.clone();
+        let goes_on = experiment
+            .treatments()
+            .any(|other| other.weight > 0 && other.name != arm);
+        if !goes_on {
+            stop(context, &caller, &name, &reason).await?;
+            aborted.push(Aborted {
+                experiment: name,
+                arm: None,
+            });
+            return Ok(());
+        }
+        let Some(changed) = stop_arm(context, &caller, &experiment, &arm, reason).await? else {
+            return Ok(());
+        };
+        experiment = changed;
+        aborted.push(Aborted {
+            experiment: name,
+            arm: Some(arm),
+        });
+    }
+    Ok(())
 }

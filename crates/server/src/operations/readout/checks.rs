@@ -20,8 +20,25 @@ pub(super) fn checks(
         outcomes(experiment, statistics),
     ];
     checks.extend(moved(statistics, arms));
+    checks.extend(stopped_arms(experiment));
     checks.extend(changed(experiment));
     checks
+}
+
+/// Arms that a guardrail stopped while the others go on.
+fn stopped_arms(experiment: &Experiment) -> impl Iterator<Item = DataCheck> {
+    experiment.epochs.iter().filter_map(|epoch| {
+        let stopped = epoch.stopped_arm.as_ref()?;
+        let at = epoch.since.strftime("%Y-%m-%d %H:%M");
+        Some(DataCheck {
+            name: "stopped arm",
+            state: CheckState::Warning,
+            detail: format!(
+                "{} is served to nobody since {at}: {}",
+                stopped.arm, stopped.reason
+            ),
+        })
+    })
 }
 
 fn counts_in(experiment: &Experiment, statistics: &ExperimentStatistics, epoch: usize) -> Vec<u64> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flywheel_core::assignment::ALL_BASIS_POINTS;
 use flywheel_core::experiment::Experiment;
 use flywheel_core::metric::{Metric, MetricKind};
 use flywheel_core::name::ArmName;
@@ -156,16 +157,44 @@ impl<'a> Comparing<'a> {
                     parts.push(estimate);
                     reduction = explained.or(reduction);
                 }
-                // An epoch that nobody entered has nothing to say; one that cannot be estimated stands in the way.
+                // An epoch that nobody entered has nothing to say.
                 Err(Undefined::NoData) => {}
+                // One in which nobody differed says that they did not: without it the others would say too much.
+                Err(Undefined::ZeroVariance) => {
+                    problem = Undefined::ZeroVariance;
+                    parts.extend(self.constant(epoch, reading, arm, until));
+                }
                 Err(undefined) => problem = undefined,
             }
         }
         match parts.as_slice() {
             [] => Err(problem),
-            [only] => Ok((*only, reduction)),
+            [only] if only.standard_error > 0.0 => Ok((*only, reduction)),
             several => Ok((Estimate::pool(several)?, reduction)),
         }
+    }
+
+    /// The difference within an epoch in which no value of either arm varies.
+    fn constant(
+        &self,
+        epoch: usize,
+        reading: usize,
+        arm: usize,
+        until: Option<i64>,
+    ) -> Option<Estimate> {
+        let ratio = |arm: usize| {
+            let sums = self.source(epoch, arm, reading).sums(until);
+            let pair = moments::pair(&sums).ok()?;
+            let ratio = pair.mean(0).ok()? / pair.mean(1).ok()?;
+            (ratio.is_finite() && sums.n > 1).then_some((ratio, sums.n as f64))
+        };
+        let (control, own) = (ratio(self.control)?, ratio(arm)?);
+        Some(Estimate {
+            value: own.0 - control.0,
+            standard_error: 0.0,
+            degrees_of_freedom: f64::INFINITY,
+            units: control.1 + own.1,
+        })
     }
 
     fn within(
@@ -297,11 +326,21 @@ impl<'a> Comparing<'a> {
                 Err(undefined) => series.last = Err(undefined),
             }
         }
-        let boundaries = self.boundaries(&estimates, alpha);
+        if self.experiment.plan.mode == ReadingMode::Planned {
+            // There is another look when there are more units.
+            let mut seen = 0.0;
+            estimates.retain(|(_, estimate): &(i64, Estimate)| {
+                let has_more = estimate.units > seen;
+                seen = estimate.units.max(seen);
+                has_more
+            });
+        }
+        let planned = self.planned_units(arm);
+        let boundaries = self.boundaries(&estimates, planned, alpha);
         // The last look of a plan that has one is the first at which the units are there; looking again would be peeking.
         let mut is_final_over = false;
         for (place, (day, estimate)) in estimates.into_iter().enumerate() {
-            let is_final = !is_final_over && estimate.units >= self.planned_units();
+            let is_final = !is_final_over && estimate.units >= planned;
             if is_final_over && self.experiment.plan.mode == ReadingMode::Fixed {
                 break;
             }
@@ -323,20 +362,20 @@ impl<'a> Comparing<'a> {
     }
 
     /// |z| at each look of a plan with looks.
-    fn boundaries(&self, looks: &[(i64, Estimate)], alpha: f64) -> Vec<f64> {
-        let plan = &self.experiment.plan;
-        if plan.mode != ReadingMode::Planned || looks.is_empty() {
+    fn boundaries(&self, looks: &[(i64, Estimate)], planned: f64, alpha: f64) -> Vec<f64> {
+        if self.experiment.plan.mode != ReadingMode::Planned || looks.is_empty() {
             return Vec::new();
         }
-        let largest = plan.size.map_or(plan.tuned_for, |size| size.largest);
-        let information: Vec<f64> = looks.iter().map(|(_, e)| e.units / largest).collect();
+        let information: Vec<f64> = looks.iter().map(|(_, e)| e.units / planned).collect();
         group_sequential::boundaries(&information, alpha, SPENDING_EXPONENT, 2).unwrap_or_default()
     }
 
-    /// Units at which a plan with one last look has it.
-    pub(super) fn planned_units(&self) -> f64 {
+    /// Units of the control and an arm at which a plan has its last look: their part of those of all arms.
+    pub(super) fn planned_units(&self, arm: usize) -> f64 {
         let plan = &self.experiment.plan;
-        plan.size.map_or(plan.tuned_for, |size| size.largest)
+        let all = plan.size.map_or(plan.tuned_for, |size| size.largest);
+        let weights = [self.control, arm].map(|place| self.experiment.planned_weight(place));
+        all * f64::from(weights[0] + weights[1]) / f64::from(ALL_BASIS_POINTS)
     }
 
     fn has_final_look(&self) -> bool {

@@ -180,13 +180,13 @@ impl Comparing<'_> {
 
     /// The level at which counts decide now. The evidence may be looked at at any time; a plan with one look waits for it,
     /// and one with a last look keeps its level for that.
-    fn level_of_few(&self, units: f64, is_primary: bool) -> Option<f64> {
+    fn level_of_few(&self, arm: usize, units: f64, is_primary: bool) -> Option<f64> {
         let plan = &self.experiment.plan;
         let level = self.level(is_primary);
         match plan.mode {
             ReadingMode::Anytime | ReadingMode::Planned => Some(level),
             ReadingMode::Hybrid => Some(level * RUNNING_ALPHA / plan.alpha),
-            ReadingMode::Fixed => (units >= self.planned_units()).then_some(level),
+            ReadingMode::Fixed => (units >= self.planned_units(arm)).then_some(level),
         }
     }
 
@@ -197,7 +197,7 @@ impl Comparing<'_> {
         arm: usize,
         (metric, role, margin, base): (&Metric, MetricRole, Option<f64>, Option<f64>),
     ) -> Comparison {
-        let level = self.level_of_few(few.units(), role == MetricRole::Primary);
+        let level = self.level_of_few(arm, few.units(), role == MetricRole::Primary);
         let is_guardrail = role == MetricRole::Guardrail;
         let highest = highest_failures(metric, &few.arm, self.experiment.plan.tuned_for)
             .filter(|_| is_guardrail);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use flywheel_core::plan::{Part, Reading};
+use flywheel_stats::estimate::Estimate;
 use flywheel_stats::multiplicity::benjamini_hochberg;
 use flywheel_stats::{novelty, ratio};
 use flywheel_storage::statistics::UnitSums;
@@ -39,36 +40,46 @@ pub(super) fn novelty(comparing: &Comparing<'_>) -> Vec<NoveltyReadout> {
         .collect()
 }
 
+/// Within epochs, because the arms' shares and the segments' change with time.
 pub(super) fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
     let experiment = comparing.experiment;
-    let mut sums: BTreeMap<(String, usize), UnitSums> = BTreeMap::new();
-    for ((_, arm), found) in &comparing.statistics.arms {
+    let mut sums: BTreeMap<(String, usize), BTreeMap<usize, UnitSums>> = BTreeMap::new();
+    for ((epoch, arm), found) in &comparing.statistics.arms {
         for ((_, segment), part) in &found.segments {
-            sums.entry((segment.clone(), *arm)).or_default().add(part);
+            let of_arm = sums.entry((segment.clone(), *arm)).or_default();
+            of_arm.entry(*epoch).or_default().add(part);
         }
     }
+    let units =
+        |epochs: &BTreeMap<usize, UnitSums>| epochs.values().map(|sums| sums.n).sum::<i64>();
     let mut found = Vec::new();
     for ((segment, arm), own) in &sums {
         let control = sums.get(&(segment.clone(), comparing.control));
         let Some(control) = control.filter(|_| *arm != comparing.control) else {
             continue;
         };
-        if own.n.min(control.n) < FEWEST_IN_SEGMENT {
+        if units(own).min(units(control)) < FEWEST_IN_SEGMENT {
             continue;
         }
-        let look = || {
-            let estimate =
-                ratio::difference(&moments::pair(control).ok()?, &moments::pair(own).ok()?).ok()?;
-            compare::one_look(&estimate, experiment.plan.alpha).ok()
+        let within = |(epoch, own): (&usize, &UnitSums)| {
+            let control = control.get(epoch)?;
+            let (control, own) = (moments::pair(control).ok()?, moments::pair(own).ok()?);
+            ratio::difference(&control, &own).ok()
         };
-        let Some(look) = look() else { continue };
+        let parts: Vec<Estimate> = own.iter().filter_map(within).collect();
+        let look = match parts.as_slice() {
+            [only] => compare::one_look(only, experiment.plan.alpha),
+            several => Estimate::pool(several)
+                .and_then(|pooled| compare::one_look(&pooled, experiment.plan.alpha)),
+        };
+        let Ok(look) = look else { continue };
         let (Ok(interval), Ok(p)) = (look.interval, look.p) else {
             continue;
         };
         found.push(SegmentReadout {
             segment: segment.clone(),
             arm: comparing.name(*arm),
-            units: (own.n + control.n) as f64,
+            units: (units(own) + units(control)) as f64,
             difference: look.estimate,
             low: interval.low,
             high: interval.high,

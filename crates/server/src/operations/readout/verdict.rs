@@ -1,16 +1,17 @@
 //! One headline, one reason, one next step.
 
 use flywheel_core::experiment::{Experiment, ExperimentStatus};
-use flywheel_core::metric::{Metric, MetricKind};
+use flywheel_core::metric::Metric;
 use flywheel_core::name::ArmName;
 use flywheel_core::plan::{Effect, ReadingMode};
 use flywheel_stats::decision::{self, ABORT_ALPHA, Decision, Guardrail};
 use flywheel_storage::statistics::ExperimentStatistics;
+use jiff::Timestamp;
 
 use super::compare::Comparing;
 use super::{
-    ArmUnits, CheckState, Comparison, DataCheck, Finding, GuardrailState, MetricReadout,
-    MetricRole, Verdict, VerdictState, oriented, words,
+    ArmUnits, ArmValue, CheckState, Comparison, DataCheck, Finding, GuardrailState, MetricReadout,
+    MetricRole, Verdict, VerdictState, oriented, outlook, words,
 };
 
 /// What a verdict follows from.
@@ -21,6 +22,8 @@ pub(super) struct Evidence<'a> {
     pub(super) metrics: &'a [MetricReadout],
     pub(super) arms: &'a [ArmUnits],
     pub(super) days: u32,
+    /// Now, or the experiment's end.
+    pub(super) until: Timestamp,
 }
 
 fn said(state: VerdictState, headline: &str, reason: String, next: &str) -> Verdict {
@@ -58,9 +61,10 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> Verdict {
 
 /// An arm that follows its environment is deployed there already: if it is better, what is left is to end the holdout.
 fn with_holdout(experiment: &Experiment, verdict: Verdict) -> Verdict {
-    let mut compared = experiment.arms.iter();
-    let is_compared =
-        compared.any(|arm| arm.manifest.is_none() && arm.name != experiment.plan.control);
+    let said_of = verdict.arm.as_ref();
+    let mut compared = experiment.treatments();
+    let is_compared = compared
+        .any(|arm| arm.manifest.is_none() && said_of.is_none_or(|said_of| *said_of == arm.name));
     if is_compared && matches!(verdict.state, VerdictState::Abort | VerdictState::Worse) {
         return Verdict {
             next: format!(
@@ -91,7 +95,7 @@ fn now(evidence: &Evidence<'_>) -> Verdict {
         return said(
             VerdictState::Draft,
             "Not started.",
-            evidence.expectation(),
+            outlook::of_draft(&evidence.experiment.plan),
             &format!("`flywheel experiment start {name}` begins and freezes the plan."),
         );
     }
@@ -103,11 +107,7 @@ fn now(evidence: &Evidence<'_>) -> Verdict {
             "Look again in a moment.",
         );
     }
-    if let Some(check) = evidence
-        .checks
-        .iter()
-        .find(|check| check.state == CheckState::Failed)
-    {
+    if let Some(check) = evidence.failed() {
         return said(
             VerdictState::Invalid,
             &format!("Invalid: {}.", check.name),
@@ -148,6 +148,12 @@ fn capitalised(text: &str) -> String {
 }
 
 impl Evidence<'_> {
+    /// The check that forbids every verdict, if one does.
+    fn failed(&self) -> Option<&DataCheck> {
+        let mut checks = self.checks.iter();
+        checks.find(|check| check.state == CheckState::Failed)
+    }
+
     fn effect(&self, base: Option<f64>) -> Option<f64> {
         let plan = &self.experiment.plan;
         let base = plan.baseline.as_ref().map(|found| found.mean).or(base);
@@ -158,71 +164,53 @@ impl Evidence<'_> {
         }
     }
 
-    fn primary_is_quantile(&self) -> bool {
-        let plan = &self.experiment.plan;
-        let primary = plan.primary.as_ref().and_then(|name| plan.metric(name));
-        primary.is_some_and(|metric| metric.kind == MetricKind::Quantile)
-    }
-
-    /// What the plan expects.
-    fn expectation(&self) -> String {
-        match self.experiment.plan.size {
-            Some(size) => {
-                let days = match (size.days, size.days_are_guessed) {
-                    (Some(days), false) => format!(", {days} days at today's traffic"),
-                    (Some(days), true) => {
-                        format!(", about {days} days, a guess from little history")
-                    }
-                    (None, _) => ", which today's traffic does not reach".to_owned(),
-                };
-                format!(
-                    "The plan needs up to {} units ({} expected){days}.",
-                    words::count(size.largest),
-                    words::count(size.expected)
-                )
-            }
-            None if self.primary_is_quantile() => {
-                "How many units it takes is not estimated for a quantile.".to_owned()
-            }
-            None => "The app's traffic until now does not tell how many units it takes.".to_owned(),
-        }
+    fn outlook(&self, primary: &MetricReadout) -> String {
+        outlook::outlook(self.experiment, self.statistics, primary, self.until)
     }
 
     fn guardrails(&self) -> impl Iterator<Item = (&MetricReadout, &Comparison)> {
-        self.metrics
-            .iter()
-            .filter(|metric| metric.role == MetricRole::Guardrail)
-            .flat_map(|metric| metric.comparisons.iter().map(move |found| (metric, found)))
+        guardrails(self.metrics)
     }
 
     fn violated(&self) -> Option<Verdict> {
-        let (metric, found) = self
-            .guardrails()
-            .find(|(_, found)| found.guardrail == Some(GuardrailState::Violated))?;
-        let margin = metric.margin.unwrap_or(0.0);
+        let (metric, found) = violated(self.experiment, self.metrics).next()?;
+        let mut others = self.experiment.treatments();
+        let others_go_on = others.any(|arm| arm.weight > 0 && arm.name != found.arm);
+        let (headline, reason) = violation(metric, found);
         Some(Verdict {
             arm: Some(found.arm.clone()),
             ..said(
                 VerdictState::Abort,
-                &format!(
-                    "Guardrail violated: {} of {}.",
-                    metric.metric.name, found.arm
-                ),
-                format!(
-                    "{}, worse beyond chance and by more than the margin of {}.",
-                    amount(&metric.metric, found),
-                    words::difference(&metric.metric, margin).trim_start_matches('+')
-                ),
-                "Running experiments are stopped for this; keep the control.",
+                &headline,
+                reason,
+                match others_go_on {
+                    true => "The arm is stopped for this, and the others go on.",
+                    false => "The experiment is stopped for this; keep the control.",
+                },
             )
         })
     }
 
+    /// The comparisons of arms that no guardrail has stopped.
+    fn compared<'r>(
+        &'r self,
+        primary: &'r MetricReadout,
+    ) -> impl Iterator<Item = &'r Comparison> + Clone {
+        let all = primary.comparisons.iter();
+        all.filter(|found| !self.experiment.is_stopped(&found.arm))
+    }
+
+    /// The values of arms that no guardrail has stopped.
+    fn values<'r>(&'r self, primary: &'r MetricReadout) -> impl Iterator<Item = &'r ArmValue> {
+        let all = primary.arms.iter();
+        all.filter(|value| !self.experiment.is_stopped(&value.arm))
+    }
+
     fn collecting(&self, primary: &MetricReadout) -> Option<Verdict> {
         let floor = self.experiment.plan.floor;
-        let with_value = |arm: &super::ArmValue| u64::try_from(arm.sums.n).unwrap_or(0);
-        let fewest = primary.arms.iter().map(with_value).min().unwrap_or(0);
-        let cannot = primary.comparisons.iter().find_map(|found| {
+        let with_value = |arm: &ArmValue| u64::try_from(arm.sums.n).unwrap_or(0);
+        let fewest = self.values(primary).map(with_value).min().unwrap_or(0);
+        let cannot = self.compared(primary).find_map(|found| {
             // Small counts are judged by their own test.
             let is_judged = found.small_counts.is_some() && found.p.is_some();
             let why = found.undefined.as_ref();
@@ -237,13 +225,13 @@ impl Evidence<'_> {
             .map(|arm| format!("{} {}", arm.arm, words::count(arm.sums.n as f64)))
             .collect();
         let reason = match cannot.filter(|_| fewest >= floor) {
-            Some(reason) => format!("{}. {}", capitalised(reason), self.expectation()),
+            Some(reason) => format!("{}. {}", capitalised(reason), self.outlook(primary)),
             None => format!(
                 "{} have an outcome ({}); from {} per arm on there is something to judge. {}",
                 words::plural(primary.arms.iter().map(with_value).sum(), "unit"),
                 counts.join(", "),
                 words::count(floor as f64),
-                self.expectation()
+                self.outlook(primary)
             ),
         };
         Some(said(
@@ -256,9 +244,8 @@ impl Evidence<'_> {
 
     /// The units behind a comparison and the time they took.
     fn behind(&self, primary: &MetricReadout) -> String {
-        let counts: Vec<String> = primary
-            .arms
-            .iter()
+        let counts: Vec<String> = self
+            .values(primary)
             .map(|arm| words::count(arm.sums.n as f64))
             .collect();
         format!(
@@ -295,9 +282,8 @@ impl Evidence<'_> {
 
     fn decided(&self, primary: &MetricReadout) -> Verdict {
         let plan = &self.experiment.plan;
-        let better = primary
-            .comparisons
-            .iter()
+        let better = self
+            .compared(primary)
             .filter(|found| found.finding == Finding::Better)
             .max_by(|one, other| {
                 let of = |found: &Comparison| {
@@ -311,11 +297,9 @@ impl Evidence<'_> {
         if let Some(found) = better {
             return self.better(primary, found);
         }
-        let all = |finding| {
-            primary
-                .comparisons
-                .iter()
-                .all(|found| found.finding == finding)
+        let all = |is_so: &dyn Fn(&Comparison) -> bool| {
+            let mut compared = self.compared(primary);
+            compared.clone().next().is_some() && compared.all(is_so)
         };
         let shown: Vec<String> = primary
             .comparisons
@@ -323,7 +307,7 @@ impl Evidence<'_> {
             .map(|found| format!("{} {}", found.arm, amount(&primary.metric, found)))
             .collect();
         let figures = format!("{}; {}.", shown.join("; "), self.behind(primary));
-        if all(Finding::Worse) {
+        if all(&|found| found.finding == Finding::Worse) {
             return said(
                 VerdictState::Worse,
                 "The control is better.",
@@ -337,7 +321,7 @@ impl Evidence<'_> {
             let ends = found.low.zip(found.high).zip(effect);
             ends.is_some_and(|((low, high), effect)| low > -effect && high < effect)
         };
-        if let Some(effect) = effect.filter(|_| primary.comparisons.iter().all(is_inside)) {
+        if let Some(effect) = effect.filter(|_| all(&is_inside)) {
             return said(
                 VerdictState::NoMeaningfulDifference,
                 "No meaningful difference.",
@@ -357,7 +341,7 @@ impl Evidence<'_> {
         said(
             VerdictState::NoVerdict,
             "No verdict yet.",
-            format!("{figures} {}", self.expectation()),
+            format!("{figures} {}", self.outlook(primary)),
             next,
         )
     }
@@ -411,13 +395,14 @@ impl Evidence<'_> {
                     })
                     .collect(),
                 deteriorated: deteriorated.is_some(),
-                quality_passes: true,
+                quality_passes: self.failed().is_none(),
                 may_ship: self.days >= plan.minimum_days,
             },
             plan.alpha / 2.0,
         );
         let may_promote = matches!(decision, Ok(Decision::Ship(_)));
-        let stopped_early = plan.size.is_some_and(|size| found.units < size.largest);
+        let stopped_early = plan.size.is_some()
+            && place.is_some_and(|place| found.units < comparing.planned_units(place));
         let caution = match stopped_early && plan.mode != ReadingMode::Fixed {
             true => {
                 " The effect is likely a little smaller than shown, because a good moment was chosen to look."
@@ -448,6 +433,40 @@ impl Evidence<'_> {
             may_promote: may_promote && self.arms.iter().any(|arm| arm.arm == found.arm),
         }
     }
+}
+
+fn guardrails(metrics: &[MetricReadout]) -> impl Iterator<Item = (&MetricReadout, &Comparison)> {
+    metrics
+        .iter()
+        .filter(|metric| metric.role == MetricRole::Guardrail)
+        .flat_map(|metric| metric.comparisons.iter().map(move |found| (metric, found)))
+}
+
+/// The guardrails that arms violate which none has stopped yet.
+pub(super) fn violated<'r>(
+    experiment: &'r Experiment,
+    metrics: &'r [MetricReadout],
+) -> impl Iterator<Item = (&'r MetricReadout, &'r Comparison)> {
+    guardrails(metrics).filter(|(_, found)| {
+        found.guardrail == Some(GuardrailState::Violated) && !experiment.is_stopped(&found.arm)
+    })
+}
+
+/// A violated guardrail in a headline and its figures.
+pub(super) fn violation(metric: &MetricReadout, found: &Comparison) -> (String, String) {
+    let margin = metric.margin.unwrap_or(0.0);
+    let margin = words::difference(&metric.metric, margin);
+    (
+        format!(
+            "Guardrail violated: {} of {}.",
+            metric.metric.name, found.arm
+        ),
+        format!(
+            "{}, worse beyond chance and by more than the margin of {}.",
+            amount(&metric.metric, found),
+            margin.trim_start_matches('+')
+        ),
+    )
 }
 
 /// Whether a guardrail stands in nobody's way.

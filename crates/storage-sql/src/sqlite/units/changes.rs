@@ -330,6 +330,9 @@ impl Taking<'_> {
         if unit.standing != Standing::Counts {
             return Ok(());
         }
+        if unit.arm != arm && running.is_stopped(unit.arm, epoch) {
+            return Ok(());
+        }
         if unit.arm != arm {
             let standing = if unit.epoch == epoch {
                 Standing::InTwoArms
@@ -426,7 +429,9 @@ impl Taking<'_> {
         let Some(unit) = self.units.get_mut(&key) else {
             return Ok(());
         };
-        if unit.standing != Standing::Counts {
+        let own = running.arms.get(unit.arm as usize);
+        let is_own = own.is_some_and(|arm| arm.name.as_str() == exposure.arm);
+        if unit.standing != Standing::Counts || !is_own {
             return Ok(());
         }
         let at = exposure.started_at;

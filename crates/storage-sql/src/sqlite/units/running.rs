@@ -23,6 +23,15 @@ impl Running {
         let begun = |epoch: &&Epoch| epoch.since.as_microsecond() <= at;
         self.epochs.iter().filter(begun).count().saturating_sub(1) as u32
     }
+
+    /// Whether an arm was stopped until an epoch. What its units do elsewhere from then on counts nowhere, and what they did
+    /// until then stays: if those who come back were taken out, those who do not would be left.
+    pub(super) fn is_stopped(&self, arm: u32, until: u32) -> bool {
+        let name = self.arms.get(arm as usize).map(|arm| &arm.name);
+        let begun = self.epochs.iter().take(until as usize + 1);
+        let mut stopped = begun.filter_map(|epoch| epoch.stopped_arm.as_ref());
+        stopped.any(|stopped| Some(&stopped.arm) == name)
+    }
 }
 
 /// An experiment, unless it cannot be read: nothing is counted for one whose plan is not known. What is archived stays as

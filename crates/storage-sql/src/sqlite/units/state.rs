@@ -162,7 +162,8 @@ impl Unit {
         for place in 0..counted.readings.len() {
             let is_delay = counted.readings[place].part == Part::Delay;
             if counted.kind(place) == MetricKind::Count && !is_delay {
-                self.put(counted, place, &Value::default(), true, deltas);
+                let value = self.value_for(counted, place);
+                self.put(counted, place, &value, true, deltas);
             }
         }
     }
