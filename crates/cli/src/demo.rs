@@ -91,6 +91,9 @@ pub(crate) fn run(args: DemoArgs, printer: &Printer, sources: Sources) -> Result
         }
     }));
     drop(data);
+    if args.data.is_none() {
+        printer.note("ended; what it kept in its temporary folder is removed\n");
+    }
     outcome
 }
 

@@ -15,7 +15,7 @@ mod tips;
 use std::env;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use arguments::Cli;
 use printer::Printer;
@@ -23,11 +23,23 @@ use printer::Printer;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What is wrong, told without the options that the environment gives: the line of usage would name them as if they were
+/// needed.
+fn without_environment() -> Option<clap::Error> {
+    let bare = |arg: clap::Arg| arg.env(None);
+    let command = Cli::command().mut_arg("url", bare).mut_arg("key", bare);
+    command.try_get_matches().err()
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // What was asked for is not known, because it could not be read; this much is.
-        Err(error) => return Printer::usage(&error, arguments::is_json_wanted(env::args_os())),
+        Err(error) => {
+            let plain = error.use_stderr().then(without_environment).flatten();
+            let error = plain.unwrap_or(error);
+            return Printer::usage(&error, arguments::is_json_wanted(env::args_os()));
+        }
     };
     let sources = system::sources();
     let printer = Printer::new(cli.global.color, cli.global.json, sources.clock.now());

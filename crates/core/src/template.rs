@@ -12,6 +12,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
+use crate::name::nearest;
 use crate::prompt::{PromptContent, PromptMessage, Role, TemplateFormat};
 
 /// How many instructions one Jinja template may run: enough for long documents, an end for endless loops.
@@ -219,10 +220,21 @@ impl CompiledPrompt {
         };
         let instance = Value::Object(variables.clone());
         if let Some(error) = schema.iter_errors(&instance).next() {
-            return Err(RenderError::Schema {
-                path: error.instance_path().to_string(),
-                problem: error.to_string(),
-            });
+            let path = error.instance_path().to_string();
+            let mut problem = error.to_string();
+            let is_unknown = |name: &&String| !self.variables.contains(*name);
+            if let Some(unknown) = variables
+                .keys()
+                .find(is_unknown)
+                .filter(|_| path.is_empty())
+            {
+                let known: Vec<&str> = self.variables.iter().map(String::as_str).collect();
+                problem.push_str(&format!("; the prompt has no variable `{unknown}`"));
+                if let Some(meant) = nearest(unknown, &known) {
+                    problem.push_str(&format!(", did you mean `{meant}`?"));
+                }
+            }
+            return Err(RenderError::Schema { path, problem });
         }
         Ok(())
     }
@@ -654,6 +666,10 @@ mod tests {
         for (variables, expected) in [
             (json!({"n": "x"}), "(at `/n`)"),
             (json!({}), "\"n\" is a required property"),
+            (
+                json!({"m": 1}),
+                "\"n\" is a required property; the prompt has no variable `m`",
+            ),
         ] {
             let error = prompt
                 .render(variables.as_object().unwrap())

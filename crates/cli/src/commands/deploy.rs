@@ -63,7 +63,9 @@ impl DeployArgs {
         let mut body = self.move_options.members();
         if let Some(prompt) = &self.prompt {
             body.insert("prompt".into(), prompt.name.clone().into());
-            body.insert("version".into(), prompt.reference_or_latest().into());
+            if let Some(version) = &prompt.reference {
+                body.insert("version".into(), version.clone().into());
+            }
         }
         for (name, value) in [
             ("retriever_index_version", self.retriever_index_version),
@@ -80,7 +82,7 @@ impl DeployArgs {
         body.insert("reason".into(), self.reason.into());
         let target = Target::api("apps").at(&self.app).at("deploy");
         let answer = context.client.post(&target, &body.into()).await?;
-        show_move(context, &self.app, &answer)
+        show_move(context, &self.app, &answer, false)
     }
 }
 
@@ -104,13 +106,18 @@ impl MoveOptions {
 }
 
 /// Shows what a deployment or a rollback did, or would do.
-pub(super) fn show_move(context: &Context<'_>, app: &str, answer: &Value) -> Outcome {
+pub(super) fn show_move(
+    context: &Context<'_>,
+    app: &str,
+    answer: &Value,
+    is_rollback: bool,
+) -> Outcome {
     let shown = context
         .printer
         .show(answer, |answer| match answer.record("deployment") {
             Some(deployment) if answer.flag("unchanged") => show_unchanged(context, deployment),
             Some(deployment) => show_deployment(context, answer, deployment),
-            None => show_dry_run(context, app, answer),
+            None => show_dry_run(context, app, answer, is_rollback),
         })?;
     let preflight = Record(answer).record("preflight");
     let failed = preflight
@@ -139,8 +146,8 @@ fn show_deployment(context: &Context<'_>, answer: Record<'_>, deployment: Record
     let mut block = Block::new();
     block
         .entry("manifest", deployment.text("manifest"))
-        .entry("before", before(deployment.text("previous_manifest")))
         .entry("prompt", deployment.prompt_reference())
+        .entry("before", before(answer))
         .entry("model", deployment.text("model"))
         .entry("by", deployment.text("actor"))
         .entry("reason", deployment.text("reason"))
@@ -148,7 +155,7 @@ fn show_deployment(context: &Context<'_>, answer: Record<'_>, deployment: Record
         .entry("stopped", answer.joined("stopped_experiments"));
     context.printer.block(&block)?;
     show_changes(context, answer)?;
-    warn_of_taken_back(context, answer);
+    warn_of_taken_back(context, answer, deployment.text("kind") == "rollback");
     let running = answer.joined("running_experiments");
     if !running.is_empty() {
         context.printer.warning(&format!(
@@ -170,8 +177,19 @@ fn show_deployment(context: &Context<'_>, answer: Record<'_>, deployment: Record
     Ok(())
 }
 
-/// Says who rolled back what is deployed here, or would be, and why.
-fn warn_of_taken_back(context: &Context<'_>, answer: Record<'_>) {
+/// Says who rolled back what is deployed here, or would be, and why; and when it was rolled back already.
+fn warn_of_taken_back(context: &Context<'_>, answer: Record<'_>, is_rollback: bool) {
+    let replaced = answer.record("replaced");
+    if let Some(before) = replaced.filter(|before| is_rollback && before.text("kind") == "rollback")
+    {
+        context.printer.warning(&format!(
+            "{} rolled it back already (#{}, {}): {}; this goes further back",
+            before.text("actor"),
+            before.shown("number"),
+            context.printer.ago(before.time("created_at")),
+            before.text("reason")
+        ));
+    }
     if let Some(rollback) = answer.record("taken_back") {
         context.printer.warning(&format!(
             "{} rolled this manifest back here (#{}): {}",
@@ -196,15 +214,27 @@ fn show_unchanged(context: &Context<'_>, deployment: Record<'_>) -> Printed {
     context.printer.block(&block)
 }
 
-fn before(previous: &str) -> &str {
-    if previous.is_empty() {
-        "nothing"
-    } else {
-        previous
+/// What was served before: its prompt version, and its manifest.
+fn before(answer: Record<'_>) -> String {
+    match answer.record("previous") {
+        Some(previous) => {
+            let known = [version(previous), previous.text("id").to_owned()];
+            known
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(", manifest ")
+        }
+        None => "nothing".to_owned(),
     }
 }
 
-fn show_dry_run(context: &Context<'_>, app: &str, answer: Record<'_>) -> Printed {
+fn show_dry_run(
+    context: &Context<'_>,
+    app: &str,
+    answer: Record<'_>,
+    is_rollback: bool,
+) -> Printed {
     context.printer.line(
         Style::Strong,
         &format!("dry run for {app}: nothing was changed"),
@@ -219,7 +249,7 @@ fn show_dry_run(context: &Context<'_>, app: &str, answer: Record<'_>) -> Printed
                 .unwrap_or_default(),
         )
         .entry("prompt", manifest.map(version).unwrap_or_default())
-        .entry("before", previous_id(answer));
+        .entry("before", before(answer));
     for (name, member) in [
         ("would stop", "stopped_experiments"),
         ("goes on", "running_experiments"),
@@ -230,7 +260,7 @@ fn show_dry_run(context: &Context<'_>, app: &str, answer: Record<'_>) -> Printed
         }
     }
     context.printer.block(&block)?;
-    warn_of_taken_back(context, answer);
+    warn_of_taken_back(context, answer, is_rollback);
     show_changes(context, answer)?;
     if let Some(preflight) = answer.record("preflight") {
         context.printer.heading("Checks")?;
@@ -249,14 +279,6 @@ fn version(manifest: Record<'_>) -> String {
         ),
         None => manifest.text("prompt_id").to_owned(),
     }
-}
-
-/// The manifest before: the whole of it, or its id.
-fn previous_id(answer: Record<'_>) -> &str {
-    let whole = answer
-        .record("previous")
-        .map(|previous| previous.text("id"));
-    before(whole.unwrap_or_else(|| answer.text("previous")))
 }
 
 fn show_changes(context: &Context<'_>, answer: Record<'_>) -> Printed {

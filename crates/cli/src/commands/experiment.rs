@@ -260,7 +260,7 @@ async fn promote(args: PromoteArgs, context: &Context<'_>) -> Outcome {
         }
     }
     let answer = context.client.post(&target.at("promote"), &body).await?;
-    show_move(context, &app, &answer)
+    show_move(context, &app, &answer, false)
 }
 
 async fn set(args: SetArgs, context: &Context<'_>) -> Outcome {

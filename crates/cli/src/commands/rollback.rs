@@ -111,7 +111,7 @@ impl RollbackArgs {
         body.insert("reason".into(), self.reason.into());
         let target = Target::api("apps").at(&self.app).at("rollback");
         let answer = context.client.post(&target, &body.into()).await?;
-        show_move(context, &self.app, &answer)
+        show_move(context, &self.app, &answer, true)
     }
 }
 

@@ -399,7 +399,7 @@ fn add_call(
     }
     let (version, manifest) = (&VERSIONS[index], &registered.manifests[index]);
     let ticket = story::ticket(random.u32(0..100_000));
-    let answer = version.answer(&ticket);
+    let (answer, reason) = version.answer(&ticket);
     let words = |text: &str| text.split_whitespace().count() as u64;
     let usage = Usage {
         input_tokens: words(version.system) + words(&ticket),
@@ -440,7 +440,7 @@ fn add_call(
                 CallStatus::Ok
             },
             error_kind: fails.then(|| "server_error".to_owned()),
-            finish_reason: (!fails).then(|| "stop".to_owned()),
+            finish_reason: (!fails).then(|| reason.to_owned()),
             streamed: false,
             fallback: false,
             attempts: if fails { 3 } else { 1 },
@@ -493,7 +493,7 @@ fn add_feedback(
         scale: RatingScale::default(),
     });
     if random.u32(0..100) < 12 {
-        let text = version.comment(random.usize(0..16)).to_owned();
+        let text = version.comment(grade, random.usize(0..16)).to_owned();
         say(FeedbackBody::Comment { text });
     }
 }

@@ -19,7 +19,9 @@ pub(super) struct Version {
     pub(super) max_tokens: usize,
     /// How often each grade from 1 to 5 is given, in percent.
     grades: [u32; 5],
-    comments: &'static [&'static str],
+    /// What those say who give 4 or 5, and what the others do.
+    praise: &'static [&'static str],
+    complaints: &'static [&'static str],
 }
 
 pub(super) const VERSIONS: [Version; 3] = [
@@ -29,10 +31,10 @@ pub(super) const VERSIONS: [Version; 3] = [
         system: "You summarize support tickets for the person on duty.",
         max_tokens: 48,
         grades: [6, 12, 24, 36, 22],
-        comments: &[
-            "fine, but long",
+        praise: &["fine, but long", "ok"],
+        complaints: &[
             "I still have to read to the end for the request",
-            "ok",
+            "too long",
         ],
     },
     Version {
@@ -42,11 +44,8 @@ pub(super) const VERSIONS: [Version; 3] = [
                  numbers, amounts and dates.",
         max_tokens: 34,
         grades: [2, 4, 11, 38, 45],
-        comments: &[
-            "exactly what I need",
-            "good, order number is there",
-            "could be a little shorter",
-        ],
+        praise: &["exactly what I need", "good, order number is there"],
+        complaints: &["could be a little shorter", "the amount is missing"],
     },
     Version {
         description: "One short sentence, to save tokens",
@@ -54,7 +53,8 @@ pub(super) const VERSIONS: [Version; 3] = [
         system: "You summarize support tickets for the person on duty in one very short sentence.",
         max_tokens: 11,
         grades: [21, 26, 25, 18, 10],
-        comments: &[
+        praise: &["nice and short", "quick to read"],
+        complaints: &[
             "which order?",
             "cut off before the request",
             "what does the customer want?",
@@ -95,14 +95,24 @@ impl Version {
         5
     }
 
-    pub(super) fn comment(&self, draw: usize) -> &'static str {
-        self.comments[draw % self.comments.len()]
+    /// What somebody says who gave this grade.
+    pub(super) fn comment(&self, grade: u32, draw: usize) -> &'static str {
+        let said = if grade >= 4 {
+            self.praise
+        } else {
+            self.complaints
+        };
+        said[draw % said.len()]
     }
 
-    /// What the simulated provider answers to a ticket.
-    pub(super) fn answer(&self, ticket: &str) -> String {
-        let words: Vec<_> = ticket.split_whitespace().take(self.max_tokens).collect();
-        format!("[simulated] {}", words.join(" "))
+    /// What the simulated provider answers to a ticket, and why that ends.
+    pub(super) fn answer(&self, ticket: &str) -> (String, &'static str) {
+        let words: Vec<&str> = std::iter::once("[simulated]")
+            .chain(ticket.split_whitespace())
+            .collect();
+        let is_cut = words.len() > self.max_tokens;
+        let kept = &words[..words.len().min(self.max_tokens)];
+        (kept.join(" "), if is_cut { "length" } else { "stop" })
     }
 }
 
@@ -161,11 +171,11 @@ mod tests {
 
     #[test]
     fn answers_are_marked_and_as_long_as_they_may_be() {
-        let answer = VERSIONS[2].answer(&ticket(0));
+        let (answer, reason) = VERSIONS[2].answer(&ticket(0));
         assert!(
             answer.starts_with("[simulated] The customer writes"),
             "{answer}"
         );
-        assert_eq!(answer.split(' ').count(), 12);
+        assert_eq!((answer.split(' ').count(), reason), (11, "length"));
     }
 }

@@ -98,11 +98,11 @@ async fn one_visit(client: &Client, mut random: fastrand::Rng) -> Result<(), Cli
     })];
     if random.u32(0..100) < 20 {
         said.push(json!({
-            "call_id": call_id, "kind": "comment", "text": version.comment(random.usize(0..16)), "author": user,
+            "call_id": call_id, "kind": "comment", "text": version.comment(grade, random.usize(0..16)), "author": user,
         }));
     }
     if grade <= 2 && random.u32(0..100) < 25 {
-        let corrected = VERSIONS[1].answer(&ticket).replace("[simulated] ", "");
+        let corrected = VERSIONS[0].answer(&ticket).0.replace("[simulated] ", "");
         said.push(json!({
             "call_id": call_id, "kind": "correction", "text": corrected, "author": user,
         }));

@@ -21,7 +21,12 @@ fn deployment(kind: &str) -> Value {
 fn moved(kind: &str) -> Value {
     json!({
         "dry_run": false, "unchanged": false, "deployment": deployment(kind),
-        "manifest": {"id": "ab".repeat(32)}, "previous": {"id": "cd".repeat(32)},
+        "manifest": {"id": "ab".repeat(32), "prompt_id": "summary", "prompt_ordinal": 3},
+        "previous": {"id": "cd".repeat(32), "prompt_id": "summary", "prompt_ordinal": 2},
+        "taken_back": {"number": 10, "kind": "rollback", "actor": "ben", "reason": "cut off",
+                       "created_at": "2020-01-01T03:04:05Z"},
+        "replaced": {"number": 11, "kind": "rollback", "actor": "ann", "reason": "too long",
+                     "created_at": "2020-01-02T03:00:05Z"},
         "changes": [
             {"member": "prompt_version", "before": "12".repeat(32), "after": "ef".repeat(32)},
             {"member": "guards_version", "before": null, "after": "7"},
@@ -76,7 +81,8 @@ fn a_deployment_says_what_changed_and_how_to_undo_it() {
     );
     assert_eq!(json.json(), moved("deploy"));
     assert_eq!(json.stderr, "");
-    assert_eq!(server.asked()[1].body["version"], "latest");
+    // The server does not deploy what was rolled back unless it is named.
+    assert_eq!(server.asked()[1].body["version"], Value::Null);
 }
 
 #[test]

@@ -132,6 +132,20 @@ fn wrong_usage_is_told_as_json_too() {
     assert!(help.stdout.contains("Usage: flywheel deploy"));
 }
 
+/// What the environment gives is not needed on the command line, and not named there.
+#[test]
+fn the_usage_names_what_is_missing_only() {
+    let environment = [("FLYWHEEL_URL", "http://127.0.0.1:1")];
+    let missing = flywheel_with(&["deploy", "support"], &environment, "");
+    assert_eq!(missing.code, Some(2));
+    assert!(
+        missing.stderr.contains("Usage: flywheel deploy"),
+        "{}",
+        missing.stderr
+    );
+    assert!(!missing.stderr.contains("--url"), "{}", missing.stderr);
+}
+
 #[test]
 fn an_absent_server_ends_with_3() {
     let url = dead_url();

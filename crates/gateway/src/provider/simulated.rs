@@ -34,16 +34,16 @@ impl Simulated {
             let error = json!({"error": {"message": "the simulated provider has no embeddings", "type": "invalid_request_error"}});
             return respond(StatusCode::BAD_REQUEST, whole(&error));
         }
-        let words = answer_words(&body);
+        let (words, reason) = answer_words(&body);
         let usage = usage_of(&body, words.len());
         let body = if body.get("stream") == Some(&Value::Bool(true)) {
-            streamed(&words, &usage, self.pace)
+            streamed(&words, reason, &usage, self.pace)
         } else {
             tokio::time::sleep(self.pace * u32::try_from(words.len()).unwrap_or(u32::MAX)).await;
             let mut completion = frame("chat.completion");
             let message = json!({"role": "assistant", "content": words.concat()});
             completion["choices"] =
-                json!([{"index": 0, "message": message, "finish_reason": "stop"}]);
+                json!([{"index": 0, "message": message, "finish_reason": reason}]);
             completion["usage"] = usage;
             whole(&completion)
         };
@@ -55,7 +55,8 @@ fn frame(object: &str) -> Value {
     json!({"id": "simulated", "object": object, "created": 0, "model": "simulated", "system_fingerprint": "simulated"})
 }
 
-fn answer_words(body: &Map<String, Value>) -> Vec<String> {
+/// The words of the answer, its mark among them, and why it ends.
+fn answer_words(body: &Map<String, Value>) -> (Vec<String>, &'static str) {
     let last = body
         .get("messages")
         .and_then(Value::as_array)
@@ -64,11 +65,17 @@ fn answer_words(body: &Map<String, Value>) -> Vec<String> {
         .and_then(|message| message.get("content"))
         .and_then(Value::as_str);
     let asked = body.get("max_tokens").and_then(Value::as_u64);
-    let longest = asked.map_or(LONGEST_ANSWER, |asked| LONGEST_ANSWER.min(asked as usize));
-    let words = text.unwrap_or_default().split_whitespace().take(longest);
-    std::iter::once("[simulated]".to_owned())
-        .chain(words.map(|word| format!(" {word}")))
-        .collect()
+    let asked = asked.map_or(usize::MAX, |asked| {
+        usize::try_from(asked).unwrap_or(usize::MAX)
+    });
+    let words = text.unwrap_or_default().split_whitespace();
+    let answer: Vec<String> = std::iter::once("[simulated]".to_owned())
+        .chain(words.take(LONGEST_ANSWER).map(|word| format!(" {word}")))
+        .collect();
+    let is_cut = answer.len() > asked;
+    let reason = if is_cut { "length" } else { "stop" };
+    // The mark stays, however little is asked for.
+    (answer.into_iter().take(asked.max(1)).collect(), reason)
 }
 
 fn usage_of(body: &Map<String, Value>, answered: usize) -> Value {
@@ -82,7 +89,7 @@ fn usage_of(body: &Map<String, Value>, answered: usize) -> Value {
     json!({"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered})
 }
 
-fn streamed(words: &[String], usage: &Value, pace: Duration) -> AnswerBody {
+fn streamed(words: &[String], reason: &str, usage: &Value, pace: Duration) -> AnswerBody {
     let choice = |delta: Value, reason: Value| {
         let mut chunk = frame("chat.completion.chunk");
         chunk["choices"] = json!([{"index": 0, "delta": delta, "finish_reason": reason}]);
@@ -97,7 +104,7 @@ fn streamed(words: &[String], usage: &Value, pace: Duration) -> AnswerBody {
             .iter()
             .map(|word| choice(json!({"content": word}), Value::Null)),
     );
-    chunks.push(choice(json!({}), "stop".into()));
+    chunks.push(choice(json!({}), reason.into()));
     let mut last = frame("chat.completion.chunk");
     last["choices"] = json!([]);
     last["usage"] = usage.clone();

@@ -120,6 +120,7 @@ pub(super) async fn describe_move(context: &Context, moved: Moved, dry_run: bool
         stopped_experiments: moved.stopped_experiments,
         running_experiments: moved.running_experiments,
         taken_back: moved.taken_back,
+        replaced: moved.replaced,
         preflight: moved.preflight.into(),
     }
 }

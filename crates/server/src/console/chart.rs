@@ -30,7 +30,11 @@ impl Amount {
             Self::Count => count(value.round() as u64),
             Self::Percent => show::percent(value),
             Self::Microseconds => show::latency(value.round() as u64),
-            Self::NanoDollars => show::dollars(value.round() as i64),
+            // Beside an axis there is room for eight letters.
+            Self::NanoDollars => match show::dollars(value.round() as i64) {
+                long if long.len() > 8 => format!("${:.0e}", value / 1e9),
+                short => short,
+            },
             Self::Score => format!("{value:.2}"),
         }
     }

@@ -1,5 +1,7 @@
 //! Deploying and rolling back: a page that shows exactly what will change, and one button that does it.
 
+mod hindsight;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse};
@@ -8,14 +10,12 @@ use flywheel_core::diff::{Change, diff_prompts};
 use flywheel_core::name::EnvironmentName;
 use flywheel_core::{AppName, Manifest, PromptName};
 use flywheel_storage::StateSession;
-use flywheel_storage::events::{SummaryFilter, SummaryKey};
 use serde::Deserialize;
 
+use self::hindsight::Scores;
 use super::answer::{Frame, PageResult, go_to, page};
 use super::form::{PageForm, PagePath, PageQuery, given};
-use super::overview::by_key;
 use super::prompts::{ShownChange, show_changes};
-use super::scores::{self, Score};
 use super::session::Visitor;
 use super::show::encoded;
 use crate::auth::Caller;
@@ -89,8 +89,10 @@ struct MovePage {
     /// Versions of the chosen one, or manifests to go back to.
     targets: Vec<Choice>,
     plan: Option<Plan>,
-    /// Who rolled back what is to be deployed the last time, and why.
-    taken_back: Option<String>,
+    /// What was rolled back here before, by whom and why.
+    notes: Vec<String>,
+    /// What people think of what is served now, and of what would be.
+    ratings: Option<(String, String)>,
     /// Whether that was the latest version and nobody asked for it, so that one has to be chosen.
     version_is_open: bool,
     /// What was typed.
@@ -227,19 +229,22 @@ async fn prepare(
     problem: Option<&Problem>,
 ) -> ApiResult<MovePage> {
     visitor.caller.must_cover(name)?;
+    let now = context.sources.clock.now();
     let mut form = with_prompt(context, name, form, is_rollback).await?;
     let is_chosen = is_rollback || form.prompt.is_some() || form.to.is_some();
     let mut hint = problem.and_then(Problem::advice).map(str::to_owned);
     let mut told = problem.map(|problem| problem.detail().to_owned());
-    let mut taken_back: Option<Deployment> = None;
+    let mut notes = Vec::new();
     let mut version_is_open = false;
     let planned = match is_chosen {
         false => None,
         true => match run(context, &visitor.caller, name, &form, is_rollback, true).await {
-            Ok(mut moved) => {
-                taken_back = moved.taken_back.take();
-                version_is_open =
-                    taken_back.is_some() && form.version.is_none() && form.to.is_none();
+            Ok(moved) => {
+                version_is_open = !is_rollback
+                    && moved.taken_back.is_some()
+                    && form.version.is_none()
+                    && form.to.is_none();
+                notes = hindsight::notes(&moved, is_rollback, version_is_open, now);
                 (!version_is_open).then_some(moved)
             }
             Err(problem) => {
@@ -275,9 +280,21 @@ async fn prepare(
         choices(&mut *session, &form).await?
     };
     drop(session);
+    let scores = Scores::read(context, name, &environment).await;
     if is_rollback {
-        add_scores(context, name, &environment, &mut targets).await;
+        for target in &mut targets {
+            if let Some(score) = scores.of(&target.value) {
+                target.label.push_str(&format!(" · {score}"));
+            }
+        }
     }
+    let ratings = plan
+        .as_ref()
+        .filter(|plan| !plan.unchanged)
+        .and_then(|plan| {
+            let (now, then) = (scores.of(&plan.expected)?, scores.of(&plan.manifest)?);
+            Some((now.to_owned(), then.to_owned()))
+        });
     let title = if is_rollback { "Roll back" } else { "Deploy" };
     Ok(MovePage {
         frame: Frame::new(context, visitor, format!("{title} {name}"), "/"),
@@ -287,15 +304,8 @@ async fn prepare(
         prompts,
         targets,
         plan,
-        taken_back: taken_back.map(|rollback| {
-            let what = if version_is_open {
-                "the latest version"
-            } else {
-                "this"
-            };
-            let (number, actor, reason) = (rollback.number, rollback.actor, rollback.reason);
-            format!("{actor} rolled {what} back here (#{number}): {reason}")
-        }),
+        notes,
+        ratings,
         version_is_open,
         reason: form.reason,
         problem: told,
@@ -353,37 +363,6 @@ async fn ways_back(
         });
     }
     Ok(targets)
-}
-
-/// Says of each manifest what people thought of it. The way back does not wait for a store that cannot tell.
-async fn add_scores(
-    context: &Context,
-    app: &AppName,
-    environment: &EnvironmentName,
-    targets: &mut [Choice],
-) {
-    let filter = SummaryFilter {
-        apps: vec![app.clone()],
-        environment: Some(environment.clone()),
-        ..SummaryFilter::default()
-    };
-    let summaries = match scores::by(context, &filter, SummaryKey::Manifest).await {
-        Ok(summaries) => summaries,
-        Err(error) => {
-            tracing::warn!(error.message = %error.chain(), "what people thought of earlier manifests could not be read");
-            return;
-        }
-    };
-    let summaries = by_key(&summaries);
-    for target in targets {
-        let summary = summaries.get(target.value.as_str());
-        if let Some(reading) = summary.and_then(|summary| scores::headline(summary)) {
-            let score = Score::new(reading);
-            target
-                .label
-                .push_str(&format!(" · {} {}", score.name, score.value));
-        }
-    }
 }
 
 /// The prompts, and the versions of the one that was chosen.

@@ -183,6 +183,7 @@ pub(super) fn count(number: u64) -> String {
 pub(super) fn latency(microseconds: u64) -> String {
     let milliseconds = microseconds as f64 / 1e3;
     match milliseconds {
+        0.0 => "0 ms".to_owned(),
         ..1.0 => format!("{microseconds} µs"),
         1.0..10.0 => format!("{milliseconds:.1} ms"),
         10.0..1000.0 => format!("{milliseconds:.0} ms"),

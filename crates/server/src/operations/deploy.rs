@@ -1,11 +1,12 @@
 //! Moving an environment's pointer: deploy and rollback, with the preflight before them.
 
+mod experiments;
 mod refusals;
 
 use flywheel_core::deployment::{
     App, Deployment, DeploymentKind, RollbackTarget, rollback_target, taken_back,
 };
-use flywheel_core::experiment::{Decision, Experiment, ExperimentStatus};
+use flywheel_core::experiment::{Experiment, ExperimentStatus};
 use flywheel_core::name::{EnvironmentName, ExperimentName, VersionName};
 use flywheel_core::preflight::{ManifestFacts, Preflight, preflight};
 use flywheel_core::{AppName, Manifest, ManifestId, PromptName, hash};
@@ -92,8 +93,10 @@ pub struct Moved {
     pub stopped_experiments: Vec<ExperimentName>,
     /// The experiments that go on, whose units do not get this manifest.
     pub running_experiments: Vec<ExperimentName>,
-    /// The rollback that took this manifest back the last time it was in force here, if one did; asked of deployments only.
+    /// The rollback that took this manifest back the last time it was in force here, if one did.
     pub taken_back: Option<Deployment>,
+    /// The deployment that was in force.
+    pub replaced: Option<Deployment>,
 }
 
 /// Deploys a manifest.
@@ -108,8 +111,9 @@ pub async fn deploy(
     kind: DeploymentKind,
     request: &Move,
 ) -> ApiResult<Moved> {
-    let (plan, mut transaction) = Plan::begin(context, caller, app, kind, request).await?;
+    let (mut plan, mut transaction) = Plan::begin(context, caller, app, kind, request).await?;
     let manifest = select(&mut *transaction, app, &plan.environment, selection).await?;
+    plan.is_latest = selection.prompt.is_some() && selection.version.is_none();
     plan.carry_out(transaction, manifest).await
 }
 
@@ -226,6 +230,8 @@ struct Plan<'a> {
     promoted: Option<Experiment>,
     /// What spoke against it beside the preflight.
     objections: Vec<String>,
+    /// Whether it is the latest version of a prompt because no version was named.
+    is_latest: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -248,6 +254,7 @@ impl<'a> Plan<'a> {
             request,
             promoted: None,
             objections: Vec::new(),
+            is_latest: false,
         };
         Ok((plan, transaction))
     }
@@ -304,30 +311,32 @@ impl<'a> Plan<'a> {
         // A rollback to what is deployed already still takes back the experiments beside it.
         let nothing_to_do = unchanged && stopping.is_empty();
         let taken_back = self.taken_back(&mut *transaction, &id).await?;
+        let mut moved = Moved {
+            deployment: None,
+            unchanged,
+            manifest,
+            previous,
+            preflight,
+            stopped_experiments,
+            running_experiments,
+            taken_back,
+            replaced: current.clone(),
+        };
         if request.dry_run || nothing_to_do {
-            let deployment = current.filter(|_| !request.dry_run);
-            return Ok(Moved {
-                deployment,
-                unchanged,
-                manifest,
-                previous,
-                preflight,
-                stopped_experiments,
-                running_experiments,
-                taken_back,
-            });
+            moved.deployment = current.filter(|_| !request.dry_run);
+            return Ok(moved);
         }
         let now = context.sources.clock.now();
         transaction
             .deployments()
-            .put_manifest(&manifest, now)
+            .put_manifest(&moved.manifest, now)
             .await?;
         let previous_manifest = current.map(|current| current.manifest);
         let deployment = transaction
             .deployments()
-            .append(self.record(id, previous_manifest, &preflight, now))
+            .append(self.record(id, previous_manifest, &moved.preflight, now))
             .await?;
-        stop(&mut *transaction, stopping, &deployment).await?;
+        experiments::stop(&mut *transaction, stopping, &deployment).await?;
         let verdict = promoted
             .as_ref()
             .and_then(|promoted| promoted.decision.as_ref()?.readout.as_ref()?.get("verdict"));
@@ -337,7 +346,7 @@ impl<'a> Plan<'a> {
             "previous_manifest": deployment.previous_manifest,
             "reason": deployment.reason,
             "forced_over": deployment.forced_over,
-            "stopped_experiments": stopped_experiments,
+            "stopped_experiments": moved.stopped_experiments,
             "verdict": verdict,
         });
         let subject = format!("{}/{environment}", app.name);
@@ -345,32 +354,28 @@ impl<'a> Plan<'a> {
         context
             .commit(transaction, caller, &action, &subject, detail)
             .await?;
-        Ok(Moved {
-            deployment: Some(deployment),
-            unchanged: false,
-            manifest,
-            previous,
-            preflight,
-            stopped_experiments,
-            running_experiments,
-            taken_back,
-        })
+        moved.deployment = Some(deployment);
+        moved.unchanged = false;
+        Ok(moved)
     }
 
-    /// Looks no further back than people remember.
+    /// The rollback that took a manifest back the last time, if no longer ago than people remember. What nobody named is not
+    /// deployed over it: the latest version is whichever was pushed last.
     async fn taken_back(
         &self,
         session: &mut dyn StateSession,
         manifest: &ManifestId,
     ) -> ApiResult<Option<Deployment>> {
-        if self.kind.takes_back() {
-            return Ok(None);
-        }
         let mut deployments = session.deployments();
         let history = deployments
             .history(&self.app.name, Some(&self.environment), None, REMEMBERED)
             .await?;
-        Ok(taken_back(&history, manifest).cloned())
+        match taken_back(&history, manifest) {
+            Some(rollback) if self.is_latest && !self.request.force && !self.request.dry_run => {
+                Err(refusals::taken_back(rollback))
+            }
+            found => Ok(found.cloned()),
+        }
     }
 
     fn record(
@@ -392,55 +397,6 @@ impl<'a> Plan<'a> {
             forced_over: [self.objections.clone(), preflight.problems()].concat(),
         }
     }
-
-    /// The experiments that end with this move, with their decision if they have one, and those that go on.
-    fn ended_and_going_on(
-        &self,
-        running: Vec<Experiment>,
-        takes_back: bool,
-    ) -> (Vec<Experiment>, Vec<Experiment>) {
-        if takes_back {
-            return (running, Vec::new());
-        }
-        let Some(promoted) = &self.promoted else {
-            return (Vec::new(), running);
-        };
-        let others = running
-            .into_iter()
-            .filter(|other| other.name != promoted.name);
-        (vec![promoted.clone()], others.collect())
-    }
-
-    async fn running_experiments(
-        &self,
-        session: &mut dyn StateSession,
-    ) -> ApiResult<Vec<Experiment>> {
-        let mut experiments = session.experiments().running().await?;
-        experiments.retain(|experiment| {
-            experiment.app == self.app.name && experiment.environment == self.environment
-        });
-        Ok(experiments)
-    }
-}
-
-/// Stops experiments with a move; those without a decision of their own for the move's reason.
-async fn stop(
-    transaction: &mut dyn StateTransaction,
-    experiments: Vec<Experiment>,
-    made: &Deployment,
-) -> ApiResult<()> {
-    for mut experiment in experiments {
-        experiment.status = ExperimentStatus::Stopped;
-        experiment.stopped_at = Some(made.created_at);
-        experiment.decision.get_or_insert_with(|| Decision {
-            by: made.actor.clone(),
-            reason: format!("{} (#{}): {}", made.kind.past(), made.number, made.reason),
-            promoted: None,
-            readout: None,
-        });
-        transaction.experiments().put(&experiment).await?;
-    }
-    Ok(())
 }
 
 /// Runs the preflight of a manifest for an app.

@@ -417,6 +417,12 @@ async fn what_was_rolled_back_is_not_deployed_again_unawares() {
     assert_eq!(planned["taken_back"]["reason"], "users dislike it");
     assert_eq!(planned["manifest"]["prompt_ordinal"], 2, "{planned}");
     assert_eq!(planned["previous"]["prompt_ordinal"], 1, "{planned}");
+    // A rollback to it warns as well.
+    let manifest = planned["manifest"]["id"].as_str().unwrap();
+    let path = format!("/apps/support/rollback?to={manifest}");
+    let back = text(visit(&app, &Method::GET, &path, Some(&cookie), "").await).await;
+    assert!(back.contains(warning), "{back}");
+    assert!(back.contains("rolled it back already (#3,"), "{back}");
     // Who deploys it all the same knows.
     app.deploy_greeting(2).await;
     app.deploy_greeting(1).await;
@@ -447,6 +453,14 @@ async fn the_latest_version_is_not_offered_when_it_was_rolled_back() {
     assert!(open.contains(said), "{open}");
     assert!(open.contains("Choose the version to deploy."), "{open}");
     assert!(!open.contains("name=\"reason\""), "{open}");
+    // So does the API: who means it names it.
+    let mut body = serde_json::json!({"prompt": "greeting", "reason": "again"});
+    let deploy = "/api/v1/apps/support/deploy";
+    let refused = app.editor().post(deploy, &body).await;
+    let said = "the latest version was rolled back here (#3) by";
+    refused.problem_saying(409, "taken_back", said);
+    body["version"] = "3".into();
+    app.editor().post(deploy, &body).await.ok();
 }
 
 #[tokio::test]

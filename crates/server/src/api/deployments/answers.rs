@@ -35,6 +35,8 @@ pub struct DescribedMove {
     /// The rollback that took this manifest back the last time it was in force here, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) taken_back: Option<Deployment>,
+    /// The deployment that was in force before, if any.
+    pub(super) replaced: Option<Deployment>,
     /// What was checked before.
     pub(super) preflight: DescribedPreflight,
 }

@@ -42,6 +42,7 @@ impl Plan<'_> {
                 current.reason
             ),
         };
+        let expected: String = expected.chars().take(12).collect();
         let detail =
             format!("`{app}` in `{environment}` does not serve `{expected}` any more; {found}");
         Err(Problem::conflict("lost_race", detail)
@@ -85,4 +86,14 @@ pub(super) fn preflight_failed(preflight: &Preflight) -> Problem {
         )),
         None => problem,
     }
+}
+
+/// The latest version was rolled back, and nobody named it.
+pub(super) fn taken_back(rollback: &Deployment) -> Problem {
+    let detail = format!(
+        "the latest version was rolled back here (#{}) by {}: {}",
+        rollback.number, rollback.actor, rollback.reason
+    );
+    Problem::conflict("taken_back", detail)
+        .hint("name the version that is meant, this one or another: `--prompt NAME@REF`, in the API `version`")
 }
