@@ -35,13 +35,15 @@ use async_trait::async_trait;
 use flywheel_storage::{StateSession, StateStore, StateTransaction, StorageError, StorageResult};
 use rusqlite::Connection;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions,
 };
 use sqlx::{ConnectOptions, query, query_scalar};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use self::connection_thread::{ConnectionOptions, ConnectionThread, Priority};
-use self::error::failed;
+use self::error::{failed, is_busy};
 pub use self::inspection::inspect;
 use self::log::Log;
 use self::session::{Session, Snapshot};
@@ -207,6 +209,25 @@ pub struct SqliteStore {
     summing: Arc<Mutex<()>>,
 }
 
+/// How long to wait before a fresh file is opened again.
+const REOPEN_AFTER: Duration = Duration::from_millis(5);
+
+/// Another process may be turning on the log of a fresh file at this moment, for which SQLite does not wait.
+async fn first_connection(
+    options: &SqliteConnectOptions,
+    longest: Duration,
+) -> Result<SqliteConnection, sqlx::Error> {
+    let begun = Instant::now();
+    loop {
+        match options.connect().await {
+            Err(error) if is_busy(&error) && begun.elapsed() < longest => {
+                tokio::time::sleep(REOPEN_AFTER).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 impl SqliteStore {
     /// Opens the store in a file, which is made if it is missing and brought to the newest schema if it is older.
     ///
@@ -215,7 +236,9 @@ impl SqliteStore {
     pub async fn open(path: &Path, options: SqliteOptions) -> StorageResult<Self> {
         let context = format!("opening `{}`", path.display());
         let for_writing = options.for_writing(path);
-        let mut connection = for_writing.connect().await.map_err(failed(context))?;
+        let mut connection = first_connection(&for_writing, options.busy_timeout)
+            .await
+            .map_err(failed(context))?;
         migrations::run(&mut connection).await?;
         let readers = options.reading_pool(path, options.readers.max(1));
         let state_readers = options.reading_pool(path, STATE_READERS);

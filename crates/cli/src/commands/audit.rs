@@ -20,7 +20,7 @@ use crate::output::table::{Block, Table};
 pub(crate) enum AuditCommand {
     /// List who did what, newest first
     List(ListArgs),
-    /// Walk the chain of hashes and say whether any entry was changed or removed
+    /// Walk the chain of hashes and say whether any entry was changed, or removed from among the others
     Verify {
         /// Read this data folder, or a copy of one, instead of asking a server; nothing in it is changed
         #[arg(long, value_name = "DIR")]

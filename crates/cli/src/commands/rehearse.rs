@@ -54,16 +54,19 @@ impl RehearseArgs {
             .waiting("trying earlier manifests", work)
             .await?;
         context.printer.show(&answer, |answer| {
-            context.show_table(&items(answer), "there is no earlier manifest to go back to")
+            context.show_table(&items(answer), "nothing was deployed here yet")
         })?;
         let answer = Record(&answer);
         if answer.items("items").next().is_none() {
             return Ok(ExitCode::SUCCESS);
         }
-        if answer.flag("passed") {
+        if answer.member("way_back").is_none() {
             context
                 .printer
-                .hint("a rollback to any of these would work");
+                .warning("there is no way back now: what is served is the oldest on it");
+        }
+        if answer.flag("passed") {
+            context.printer.hint("each of these could be served again");
             return Ok(ExitCode::SUCCESS);
         }
         if !context.printer.is_json() {

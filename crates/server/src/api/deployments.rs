@@ -214,7 +214,9 @@ pub async fn rehearse_app(
 ) -> ApiResult<Json<RehearsalResult>> {
     caller.must_cover(&app)?;
     let rehearsed = rehearse::rehearse(&context, &app, &rehearsal).await?;
+    let way_back = rehearse::way_back(&context, &app, rehearsal.environment.as_ref()).await?;
     Ok(Json(RehearsalResult {
+        way_back,
         passed: rehearsed.iter().all(Rehearsed::passed),
         items: rehearsed.into_iter().map(Into::into).collect(),
     }))

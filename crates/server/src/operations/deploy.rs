@@ -147,6 +147,22 @@ pub async fn rollback(
         let detail = format!("`{app}` in `{environment}` cannot be rolled back: {reason}");
         Problem::conflict("no_rollback_target", detail).hint(advice(app, &history))
     })?;
+    // Unless it takes back experiments, nothing would change, and whoever counted steps believes that something did.
+    if matches!(target, RollbackTarget::Steps(2..))
+        && history.first().is_some_and(|made| made.manifest == goal)
+        && plan
+            .running_experiments(&mut *transaction)
+            .await?
+            .is_empty()
+    {
+        let detail = format!(
+            "so many steps back `{}` in `{environment}` served what it serves now",
+            app.name
+        );
+        return Err(
+            Problem::conflict("no_rollback_target", detail).hint(advice(&app.name, &history))
+        );
+    }
     let manifest = transaction
         .deployments()
         .get_manifest(&goal)

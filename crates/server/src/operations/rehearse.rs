@@ -2,6 +2,7 @@
 //! back is known to work before it is needed.
 
 use flywheel_core::call::CallStatus;
+use flywheel_core::deployment::{RollbackTarget, rollback_target};
 use flywheel_core::name::EnvironmentName;
 use flywheel_core::preflight::Preflight;
 use flywheel_core::{AppName, Manifest, ManifestId};
@@ -63,6 +64,22 @@ impl Rehearsed {
     pub fn passed(&self) -> bool {
         self.preflight.passed() && self.probe.as_ref().is_none_or(|probe| probe.ok)
     }
+}
+
+/// What a rollback would lead to now, if there is a way back.
+///
+/// # Errors
+/// When the app does not exist or the store fails.
+pub async fn way_back(
+    context: &Context,
+    app: &AppName,
+    environment: Option<&EnvironmentName>,
+) -> ApiResult<Option<ManifestId>> {
+    let mut session = context.state.read().await?;
+    let app = deploy::find_app(&mut *session, app).await?;
+    let environment = deploy::find_environment(&app, environment)?;
+    let history = deploy::whole_history(&mut *session, &app.name, &environment).await?;
+    Ok(rollback_target(&history, &RollbackTarget::Steps(1)).ok())
 }
 
 /// Rehearses the last manifests of an environment, newest first.

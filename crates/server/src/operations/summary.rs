@@ -93,7 +93,7 @@ pub fn summarize(rows: Vec<SummaryRow>) -> Vec<Summary> {
 }
 
 /// Names the prompt versions behind the rows' keys, where those are versions or manifests: people know them by name and
-/// number. Content that several prompts have goes by the first of them.
+/// number. Content that several prompts have goes by the one that had it first, so that a copy changes no name.
 ///
 /// # Errors
 /// When the store fails.

@@ -264,7 +264,7 @@ impl PromptRepository for Prompts<'_> {
             "SELECT prompt, ordinal
              FROM prompts CROSS JOIN prompt_versions ON prompt_versions.prompt = prompts.name
              WHERE prompt_versions.version = $1
-             ORDER BY prompts.name",
+             ORDER BY prompt_versions.created_at, prompts.name",
         )
         .bind(version.to_string())
         .fetch_all(&mut *self.0)

@@ -73,6 +73,8 @@ pub struct DescribedDeployment {
 pub struct RehearsalResult {
     /// Whether all of them passed.
     pub(super) passed: bool,
+    /// What a rollback would lead to now; null if there is no way back.
+    pub(super) way_back: Option<ManifestId>,
     /// One for each manifest, newest first.
     pub(super) items: Vec<DescribedRehearsal>,
 }
