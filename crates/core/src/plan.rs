@@ -50,6 +50,9 @@ pub struct Plan {
     /// How many units it takes; nothing where the app's traffic could not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
+    /// How many units, all arms together, it may take until a guardrail is settled, of those whose values tell.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub guardrail_units: BTreeMap<MetricName, f64>,
     /// For how many units, all arms together, the sequence is tightest.
     pub tuned_for: f64,
 }
@@ -251,6 +254,16 @@ pub const MOST_METRICS: usize = 50;
 pub const MOST_SEGMENTS: usize = 3;
 
 impl Plan {
+    /// The guardrails that take more units to settle than the primary metric, with how many.
+    pub fn slow_guardrails(&self) -> impl Iterator<Item = (&MetricName, f64)> {
+        let planned = self.size.map_or(f64::INFINITY, |size| size.largest);
+        let units = self
+            .guardrail_units
+            .iter()
+            .map(|(name, units)| (name, *units));
+        units.filter(move |(_, units)| *units > planned)
+    }
+
     /// A metric by its name.
     #[must_use]
     pub fn metric(&self, name: &MetricName) -> Option<&Metric> {
@@ -384,6 +397,7 @@ impl Plan {
             thresholds: BTreeMap::new(),
             baseline: None,
             size: None,
+            guardrail_units: BTreeMap::new(),
             tuned_for: DEFAULT_TUNING,
         }
     }

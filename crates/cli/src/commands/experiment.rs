@@ -547,10 +547,29 @@ fn show_plan(context: &Context<'_>, experiment: Record<'_>, plan: Record<'_>) ->
             }
         }
         None => {
+            let primary = plan.text("primary");
+            let mut metrics = plan.items("metrics");
+            let found = metrics.find(|metric| metric.text("name") == primary);
+            let is_quantile = found.is_some_and(|metric| metric.text("kind") == "quantile");
             block.entry(
                 "units",
-                "unknown: the app's traffic until now does not tell",
+                match is_quantile {
+                    true => "unknown: of a quantile it is not estimated",
+                    false => "unknown: the app's traffic until now does not tell",
+                },
             );
+        }
+    }
+    let planned = plan.record("size").and_then(|size| size.number("largest"));
+    if let Some(Value::Object(units)) = plan.member("guardrail_units") {
+        let slow: Vec<String> = units
+            .iter()
+            .filter_map(|(name, units)| Some((name, units.as_f64()?)))
+            .filter(|(_, units)| planned.is_some_and(|planned| *units > planned))
+            .map(|(name, units)| format!("{name} up to {units:.0}"))
+            .collect();
+        if !slow.is_empty() {
+            block.entry("take more units", slow.join(", "));
         }
     }
     block.entry("plan hash", experiment.short("plan_hash"));

@@ -248,7 +248,7 @@ fn facts(
 ) -> Vec<(&'static str, String)> {
     let all = sizes.first_rounded() + sizes.second_rounded();
     let looking = |looks: Looks| {
-        let cost = looks.cost();
+        let cost = looks.cost_at(rates).unwrap_or(looks.cost());
         format!(
             "at most {} units, {} expected",
             count(all * cost.largest),

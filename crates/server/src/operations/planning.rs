@@ -9,6 +9,7 @@ use flywheel_core::plan::{
     InvalidPlan, Plan, ReadingMode, Size,
 };
 use flywheel_core::{AppName, EnvironmentName};
+use flywheel_stats::decision::GUARDRAIL_ALPHA;
 use flywheel_stats::planning::duration::{self, Looks};
 use flywheel_stats::planning::{ErrorRates, means, proportions};
 use flywheel_stats::undefined::{Defined, Undefined};
@@ -187,6 +188,7 @@ pub(super) async fn estimate(
     plan.thresholds = thresholds(&plan, &history);
     plan.baseline = baseline(&plan, &history, since, now);
     plan.size = size(&plan, traffic)?;
+    plan.guardrail_units = guardrail_units(&plan, traffic, &history);
     plan.tuned_for = plan.size.map_or(DEFAULT_TUNING, |size| {
         (size.largest / looks(plan.mode).cost().largest).max(1.0)
     });
@@ -270,56 +272,97 @@ fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<Size>> {
             return Err(impossible(metric, baseline.mean, target));
         }
     }
-    let weight = |arm: &Arm| f64::from(arm.weight) / 10_000.0;
-    let Some(control) = traffic.arms.iter().find(|arm| arm.name == plan.control) else {
-        return Ok(None);
-    };
-    let share = weight(control);
-    if share <= 0.0 {
-        return Ok(None);
-    }
-    let treatments = traffic.arms.iter().filter(|arm| arm.name != plan.control);
-    let comparisons = traffic.arms.len() - 1;
-    // For one look: of the control's units, the largest arm's, and of all arms.
-    let one_look = |power: f64| -> Defined<(f64, f64)> {
-        let (mut per_arm, mut total): (f64, f64) = (0.0, 0.0);
-        for arm in treatments.clone() {
-            let r = weight(arm) / share;
-            let units = control_units(plan, metric, baseline, effect, r, comparisons, power)?;
-            per_arm = per_arm.max(units.max(units * r).ceil());
-            total = total.max((units / share).ceil());
-        }
-        Ok((per_arm, total))
-    };
+    let comparisons = traffic.arms.len().saturating_sub(1);
     // Shipping takes the primary metric and every guardrail, so that it is planned with more power (S5).
-    let planned = power_of_each(plan).and_then(one_look);
-    // Who may look at any time sees the primary metric alone as early as without guardrails.
-    let seen = match plan.mode {
-        ReadingMode::Anytime => one_look(plan.power),
-        _ => planned,
+    let Ok(power) = power_of_each(plan) else {
+        return Ok(None);
     };
-    let (Ok((fixed_per_arm, total)), Ok((_, expected))) = (planned, seen) else {
+    let rates = ErrorRates {
+        alpha: plan.alpha / comparisons.max(1) as f64,
+        power,
+        two_sided: true,
+    };
+    let planned = one_look(plan, traffic, |r| {
+        control_units(metric, baseline, effect, r, rates)
+    });
+    let (Ok((fixed_per_arm, total)), Ok(cost)) = (planned, looks(plan.mode).cost_at(rates)) else {
         return Ok(None);
     };
     if total <= 0.0 {
         return Ok(None);
     }
-    let cost = looks(plan.mode).cost();
     let largest = (total * cost.largest).ceil();
     let needs: Vec<(f64, f64)> = traffic
         .arms
         .iter()
-        .map(|arm| (weight(arm) * traffic.share, largest * weight(arm)))
+        .map(|arm| (share(arm) * traffic.share, largest * share(arm)))
         .filter(|(share, _)| *share > 0.0)
         .collect();
     let (days, days_are_guessed) = days(baseline, &needs, plan.minimum_days);
     Ok(Some(Size {
         fixed_per_arm,
         largest,
-        expected: (expected * cost.expected).ceil(),
+        expected: (total * cost.expected).ceil(),
         days,
         days_are_guessed,
     }))
+}
+
+/// An arm's share of all units.
+fn share(arm: &Arm) -> f64 {
+    f64::from(arm.weight) / 10_000.0
+}
+
+/// Units for one look at the end, given the control's for an arm of so many times its size: of the largest arm, and of all.
+fn one_look(
+    plan: &Plan,
+    traffic: &Traffic<'_>,
+    control_units: impl Fn(f64) -> Defined<f64>,
+) -> Defined<(f64, f64)> {
+    let control = traffic.arms.iter().find(|arm| arm.name == plan.control);
+    let control = control.map(share).filter(|share| *share > 0.0);
+    let control = control.ok_or(Undefined::NoData)?;
+    let (mut per_arm, mut total): (f64, f64) = (0.0, 0.0);
+    for arm in traffic.arms.iter().filter(|arm| arm.name != plan.control) {
+        let r = share(arm) / control;
+        let units = control_units(r)?;
+        per_arm = per_arm.max(units.max(units * r).ceil());
+        total = total.max((units / control).ceil());
+    }
+    Ok((per_arm, total))
+}
+
+/// How many units it may take until each guardrail is settled: its lower bound at .05 above the margin, with the power of each,
+/// where nothing became worse. Of those whose values before the start tell.
+fn guardrail_units(
+    plan: &Plan,
+    traffic: &Traffic<'_>,
+    history: &UnitHistory,
+) -> std::collections::BTreeMap<MetricName, f64> {
+    let of = |guardrail: &Guardrail| {
+        let is_it = |metric: &Metric| metric.name == guardrail.metric;
+        let place = plan.metrics.iter().position(is_it)?;
+        if plan.metrics[place].kind == MetricKind::Quantile {
+            return None;
+        }
+        let found = history.metrics.get(place)?;
+        let arm = ratio::arm(&moments::pair(&found.sums).ok()?).ok()?;
+        let margin = guardrail.margin.absolute(arm.value) / arm.unit_variance.sqrt();
+        let rates = ErrorRates {
+            alpha: GUARDRAIL_ALPHA,
+            power: power_of_each(plan).ok()?,
+            two_sided: false,
+        };
+        let need = |r: f64| means::sample_size(margin, r, rates).map(|sizes| sizes.first);
+        let (_, total) = one_look(plan, traffic, need).ok()?;
+        // Guardrails are looked at at any time, however the primary metric is read.
+        Some((total * Looks::Anytime.cost().largest).ceil())
+    };
+    let known = plan.guardrails.iter();
+    known
+        .filter_map(|guardrail| Some((guardrail.metric.clone(), of(guardrail)?)))
+        .filter(|(_, units)| units.is_finite())
+        .collect()
 }
 
 fn improved(metric: &Metric, mean: f64, effect: f64) -> f64 {
@@ -342,19 +385,12 @@ fn impossible(metric: &Metric, mean: f64, target: f64) -> Problem {
 
 /// Units of the control for one look at the end. Rates of units with several calls take more, by their design effect.
 fn control_units(
-    plan: &Plan,
     metric: &Metric,
     baseline: &Baseline,
     effect: f64,
     r: f64,
-    comparisons: usize,
-    power: f64,
+    rates: ErrorRates,
 ) -> Defined<f64> {
-    let rates = ErrorRates {
-        alpha: plan.alpha / comparisons.max(1) as f64,
-        power,
-        two_sided: true,
-    };
     if metric.kind == MetricKind::Binary {
         let (p1, p2) = (baseline.mean, improved(metric, baseline.mean, effect));
         if p1 > 0.0 && p1 < 1.0 && p2 > 0.0 && p2 < 1.0 {

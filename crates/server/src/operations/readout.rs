@@ -264,6 +264,8 @@ impl From<&UnitSums> for Sums {
 pub struct Comparison {
     /// The arm.
     pub arm: ArmName,
+    /// One less the confidence of its intervals: the plan's, of the primary metric divided among the arms.
+    pub alpha: f64,
     /// How it was computed.
     pub method: &'static str,
     /// The difference.

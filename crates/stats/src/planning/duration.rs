@@ -1,7 +1,11 @@
 //! What looking costs, and how many days an experiment takes.
 
+use super::ErrorRates;
+use crate::special::normal;
 use crate::undefined::{Defined, Undefined, finite, positive};
 
+/// The power that the factors on sample sizes are of.
+const USUAL_POWER: f64 = 0.8;
 /// Full weeks that a decision to ship takes at least, in days.
 pub const SHORTEST: u32 = 7;
 /// What is recommended where people react to what is new.
@@ -42,6 +46,24 @@ impl Looks {
             Self::Anytime => (1.62, 0.96),
         };
         CostOfLooking { largest, expected }
+    }
+
+    /// The same at another level and power.
+    ///
+    /// Who may look at any time stops sooner, in shares of a plan with more power, because the effect is the same and the plan
+    /// larger: with r = ((z_α + z_β)/(z_α + z_.2))² about 0.96 r^(−3/4), by simulation within 4% for powers of .8 to .99.
+    pub fn cost_at(self, rates: ErrorRates) -> Defined<CostOfLooking> {
+        let cost = self.cost();
+        if self != Self::Anytime {
+            return Ok(cost);
+        }
+        let (level, power) = rates.quantiles()?;
+        let usual = normal::quantile(USUAL_POWER)?;
+        let ratio = ((level + power) / (level + usual)).powi(2);
+        Ok(CostOfLooking {
+            expected: (cost.expected * ratio.powf(-0.75)).min(cost.largest),
+            ..cost
+        })
     }
 }
 
@@ -89,5 +111,25 @@ mod tests {
         assert_eq!(guessed_days(100.0, &[(0.5, 400.0)]), Ok(14.0));
         assert_eq!(days(&[], &[(0.5, 1.0)]), Err(Undefined::NoData));
         assert!(Looks::Anytime.cost().expected < 1.0);
+    }
+
+    #[test]
+    fn plans_with_more_power_stop_sooner_in_shares_of_themselves() {
+        // Simulated: 20,000 runs of the t-mixture, tuned for the fixed sample size.
+        for (power, expected) in [
+            (0.8, 0.97),
+            (0.9, 0.80),
+            (0.933, 0.72),
+            (0.96, 0.64),
+            (0.99, 0.50),
+        ] {
+            let rates = ErrorRates {
+                alpha: 0.05,
+                power,
+                two_sided: true,
+            };
+            let found = Looks::Anytime.cost_at(rates).unwrap().expected;
+            assert!((found / expected - 1.0).abs() < 0.04, "{power}: {found}");
+        }
     }
 }

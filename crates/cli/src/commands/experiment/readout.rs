@@ -83,6 +83,9 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
         .find(|arm| arm.member("is_control") == Some(&Value::Bool(true)))
         .map(|arm| arm.text("arm").to_owned())
         .unwrap_or_default();
+    let is_invalid = readout
+        .record("verdict")
+        .is_some_and(|verdict| verdict.text("state") == "invalid");
     let mut notes: Vec<(String, Vec<String>)> = Vec::new();
     for metric in readout.items("metrics") {
         let Some(declared) = metric.record("metric") else {
@@ -104,7 +107,10 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
                 },
                 |(low, high)| format!("{} to {}", signed(low, is_share), signed(high, is_share)),
             );
-            let (says, style) = says(metric.text("role"), found);
+            let (says, style) = match is_invalid {
+                true => ("not to be used", Style::Dim),
+                false => says(metric.text("role"), found),
+            };
             if let Some(why) = instead(found).filter(|_| found.number("low").is_none()) {
                 let name = format!("{} of {arm}", declared.text("name"));
                 match notes.iter_mut().find(|(known, _)| *known == why) {
@@ -127,6 +133,9 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
         }
     }
     context.printer.table(&table)?;
+    if let Some(level) = shared_level(readout) {
+        context.printer.line(Style::Dim, &level)?;
+    }
     for (why, names) in notes {
         let names = names.join(", ");
         context
@@ -134,6 +143,25 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
             .line(Style::Dim, &format!("{names}: {why}"))?;
     }
     Ok(())
+}
+
+/// What is said of the primary metric's intervals where several arms share their level.
+fn shared_level(readout: Record<'_>) -> Option<String> {
+    let mut metrics = readout.items("metrics");
+    let primary = metrics.find(|metric| metric.text("role") == "primary")?;
+    let mut comparisons = primary.items("comparisons");
+    let alpha = comparisons.next()?.number("alpha")?;
+    let arms = 1 + comparisons.count();
+    (arms > 1).then(|| {
+        format!(
+            "intervals of {} are at {:.1}%, so that those of all {arms} arms hold together",
+            primary
+                .record("metric")
+                .map(|metric| metric.text("name"))
+                .unwrap_or_default(),
+            (1.0 - alpha) * 100.0
+        )
+    })
 }
 
 /// What stands in for an interval, or why there is none.

@@ -108,8 +108,13 @@ impl SizeArgs {
             true => format!("{} users per arm", count(first)),
             false => format!("{} and {} users", count(first), count(second)),
         };
+        let rates = ErrorRates {
+            alpha: self.level.alpha,
+            power: self.power,
+            two_sided: true,
+        };
         let looks = |looks: Looks| {
-            let cost = looks.cost();
+            let cost = looks.cost_at(rates).unwrap_or(looks.cost());
             (all * cost.largest, all * cost.expected)
         };
         let (anytime, expected) = looks(Looks::Anytime);

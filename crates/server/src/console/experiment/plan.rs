@@ -1,6 +1,7 @@
 //! What was planned, and what is compared.
 
 use flywheel_core::experiment::{Experiment, UnitKind};
+use flywheel_core::metric::MetricKind;
 use flywheel_core::plan::{Plan, ReadingMode};
 use jiff::Timestamp;
 
@@ -122,7 +123,19 @@ fn facts(plan: &Plan, control: Option<f64>) -> Vec<(&'static str, String)> {
         words::plural(u64::from(plan.minimum_days), "full day"),
     ));
     if plan.primary.is_some() {
+        let floor = words::plural(plan.floor, "unit");
+        facts.push(("judged from", format!("{floor} with an outcome per arm on")));
         facts.push(("takes", size(plan)));
+    }
+    let slow: Vec<String> = plan
+        .slow_guardrails()
+        .map(|(name, units)| format!("{name} up to {}", words::count(units)))
+        .collect();
+    if !slow.is_empty() {
+        facts.push((
+            "guardrails that take more units",
+            format!("{}: a wider margin takes fewer", slow.join(", ")),
+        ));
     }
     if !plan.segments.is_empty() {
         facts.push(("broken down by", plan.segments.join(", ")));
@@ -148,7 +161,12 @@ pub(in crate::console) fn mode(mode: ReadingMode) -> &'static str {
 /// How many units and days, as far as the traffic tells.
 pub(in crate::console) fn size(plan: &Plan) -> String {
     let Some(size) = plan.size else {
-        return "unknown: the app’s traffic until now does not tell".to_owned();
+        let primary = plan.primary.as_ref().and_then(|name| plan.metric(name));
+        let is_quantile = primary.is_some_and(|metric| metric.kind == MetricKind::Quantile);
+        return match is_quantile {
+            true => "unknown: of a quantile it is not estimated".to_owned(),
+            false => "unknown: the app’s traffic until now does not tell".to_owned(),
+        };
     };
     let days = match (size.days, size.days_are_guessed) {
         (Some(days), false) => words::plural(u64::from(days), "day"),

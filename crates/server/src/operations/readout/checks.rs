@@ -174,10 +174,17 @@ fn outcomes(experiment: &Experiment, statistics: &ExperimentStatistics) -> DataC
     if reading.is_none() {
         return unknown("no primary metric");
     }
-    let Some((log_e, found)) = evidence(experiment, counts) else {
+    let Some((log_e, _)) = evidence(experiment, counts) else {
         return unknown("no outcome yet");
     };
-    let shown: Vec<String> = found.iter().map(|n| words::count(*n as f64)).collect();
+    let epochs = 0..experiment.epochs.len().max(1);
+    let mut all = vec![0_u64; experiment.arms.len()];
+    for found in epochs.map(counts) {
+        for (sum, n) in all.iter_mut().zip(found) {
+            *sum += n;
+        }
+    }
+    let shown: Vec<String> = all.iter().map(|n| words::count(*n as f64)).collect();
     let shown = shown.join("/");
     if log_e >= -srm::ALPHA.ln() {
         return DataCheck {

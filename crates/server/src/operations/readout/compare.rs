@@ -527,6 +527,7 @@ impl<'a> Comparing<'a> {
         let looked = estimate.filter(|_| !series.looks.is_empty());
         Comparison {
             arm: self.name(arm),
+            alpha: self.level(role == MetricRole::Primary),
             method: method(metric, series.variance_reduction.is_some()),
             difference: estimate.map(|estimate| estimate.value),
             standard_error: estimate.map(|estimate| estimate.standard_error),

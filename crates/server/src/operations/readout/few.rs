@@ -81,6 +81,13 @@ impl Few {
         oriented(metric.direction, self.difference) < 0.0
     }
 
+    /// Whether anything happened: where nothing did, the evidence is of how many units there are, and the check of the split
+    /// tells that.
+    fn has_events(&self) -> bool {
+        let both = [&self.control, &self.arm];
+        both.iter().any(|sums| sums.any > 0) && both.iter().any(|sums| sums.not_all > 0)
+    }
+
     fn units(&self) -> f64 {
         (self.control.n + self.arm.n) as f64
     }
@@ -205,6 +212,7 @@ impl Comparing<'_> {
         let is_below = |level: f64| few.p.is_ok_and(|p| p <= level);
         Comparison {
             arm: self.name(arm),
+            alpha: self.level(role == MetricRole::Primary),
             method: METHOD,
             difference: Some(few.difference),
             standard_error: None,
@@ -212,7 +220,7 @@ impl Comparing<'_> {
             units: few.units(),
             low: None,
             high: None,
-            p: level.and(few.p.ok()),
+            p: level.and(few.p.ok()).filter(|_| few.has_events()),
             fixed_low: None,
             fixed_high: None,
             relative: base.map(|base| few.difference / base.abs()),

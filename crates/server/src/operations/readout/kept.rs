@@ -108,7 +108,7 @@ fn said(found: &KeptOutcomes, series: &BTreeSet<&str>) -> String {
     }
     if found.left_out > 0 {
         reasons.push(format!(
-            "{} of units that were dropped, or too late",
+            "{} of units that were dropped or whose arm was stopped, or too late",
             count(found.left_out)
         ));
     }

@@ -25,7 +25,19 @@ pub(super) fn of_draft(plan: &Plan) -> String {
         (Some(days), true) => format!("about {days} days, a guess from little history"),
         (None, _) => "which today's traffic does not reach".to_owned(),
     };
-    format!("{}, {days}.", needs(&size))
+    format!("{}, {days}.{}", needs(&size), slow(plan))
+}
+
+/// What a promotion may have to wait for beyond the plan.
+fn slow(plan: &Plan) -> String {
+    let slow: Vec<String> = plan
+        .slow_guardrails()
+        .map(|(name, units)| format!("{name} up to {}", words::count(units)))
+        .collect();
+    match slow.is_empty() {
+        true => String::new(),
+        false => format!(" To be settled, {} takes.", slow.join(", ")),
+    }
 }
 
 /// What the plan still takes, with the units that came in the last days as the pace.
