@@ -60,6 +60,16 @@ async fn the_others_go_on_and_may_win() {
     // What the arm's users do elsewhere counts nowhere, and what they did stays as it was.
     let stayed = sums_of_b(&app).await;
     come_back(&app, &after, 0..5000).await;
+    // So is what is logged in the arm although it is stopped.
+    let user = (0..).map(|n| format!("user_{n}"));
+    let of_b = |user: &String| before.assign(user).unwrap().name.as_str() == "b";
+    let user = user.into_iter().find(of_b).unwrap();
+    let late = json!([{"id": "late", "app": "support", "environment": "production", "user": user,
+                       "experiment": "three", "arm": "b"}]);
+    app.caller().post("/api/v1/calls", &late).await.ok();
+    let outcome =
+        json!([{"call_id": "late", "kind": "outcome", "name": "task_completed", "value": true}]);
+    app.caller().post("/api/v1/feedback", &outcome).await.ok();
     assert_eq!(sums_of_b(&app).await, stayed);
     let better = Arm {
         completed: 0.75,

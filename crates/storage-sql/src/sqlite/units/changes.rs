@@ -290,9 +290,13 @@ impl Taking<'_> {
             return Ok(());
         }
         let at = exposure.started_at;
+        let epoch = running.epoch_at(at);
+        // What was on its way, or is logged, in an arm that was stopped by then.
+        if running.is_stopped(arm, epoch) {
+            return Ok(());
+        }
         let key = (counted.name.clone(), name.to_owned());
         load(self.connection, &mut self.units, &key)?;
-        let epoch = running.epoch_at(at);
         let deltas = &mut self.deltas;
         let day = at.div_euclid(DAY_MICROSECONDS);
         let unit = match self.units.entry(key) {
@@ -431,10 +435,11 @@ impl Taking<'_> {
         };
         let own = running.arms.get(unit.arm as usize);
         let is_own = own.is_some_and(|arm| arm.name.as_str() == exposure.arm);
-        if unit.standing != Standing::Counts || !is_own {
+        let at = exposure.started_at;
+        let is_over = running.is_stopped(unit.arm, running.epoch_at(at));
+        if unit.standing != Standing::Counts || !is_own || is_over {
             return Ok(());
         }
-        let at = exposure.started_at;
         let is_early = at < unit.first_at + counted.plan.newcomer_seconds() * 1_000_000;
         for (place, metric) in counted.plan.metrics.iter().enumerate() {
             if !metric.reads(&series) {
