@@ -137,7 +137,7 @@ export async function furnishExperiments(address) {
 
 /** Every page of a server that has data, by a name for it. */
 export async function pagesOf(address) {
-  const calls = await (await fetch(`${address}/api/v1/calls?limit=1`)).json();
+  const calls = await (await fetch(`${address}/api/v1/calls?limit=1&app=${APP}`)).json();
   const pages = {
     overview: "/",
     app: `/apps/${APP}?environment=production`,

@@ -59,8 +59,10 @@ async function checkPages(address, pages) {
     for (const viewport of [WIDE, NARROW]) {
       const { page, close } = await open({ colorScheme, viewport });
       for (const [name, path] of Object.entries(pages)) {
-        await page.goto(address + path);
+        const answer = await page.goto(address + path);
         const where = `${name}, ${colorScheme}, ${viewport.width} px`;
+        // A page that says that there is none would pass all else.
+        assert.equal(answer.status() === 404, name === "problem", where);
         assert.deepEqual(await violations(page), [], where);
         const width = await page.evaluate(() => document.documentElement.scrollWidth);
         assert.ok(width <= viewport.width, `${where}: the page is ${width} px wide`);

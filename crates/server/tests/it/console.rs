@@ -510,8 +510,7 @@ async fn what_people_thought_stands_beside_the_way_back_and_so_does_what_closes_
     assert!(!page("/").await.contains(concern));
 
     // An index that the earlier manifest reads is dropped.
-    let index = serde_json::json!({"index": "docs", "state": "available"});
-    app.admin().put("/api/v1/indexes/docs-1", &index).await.ok();
+    app.put_index("docs-1", "available").await;
     let with_index = serde_json::json!({"prompt": "greeting", "version": "1", "reason": "reads",
         "retriever_index_version": "docs-1"});
     let deploy = "/api/v1/apps/support/deploy";
@@ -519,10 +518,6 @@ async fn what_people_thought_stands_beside_the_way_back_and_so_does_what_closes_
     let without = serde_json::json!({"prompt": "greeting", "version": "2", "reason": "does not",
         "retriever_index_version": null});
     app.admin().post(deploy, &without).await.ok();
-    let dropped = serde_json::json!({"index": "docs", "state": "dropped"});
-    app.admin()
-        .put("/api/v1/indexes/docs-1", &dropped)
-        .await
-        .ok();
+    app.put_index("docs-1", "dropped").await;
     assert!(page("/").await.contains(concern));
 }

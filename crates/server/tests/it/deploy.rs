@@ -280,11 +280,8 @@ async fn required_members_are_demanded() {
 #[tokio::test]
 async fn what_a_deployment_does_not_speak_of_stays() {
     let app = TestApp::furnished().await;
-    let index = "/api/v1/indexes/kb";
-    app.editor()
-        .put(index, &json!({"index": "kb", "state": "available"}))
-        .await
-        .ok();
+    let index = "kb";
+    app.put_index(index, "available").await;
     let deployed = async |body| app.editor().post(DEPLOY, &body).await.ok()["manifest"].clone();
     let body = with(greeting("1"), "retriever_index_version", json!("kb"));
     deployed(with(body, "guards_version", json!("g1"))).await;

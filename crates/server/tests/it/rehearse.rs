@@ -97,11 +97,8 @@ async fn a_probe_makes_a_real_call() {
 #[tokio::test]
 async fn a_way_back_that_is_barred_shows() {
     let app = TestApp::furnished().await;
-    let index = "/api/v1/indexes/kb";
-    app.editor()
-        .put(index, &json!({"index": "kb", "state": "available"}))
-        .await
-        .ok();
+    let index = "kb";
+    app.put_index(index, "available").await;
     let body = json!({"prompt": "greeting", "version": "1", "retriever_index_version": "kb", "reason": "r"});
     app.editor()
         .post("/api/v1/apps/support/deploy", &body)
@@ -112,10 +109,7 @@ async fn a_way_back_that_is_barred_shows() {
         .post("/api/v1/apps/support/deploy", &body)
         .await
         .ok();
-    app.editor()
-        .put(index, &json!({"index": "kb", "state": "dropped"}))
-        .await
-        .ok();
+    app.put_index(index, "dropped").await;
     let body = json!({"probe": true, "variables": {"name": "Bob"}});
     let rehearsed = app.editor().post(REHEARSE, &body).await.ok();
     assert_eq!(rehearsed["passed"], false);

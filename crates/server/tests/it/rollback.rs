@@ -172,21 +172,15 @@ async fn a_dry_run_tells_and_does_nothing() {
 #[tokio::test]
 async fn a_dropped_index_bars_the_way_unless_forced() {
     let app = TestApp::furnished().await;
-    let index = "/api/v1/indexes/kb-7";
-    app.editor()
-        .put(index, &json!({"index": "kb", "state": "available"}))
-        .await
-        .ok();
+    let index = "kb-7";
+    app.put_index(index, "available").await;
     let body = json!({"prompt": "greeting", "version": "1", "retriever_index_version": "kb-7", "reason": "r"});
     app.editor()
         .post("/api/v1/apps/support/deploy", &body)
         .await
         .ok();
     let current = app.deploy_greeting(2).await;
-    app.editor()
-        .put(index, &json!({"index": "kb", "state": "dropped"}))
-        .await
-        .ok();
+    app.put_index(index, "dropped").await;
 
     let refused = app.editor().post(ROLLBACK, &json!({"reason": "r"})).await;
     let refused = refused.problem_saying(422, "preflight_failed", "`kb-7` was dropped");

@@ -45,6 +45,13 @@ impl TestApp {
         app
     }
 
+    /// Registers a version of the retriever index `kb`, or changes its state.
+    pub(crate) async fn put_index(&self, version: &str, state: &str) {
+        let path = format!("/api/v1/indexes/{version}");
+        let body = json!({"index": "kb", "state": state});
+        self.editor().put(&path, &body).await.ok();
+    }
+
     /// Deploys a version of `greeting` for `support` to production. Returns the manifest's id.
     pub(crate) async fn deploy_greeting(&self, ordinal: usize) -> String {
         let body = json!({"prompt": "greeting", "version": ordinal.to_string(), "reason": "test"});

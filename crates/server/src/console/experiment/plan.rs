@@ -127,14 +127,10 @@ fn facts(plan: &Plan, control: Option<f64>) -> Vec<(&'static str, String)> {
         facts.push(("judged from", format!("{floor} with an outcome per arm on")));
         facts.push(("takes", size(plan)));
     }
-    let slow: Vec<String> = plan
-        .slow_guardrails()
-        .map(|(name, units)| format!("{name} up to {}", words::count(units)))
-        .collect();
-    if !slow.is_empty() {
+    if let Some(slow) = words::slow_guardrails(plan) {
         facts.push((
             "guardrails that take more units",
-            format!("{}: a wider margin takes fewer", slow.join(", ")),
+            format!("{slow}: a wider margin takes fewer"),
         ));
     }
     if !plan.segments.is_empty() {

@@ -30,14 +30,8 @@ pub(super) fn of_draft(plan: &Plan) -> String {
 
 /// What a promotion may have to wait for beyond the plan.
 fn slow(plan: &Plan) -> String {
-    let slow: Vec<String> = plan
-        .slow_guardrails()
-        .map(|(name, units)| format!("{name} up to {}", words::count(units)))
-        .collect();
-    match slow.is_empty() {
-        true => String::new(),
-        false => format!(" To be settled, {} takes.", slow.join(", ")),
-    }
+    let slow = words::slow_guardrails(plan);
+    slow.map_or_else(String::new, |slow| format!(" To be settled, {slow} takes."))
 }
 
 /// What the plan still takes, with the units that came in the last days as the pace.

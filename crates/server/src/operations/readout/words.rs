@@ -1,6 +1,7 @@
 //! Amounts and days as people read them in verdicts.
 
 use flywheel_core::metric::{Metric, MetricKind};
+use flywheel_core::plan::Plan;
 use jiff::Timestamp;
 
 /// A day counted from 1970, as `2026-01-31`.
@@ -92,6 +93,15 @@ pub(crate) fn count(value: f64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// The guardrails that take more units than the plan, with how many; nothing if none does.
+pub(crate) fn slow_guardrails(plan: &Plan) -> Option<String> {
+    let slow: Vec<String> = plan
+        .slow_guardrails()
+        .map(|(name, units)| format!("{name} up to {}", count(units)))
+        .collect();
+    (!slow.is_empty()).then(|| slow.join(", "))
 }
 
 /// So many things of a name that takes an `s`.
