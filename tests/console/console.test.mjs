@@ -54,6 +54,18 @@ async function violations(page) {
   return result.violations.map((violation) => `${violation.id}: ${violation.nodes.map((node) => node.target).join(", ")}`);
 }
 
+/** Tags that lie over each other, where both are seen. */
+function overlappingTags() {
+  const boxes = [...document.querySelectorAll(".tag")]
+    .filter((tag) => tag.checkVisibility())
+    .map((tag) => ({ text: tag.textContent, box: tag.getBoundingClientRect() }));
+  const lieOver = (one, other) =>
+    Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1 &&
+    Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 1;
+  return boxes.flatMap(({ text, box }, place) =>
+    boxes.slice(place + 1).filter((other) => lieOver(box, other.box)).map((other) => `${text} and ${other.text}`));
+}
+
 async function checkPages(address, pages) {
   for (const colorScheme of ["light", "dark"]) {
     for (const viewport of [WIDE, NARROW]) {
@@ -66,6 +78,7 @@ async function checkPages(address, pages) {
         assert.deepEqual(await violations(page), [], where);
         const width = await page.evaluate(() => document.documentElement.scrollWidth);
         assert.ok(width <= viewport.width, `${where}: the page is ${width} px wide`);
+        assert.deepEqual(await page.evaluate(overlappingTags), [], where);
       }
       await close();
     }
