@@ -86,6 +86,9 @@ pub struct CallFacts {
     /// Why the model stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
+    /// Whether every tool that the answer calls was offered and takes the arguments it gets; absent where none is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_success: Option<bool>,
     /// Whether the answer was streamed.
     #[serde(default)]
     pub streamed: bool,

@@ -26,6 +26,7 @@ pub mod retriever;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod template;
+pub mod tools;
 
 pub use hash::ContentHash;
 pub use manifest::{Manifest, ManifestId};

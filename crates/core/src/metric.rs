@@ -103,11 +103,13 @@ pub enum Signal {
     HardFailure,
     /// Whether the answer failed the prompt's post-processing.
     SoftFailure,
+    /// Of answers that call tools: whether each was offered and takes the arguments it gets.
+    ToolSuccess,
 }
 
 impl Signal {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Calls,
         Self::LatencyMs,
         Self::FirstByteMs,
@@ -116,6 +118,7 @@ impl Signal {
         Self::CostUsd,
         Self::HardFailure,
         Self::SoftFailure,
+        Self::ToolSuccess,
     ];
 
     /// Its name.
@@ -130,6 +133,7 @@ impl Signal {
             Self::CostUsd => "cost_usd",
             Self::HardFailure => "hard_failure",
             Self::SoftFailure => "soft_failure",
+            Self::ToolSuccess => "tool_success",
         }
     }
 
@@ -150,6 +154,7 @@ impl Signal {
                 CallStatus::ProviderError | CallStatus::GatewayError
             ))),
             Self::SoftFailure => Some(flag(call.status == CallStatus::InvalidOutput)),
+            Self::ToolSuccess => call.tool_success.map(flag),
         }
     }
 }
@@ -169,6 +174,8 @@ pub struct Measured {
     pub output_tokens: Option<u64>,
     /// What it cost.
     pub cost_nano_usd: Option<i64>,
+    /// Whether the tools it calls were offered and take their arguments.
+    pub tool_success: Option<bool>,
 }
 
 /// How much wider each bucket of a histogram of signals is than the one before.

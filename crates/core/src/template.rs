@@ -387,12 +387,17 @@ fn jinja_error(error: &minijinja::Error, message_index: usize, source: &str) -> 
     };
     match error.range() {
         Some(range) => template_error(message_index, source, range.start, problem),
-        None => TemplateError {
-            message_index,
-            line: error.line().unwrap_or(1),
-            column: 1,
-            problem,
-        },
+        None => {
+            // Of some operators only the line is known: the place is its first tag.
+            let line = error.line().unwrap_or(1);
+            let start: usize = source
+                .split_inclusive('\n')
+                .take(line.saturating_sub(1))
+                .map(str::len)
+                .sum();
+            let tag = source[start..].find('{').unwrap_or(0);
+            template_error(message_index, source, start + tag, problem)
+        }
     }
 }
 
@@ -623,6 +628,40 @@ mod tests {
         ] {
             let error = render(format, text, json!({"b": 1})).unwrap_err();
             assert_eq!(error, "missing variables: `a`, `c`", "{format}");
+        }
+    }
+
+    /// Also those that a template only comes to while it runs.
+    #[test]
+    fn jinja_mistakes_in_values_have_a_place() {
+        for (text, expected) in [
+            (
+                "a\nb {{ n }} {{ x.name.first }}",
+                "message 1, line 2, column 15: `x.name` is undefined",
+            ),
+            (
+                "{% for a in [x] %}{{ a.b }}{% endfor %}",
+                "message 1, line 1, column 22: `a.b` is undefined",
+            ),
+            (
+                "{{ x.a | upper }}",
+                "message 1, line 1, column 10: `x.a` is undefined",
+            ),
+            (
+                "{{ n }}\n{{ n + 1 }}",
+                "message 1, line 2, column 4: tried to use + operator",
+            ),
+            (
+                "{% for a in 3 %}{% endfor %}",
+                "message 1, line 1, column 13: number is not iterable",
+            ),
+            (
+                "a\né {{ 1 in 3 }}",
+                "message 1, line 2, column 3: cannot perform a containment check",
+            ),
+        ] {
+            let error = render("jinja", text, json!({"x": {}, "n": "1"})).unwrap_err();
+            assert!(error.starts_with(expected), "{text:?}: {error}");
         }
     }
 

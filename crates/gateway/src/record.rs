@@ -1,6 +1,7 @@
 //! What a call under way leaves behind: its record, complete or failed.
 
 use flywheel_core::call::{Call, CallStatus};
+use flywheel_core::tools;
 use flywheel_storage::NewEvent;
 use serde_json::{Map, Value};
 use tokio::time::Duration;
@@ -28,6 +29,11 @@ impl Run {
         content.output = transcript.output();
         content.tool_calls = transcript.tool_calls();
         facts.finish_reason = transcript.finish_reason();
+        // Of an answer that was cut off nothing can be said.
+        facts.tool_success = match (&facts.finish_reason, &content.tool_calls) {
+            (Some(_), Some(calls)) => tools::fit(self.tools.as_ref(), calls),
+            _ => None,
+        };
         facts.usage = transcript.usage;
         facts.cost_nano_usd = model.cost(transcript.usage);
     }

@@ -25,6 +25,8 @@ pub(crate) struct Run {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) body: ChatBody,
     pub(crate) call: Call,
+    /// The tools that the model was offered.
+    pub(crate) tools: Option<Value>,
     pub(crate) arrived: Instant,
     /// Time spent waiting for providers, which is not our overhead.
     pub(crate) waited: Duration,
@@ -214,6 +216,7 @@ impl Run {
         let given = self.attempt(endpoint, &request, time).await;
         self.waited += begun.elapsed();
         self.call.content.messages = request.take_messages();
+        self.tools = request.body.remove("tools");
         given.map_err(|error| Failure::Provider {
             provider: endpoint.name.clone(),
             error,

@@ -2,6 +2,7 @@
 
 mod plan;
 mod readout;
+mod show;
 
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -11,14 +12,13 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::deploy::show_move;
-use super::{Context, Outcome, feedback_summary, id_cell};
+use super::{Context, Outcome, id_cell};
 use crate::arguments::{VersionReference, parse_manifest, parse_text};
 use crate::client::Target;
 use crate::failure::Refusal;
 use crate::output::amounts;
 use crate::output::record::Record;
-use crate::output::table::{Block, Table};
-use crate::printer::Printed;
+use crate::output::table::Table;
 
 const ALL_BASIS_POINTS: u32 = 10_000;
 
@@ -229,7 +229,7 @@ impl ExperimentCommand {
                     .await?;
                 context
                     .printer
-                    .show(&answer, |experiment| show(context, experiment))
+                    .show(&answer, |experiment| show::show(context, experiment))
             }
             Self::Create(args) => create(*args, context).await,
             Self::Start { name } => {
@@ -286,7 +286,7 @@ async fn set(args: SetArgs, context: &Context<'_>) -> Outcome {
     let answer = context.client.send(Method::PATCH, &target, &body).await?;
     context
         .printer
-        .show(&answer, |experiment| show(context, experiment))
+        .show(&answer, |experiment| show::show(context, experiment))
 }
 
 async fn create(args: CreateArgs, context: &Context<'_>) -> Outcome {
@@ -316,7 +316,7 @@ async fn create(args: CreateArgs, context: &Context<'_>) -> Outcome {
         .post(&Target::api("experiments"), &body)
         .await?;
     context.printer.show(&answer, |experiment| {
-        show(context, experiment)?;
+        show::show(context, experiment)?;
         if args.dry_run {
             context.printer.note("nothing was made");
             return Ok(());
@@ -421,179 +421,6 @@ fn share(record: Record<'_>, member: &str) -> String {
     record
         .number(member)
         .map_or_else(String::new, amounts::basis_points)
-}
-
-fn show(context: &Context<'_>, experiment: Record<'_>) -> Printed {
-    let mut block = Block::new();
-    block
-        .entry("experiment", experiment.text("name"))
-        .entry("app", experiment.text("app"))
-        .entry("environment", experiment.text("environment"))
-        .entry("status", experiment.text("status"))
-        .entry("hypothesis", experiment.text("hypothesis"))
-        .entry("unit", experiment.text("unit"))
-        .entry("exposure", share(experiment, "exposure"))
-        .entry("layer", experiment.text("layer"))
-        .entry("layer share", share(experiment, "layer_share"))
-        .entry("created", context.when(experiment, "created_at"))
-        .entry("started", context.when(experiment, "started_at"))
-        .entry("stopped", context.when(experiment, "stopped_at"));
-    context.printer.block(&block)?;
-    if let Some(plan) = experiment.record("plan") {
-        show_plan(context, experiment, plan)?;
-    }
-    let mut table = Table::new(&["arm", "prompt", "manifest", ">share"]);
-    let serves = experiment.record("serves");
-    for arm in experiment.items("arms") {
-        let name = arm.text("name");
-        let served = serves.and_then(|serves| serves.record(name));
-        let follows = || match arm.member("manifest") {
-            Some(_) => String::new(),
-            None => format!("follows {}", experiment.text("environment")),
-        };
-        table.row([
-            id_cell(name),
-            served.map_or_else(follows, Record::prompt_reference).into(),
-            arm.short("manifest").into(),
-            share(arm, "weight").into(),
-        ]);
-    }
-    context.printer.heading("Arms")?;
-    context.printer.table(&table)?;
-    let Some(summary) = experiment.member("summary") else {
-        return Ok(());
-    };
-    // The items themselves, or a summary that holds them.
-    let wrapped = json!({"items": summary});
-    let holder = if summary.is_array() {
-        &wrapped
-    } else {
-        summary
-    };
-    let results = feedback_summary::table(Record(holder), "arm");
-    if results.is_empty() {
-        return Ok(());
-    }
-    context.printer.heading("So far")?;
-    context.printer.table(&results)
-}
-
-/// An effect or a margin on a metric: in its unit, points for shares, or in per cent of what it is.
-fn effect(value: Record<'_>, plan: Record<'_>, name: &str) -> String {
-    let metric = plan.items("metrics").find(|m| m.text("name") == name);
-    let is_share = metric.is_some_and(|metric| metric.text("kind") == "binary");
-    let unit = metric.map_or("", |metric| metric.text("unit"));
-    match (value.number("absolute"), value.number("relative")) {
-        (Some(share), _) if is_share => match (share * 1e4).round() / 100.0 {
-            1.0 => "1 point".to_owned(),
-            points => format!("{points} points"),
-        },
-        (Some(absolute), _) if unit.is_empty() => absolute.to_string(),
-        (Some(absolute), _) => format!("{absolute} {unit}"),
-        (None, Some(share)) => format!("{}%", (share * 1e4).round() / 100.0),
-        (None, None) => String::new(),
-    }
-}
-
-fn show_plan(context: &Context<'_>, experiment: Record<'_>, plan: Record<'_>) -> Printed {
-    let Some(primary) = plan.optional("primary") else {
-        return Ok(());
-    };
-    let guardrails: Vec<String> = plan
-        .items("guardrails")
-        .map(|rule| {
-            let name = rule.text("metric");
-            let margin = rule
-                .record("margin")
-                .map(|margin| effect(margin, plan, name));
-            format!("{name} by {}", margin.unwrap_or_default())
-        })
-        .collect();
-    let mut block = Block::new();
-    block
-        .entry("primary", primary)
-        .entry(
-            "matters from",
-            plan.record("mde")
-                .map(|mde| effect(mde, plan, primary))
-                .unwrap_or_default(),
-        )
-        .entry("guardrails", guardrails.join(", "))
-        .entry("read", plan.text("mode"))
-        .entry("minimum", format!("{} days", plan.shown("minimum_days")));
-    if let Some(baseline) = plan.record("baseline") {
-        let units = baseline.shown("units");
-        let mean = baseline.number("mean").unwrap_or(0.0);
-        block.entry("today", format!("{mean:.4} over {units} units"));
-    }
-    match plan.record("size") {
-        Some(size) => {
-            let number = |name: &str| size.number(name).unwrap_or(0.0);
-            block.entry(
-                "units",
-                format!(
-                    "up to {:.0}, {:.0} expected",
-                    number("largest"),
-                    number("expected")
-                ),
-            );
-            let guess = if size.flag("days_are_guessed") {
-                "about "
-            } else {
-                ""
-            };
-            if let Some(days) = size.number("days") {
-                block.entry("takes", format!("{guess}{days:.0} days"));
-            }
-        }
-        None => {
-            let primary = plan.text("primary");
-            let mut metrics = plan.items("metrics");
-            let found = metrics.find(|metric| metric.text("name") == primary);
-            let is_quantile = found.is_some_and(|metric| metric.text("kind") == "quantile");
-            block.entry(
-                "units",
-                match is_quantile {
-                    true => "unknown: of a quantile it is not estimated",
-                    false => "unknown: the app's traffic until now does not tell",
-                },
-            );
-        }
-    }
-    let planned = plan.record("size").and_then(|size| size.number("largest"));
-    if let Some(Value::Object(units)) = plan.member("guardrail_units") {
-        let slow: Vec<String> = units
-            .iter()
-            .filter_map(|(name, units)| Some((name, units.as_f64()?)))
-            .filter(|(_, units)| planned.is_some_and(|planned| *units > planned))
-            .map(|(name, units)| format!("{name} up to {units:.0}"))
-            .collect();
-        if !slow.is_empty() {
-            block.entry("take more units", slow.join(", "));
-        }
-    }
-    block.entry("plan hash", experiment.short("plan_hash"));
-    context.printer.heading("Plan")?;
-    context.printer.block(&block)?;
-    let mut changes = Table::new(&["when", "by", "~what"]);
-    for change in experiment.items("plan_changes") {
-        let what = change.member("changed").and_then(Value::as_array);
-        let what: Vec<&str> = what
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        changes.row([
-            context.ago(change, "at"),
-            change.text("by").into(),
-            what.join(", ").into(),
-        ]);
-    }
-    if changes.is_empty() {
-        return Ok(());
-    }
-    context.printer.heading("Changed after the start")?;
-    context.printer.table(&changes)
 }
 
 #[cfg(test)]

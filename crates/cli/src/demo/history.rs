@@ -441,6 +441,7 @@ fn add_call(
             },
             error_kind: fails.then(|| "server_error".to_owned()),
             finish_reason: (!fails).then(|| reason.to_owned()),
+            tool_success: None,
             streamed: false,
             fallback: false,
             attempts: if fails { 3 } else { 1 },

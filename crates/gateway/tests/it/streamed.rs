@@ -173,7 +173,9 @@ async fn tool_calls_are_passed_on_in_fragments_and_recorded_whole() {
     ];
     let events = samples::events(&chunks) + "data: [DONE]\n\n";
     let app = TestApp::new([Reply::stream(events).in_pieces_of(9)]).await;
-    let passed_on = stream(app.ask(streaming(json!({}))).await)
+    let offered = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
+    let tools = json!([offered("look_up"), offered("call")]);
+    let passed_on = stream(app.ask(streaming(json!({"tools": tools}))).await)
         .until_done()
         .await;
     assert_eq!(passed_on.len(), chunks.len());
@@ -188,6 +190,7 @@ async fn tool_calls_are_passed_on_in_fragments_and_recorded_whole() {
         ])
     );
     assert_eq!(call.facts.finish_reason.as_deref(), Some("tool_calls"));
+    assert_eq!(call.facts.tool_success, Some(true));
 }
 
 /// Of two choices that end one after the other, only the very last chunk is the end.

@@ -134,6 +134,27 @@ async fn tools_and_response_format_come_from_the_prompt() {
     assert_eq!(call.content.tool_calls, Some(calls));
     assert_eq!(call.content.output, None);
     assert_eq!(call.facts.finish_reason.as_deref(), Some("tool_calls"));
+    assert_eq!(call.facts.tool_success, Some(true));
+}
+
+/// The tools are the caller's here; one that was not offered fits nothing.
+#[tokio::test(start_paused = true)]
+async fn tools_are_held_against_those_that_were_offered() {
+    for (offered, called, expected) in [
+        ("look_up", "look_up", Some(true)),
+        ("look_up", "other", Some(false)),
+    ] {
+        let tools = json!([{"type": "function", "function": {"name": offered}}]);
+        let calls = json!([{"id": "c", "type": "function", "function": {"name": called, "arguments": "{}"}}]);
+        let message = json!({"role": "assistant", "content": null, "tool_calls": calls});
+        let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+        let app = TestApp::new([Reply::json(200, &samples::completion_of(&[choice]))]).await;
+        complete(app.ask(json!({"tools": tools})).await);
+        assert_eq!(app.store.call(1).await.facts.tool_success, expected);
+    }
+    let app = TestApp::new([Reply::json(200, &samples::completion("Hi"))]).await;
+    complete(app.ask(json!({})).await);
+    assert_eq!(app.store.call(1).await.facts.tool_success, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::State;
-use flywheel_stats::planning::duration::{LONGEST_SENSIBLE, Looks, guessed_days};
+use flywheel_stats::planning::duration::{CostOfLooking, LONGEST_SENSIBLE, Looks, guessed_days};
 use flywheel_stats::planning::proportions::DetectableEffect;
 use flywheel_stats::planning::{ArmSizes, ErrorRates, means, proportions};
 use serde::Deserialize;
@@ -60,6 +60,9 @@ impl Default for Question {
 
 /// How many units it takes at a power.
 type SizeAt = dyn Fn(f64) -> Option<ArmSizes>;
+
+/// How many days in words, and what to do if these are too many.
+type Days = (Option<String>, Option<&'static str>);
 
 struct Answer {
     headline: String,
@@ -169,19 +172,18 @@ impl Question {
             )
         };
         let curve = curve(&size_at);
-        let (days, advice) = self.days(&sizes)?;
+        let planned = Looks::Planned.cost(rates).map_err(undefined)?;
+        let anytime = Looks::Anytime.cost(rates).map_err(undefined)?;
+        let (days, advice) = self.days(&sizes, anytime.largest)?;
         Ok(Answer {
             headline: headline(&sizes),
-            facts: facts(claim, &sizes, rates, days),
+            facts: facts(claim, &sizes, rates, [planned, anytime], days),
             advice,
             plot: plot(&curve, &sizes, rates.power).draw(),
             rows: curve
                 .iter()
                 .filter(|(power, _)| is_round(*power))
-                .map(|(power, sizes)| {
-                    let shown = |units: f64| count(units);
-                    (percent(*power), shown(sizes.first), shown(sizes.second))
-                })
+                .map(|(power, sizes)| (percent(*power), count(sizes.first), count(sizes.second)))
                 .collect(),
         })
     }
@@ -203,14 +205,13 @@ impl Question {
     }
 
     /// Days at any time of looking, if the traffic was typed.
-    fn days(&self, sizes: &ArmSizes) -> ApiResult<(Option<String>, Option<&'static str>)> {
+    fn days(&self, sizes: &ArmSizes, largest: f64) -> ApiResult<Days> {
         if self.units_per_day.trim().is_empty() {
             return Ok((None, None));
         }
         let per_day = typed_number("the number of units a day", &self.units_per_day)?;
         let (first, second) = (sizes.first_rounded(), sizes.second_rounded());
         let all = first + second;
-        let largest = Looks::Anytime.cost().largest;
         let needs = [
             (first / all, first * largest),
             (second / all, second * largest),
@@ -244,11 +245,11 @@ fn facts(
     claim: String,
     sizes: &ArmSizes,
     rates: ErrorRates,
+    [planned, anytime]: [CostOfLooking; 2],
     days: Option<String>,
 ) -> Vec<(&'static str, String)> {
     let all = sizes.first_rounded() + sizes.second_rounded();
-    let looking = |looks: Looks| {
-        let cost = looks.cost_at(rates).unwrap_or(looks.cost());
+    let looking = |cost: CostOfLooking| {
         format!(
             "at most {} units, {} expected",
             count(all * cost.largest),
@@ -266,8 +267,8 @@ fn facts(
             ),
         ),
         ("looking once", format!("{} units", count(all))),
-        ("at ten planned times", looking(Looks::Planned)),
-        ("at any time", looking(Looks::Anytime)),
+        ("at ten planned times", looking(planned)),
+        ("at any time", looking(anytime)),
     ];
     facts.extend(days.map(|days| ("which takes", days)));
     facts

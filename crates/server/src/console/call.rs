@@ -231,6 +231,13 @@ fn facts_of(call: &Call, label: Option<String>) -> Vec<(&'static str, Markup)> {
     if let Some(cost) = facts.cost_nano_usd {
         shown.push(("cost", show::text(&show::dollars(cost))));
     }
+    if let Some(is_success) = facts.tool_success {
+        let how = match is_success {
+            true => "called as they were offered",
+            false => "not offered, or called with other arguments than they take",
+        };
+        shown.push(("tools", show::text(how)));
+    }
     let attempts = facts.attempts;
     if attempts > 1 {
         shown.push(("attempts", show::text(&attempts.to_string())));

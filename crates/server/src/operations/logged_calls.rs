@@ -67,6 +67,9 @@ pub struct LoggedCall {
     /// The tool calls in the answer.
     #[serde(default)]
     pub tool_calls: Option<Value>,
+    /// Whether the tools it calls could be used as they were called, for the signal `tool_success`.
+    #[serde(default)]
+    pub tool_success: Option<bool>,
     /// How it ended.
     #[serde(default)]
     pub status: Option<CallStatus>,
@@ -234,6 +237,7 @@ fn complete(context: &Context, call: LoggedCall, known: &Known) -> Call {
             status,
             error_kind: (status == CallStatus::ProviderError).then(|| "reported".to_owned()),
             finish_reason: call.finish_reason,
+            tool_success: call.tool_success,
             streamed: false,
             fallback: false,
             attempts: 1,

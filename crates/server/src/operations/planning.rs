@@ -187,11 +187,10 @@ pub(super) async fn estimate(
     let history = context.statistics.unit_history(&query).await?;
     plan.thresholds = thresholds(&plan, &history);
     plan.baseline = baseline(&plan, &history, since, now);
-    plan.size = size(&plan, traffic)?;
+    let sized = size(&plan, traffic)?;
+    plan.size = sized.map(|(size, _)| size);
+    plan.tuned_for = sized.map_or(DEFAULT_TUNING, |(_, one_look)| one_look.max(1.0));
     plan.guardrail_units = guardrail_units(&plan, traffic, &history);
-    plan.tuned_for = plan.size.map_or(DEFAULT_TUNING, |size| {
-        (size.largest / looks(plan.mode).cost().largest).max(1.0)
-    });
     Ok(plan)
 }
 
@@ -256,8 +255,8 @@ pub(crate) fn power_of_each(plan: &Plan) -> Defined<f64> {
     means::power_with_guardrails(plan.power, guardrails)
 }
 
-/// How many units the plan takes, if the app's traffic can tell.
-fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<Size>> {
+/// How many units the plan takes, if the app's traffic can tell, and how many one look at the end would.
+fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<(Size, f64)>> {
     let primary = plan.primary.as_ref().and_then(|name| plan.metric(name));
     let (Some(metric), Some(mde), Some(baseline)) = (primary, plan.mde, &plan.baseline) else {
         return Ok(None);
@@ -285,7 +284,7 @@ fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<Size>> {
     let planned = one_look(plan, traffic, |r| {
         control_units(metric, baseline, effect, r, rates)
     });
-    let (Ok((fixed_per_arm, total)), Ok(cost)) = (planned, looks(plan.mode).cost_at(rates)) else {
+    let (Ok((fixed_per_arm, total)), Ok(cost)) = (planned, looks(plan.mode).cost(rates)) else {
         return Ok(None);
     };
     if total <= 0.0 {
@@ -299,13 +298,14 @@ fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<Size>> {
         .filter(|(share, _)| *share > 0.0)
         .collect();
     let (days, days_are_guessed) = days(baseline, &needs, plan.minimum_days);
-    Ok(Some(Size {
+    let size = Size {
         fixed_per_arm,
         largest,
         expected: (total * cost.expected).ceil(),
         days,
         days_are_guessed,
-    }))
+    };
+    Ok(Some((size, total)))
 }
 
 /// An arm's share of all units.
@@ -356,7 +356,8 @@ fn guardrail_units(
         let need = |r: f64| means::sample_size(margin, r, rates).map(|sizes| sizes.first);
         let (_, total) = one_look(plan, traffic, need).ok()?;
         // Guardrails are looked at at any time, however the primary metric is read.
-        Some((total * Looks::Anytime.cost().largest).ceil())
+        let cost = Looks::Anytime.cost(rates).ok()?;
+        Some((total * cost.largest).ceil())
     };
     let known = plan.guardrails.iter();
     known

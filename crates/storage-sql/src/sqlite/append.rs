@@ -103,7 +103,7 @@ impl<'a, 'c> Row<'a, 'c> {
     }
 }
 
-const CALL_COLUMNS: [&str; 30] = [
+const CALL_COLUMNS: [&str; 31] = [
     "id",
     "started_at",
     "app",
@@ -134,6 +134,7 @@ const CALL_COLUMNS: [&str; 30] = [
     "output_tokens",
     "cached_input_tokens",
     "cost_nano_usd",
+    "tool_success",
 ];
 
 fn add_call(row: &mut Row<'_, '_>, call: &Call) -> StorageResult<()> {
@@ -172,7 +173,8 @@ fn add_call(row: &mut Row<'_, '_>, call: &Call) -> StorageResult<()> {
     row.add(facts.usage.map(|usage| signed(usage.input_tokens)))?;
     row.add(facts.usage.map(|usage| signed(usage.output_tokens)))?;
     row.add(facts.usage.map(|usage| signed(usage.cached_input_tokens)))?;
-    row.add(facts.cost_nano_usd)
+    row.add(facts.cost_nano_usd)?;
+    row.add(facts.tool_success.map(i64::from))
 }
 
 fn hash_bytes(hash: &ContentHash) -> &[u8] {

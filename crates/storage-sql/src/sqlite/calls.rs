@@ -356,6 +356,7 @@ fn facts_from(fields: &Fields<'_>) -> StorageResult<CallFacts> {
         status: fields.spelled("status")?,
         error_kind: fields.optional_text("error_kind")?,
         finish_reason: fields.optional_text("finish_reason")?,
+        tool_success: fields.raw("tool_success")?,
         streamed: fields.flag("streamed")?,
         fallback: fields.flag("fallback")?,
         attempts: fields.small_count("attempts")?,

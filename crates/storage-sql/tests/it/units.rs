@@ -37,6 +37,9 @@ fn metrics() -> Vec<Metric> {
         r#"{"name": "seconds", "kind": "continuous", "source": "outcome:seconds", "direction": "lower", "cap": 700}"#,
     );
     more(
+        r#"{"name": "tools_fit", "kind": "binary", "source": "signal:tool_success", "direction": "higher"}"#,
+    );
+    more(
         r#"{"name": "calls", "kind": "count", "source": "signal:calls", "direction": "higher", "cap": 2}"#,
     );
     more(
@@ -123,6 +126,7 @@ fn made_up_call(random: &mut fastrand::Rng, id: &str) -> Call {
     facts.unit = (random.u8(0..20) > 0).then(|| format!("u{user}"));
     facts.environment = Some(name("production"));
     facts.status = CallStatus::ALL[random.usize(0..CallStatus::ALL.len())];
+    facts.tool_success = random.bool().then(|| random.bool());
     facts.latency_us = random.bool().then(|| random.u64(1..1_000_000));
     facts.cost_nano_usd = random.bool().then(|| random.i64(0..1_000_000_007));
     facts.usage = random.bool().then(|| Usage {
@@ -252,6 +256,9 @@ impl Stored {
                 let failed = facts.status == CallStatus::InvalidOutput;
                 Some((f64::from(u8::from(failed)), 1.0))
             }
+            "tools_fit" => facts
+                .tool_success
+                .map(|fit| (f64::from(u8::from(fit)), 1.0)),
             "latency_p95" => facts
                 .latency_us
                 .map(|us| (f64::from(u8::from(us > 500_000)), 1.0)),
@@ -551,11 +558,15 @@ async fn statistics_of_an_earlier_release_are_made_again() {
              DROP TABLE week_progress;
              DROP TABLE week_units;
              DROP TABLE week_sums;
+             ALTER TABLE calls DROP COLUMN tool_success;
              UPDATE experiment_sums SET sums = '[1.0,0.0]';
              DELETE FROM experiment_histograms;",
         )
         .unwrap();
     drop(connection);
+    for call in &mut stored.calls {
+        call.facts.tool_success = None;
+    }
     let store = open_in(&folder).await;
     let found = store.experiment_statistics(&experiment.name).await.unwrap();
     assert!(found.rebuilt.is_some());

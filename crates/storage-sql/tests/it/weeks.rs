@@ -49,6 +49,7 @@ fn made_up_call(number: u32) -> Call {
     facts.prompt_version = (random.u8(0..6) > 0).then(|| version(random.u8(0..2)));
     facts.unit = (random.u8(0..4) > 0).then(|| format!("u{}", random.u8(0..6)));
     facts.status = CallStatus::ALL[random.usize(0..CallStatus::ALL.len())];
+    facts.tool_success = random.bool().then(|| random.bool());
     facts.latency_us = random.bool().then(|| random.u64(1..10_000_000));
     facts.cost_nano_usd = random.bool().then(|| random.i64(0..1_000_000_000));
     call
@@ -137,6 +138,9 @@ fn by_hand(calls: &BTreeMap<String, Call>, said: &[Feedback]) -> ByHand {
         add(MetricSource::Signal(Signal::Calls), 1.0, None);
         add(MetricSource::Signal(Signal::HardFailure), flag(hard), None);
         add(MetricSource::Signal(Signal::SoftFailure), flag(soft), None);
+        if let Some(fit) = facts.tool_success {
+            add(MetricSource::Signal(Signal::ToolSuccess), flag(fit), None);
+        }
         for (signal, value) in [
             (Signal::LatencyMs, milliseconds),
             (Signal::CostUsd, dollars),

@@ -120,6 +120,7 @@ pub fn bare_call(id: &str, started_at: Timestamp) -> Call {
             status: CallStatus::Ok,
             error_kind: None,
             finish_reason: None,
+            tool_success: None,
             streamed: false,
             fallback: false,
             attempts: 1,
@@ -163,6 +164,7 @@ pub fn full_call(id: &str, started_at: Timestamp) -> Call {
     facts.status = CallStatus::InvalidOutput;
     facts.error_kind = Some("schema".to_owned());
     facts.finish_reason = Some("stop".to_owned());
+    facts.tool_success = Some(false);
     facts.streamed = true;
     facts.fallback = true;
     facts.attempts = u32::MAX;

@@ -74,7 +74,7 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
         ">control",
         ">arm's",
         ">difference",
-        "95% at any time",
+        "at any time",
         "says",
     ])
     .giving_up(&["control"]);

@@ -60,7 +60,7 @@ impl SizeArgs {
                     signed(difference),
                     trimmed(deviation)
                 );
-                Ok(self.report_of(sizes, claim, Vec::new()))
+                self.report_of(sizes, claim, rates, Vec::new())
             }
             _ => bail!(
                 "give `--base` and `--mde` for a rate, or `--sd` and `--difference` for a mean"
@@ -89,36 +89,33 @@ impl SizeArgs {
         let corrected = shown(corrected, |sizes| {
             format!("{} per arm", count(sizes.first.max(sizes.second)))
         });
-        Ok(self.report_of(
+        self.report_of(
             sizes,
             claim,
+            rates,
             vec![("with continuity correction", corrected)],
-        ))
+        )
     }
 
     fn report_of(
         &self,
         sizes: ArmSizes,
         claim: String,
+        rates: ErrorRates,
         further: Vec<(&'static str, String)>,
-    ) -> Report {
+    ) -> Result<Report> {
         let (first, second) = (sizes.first_rounded(), sizes.second_rounded());
         let all = first + second;
         let per_arm = match first == second {
             true => format!("{} users per arm", count(first)),
             false => format!("{} and {} users", count(first), count(second)),
         };
-        let rates = ErrorRates {
-            alpha: self.level.alpha,
-            power: self.power,
-            two_sided: true,
+        let looking = |looks: Looks| {
+            let cost = must("no sample size", looks.cost(rates))?;
+            anyhow::Ok((all * cost.largest, all * cost.expected))
         };
-        let looks = |looks: Looks| {
-            let cost = looks.cost_at(rates).unwrap_or(looks.cost());
-            (all * cost.largest, all * cost.expected)
-        };
-        let (anytime, expected) = looks(Looks::Anytime);
-        let (planned, planned_expected) = looks(Looks::Planned);
+        let (anytime, expected) = looking(Looks::Anytime)?;
+        let (planned, planned_expected) = looking(Looks::Planned)?;
         let mut entries = vec![
             ("to detect", claim),
             (
@@ -169,7 +166,7 @@ impl SizeArgs {
                 _ => None,
             };
         }
-        Report {
+        Ok(Report {
             headline: per_arm,
             style: Style::Strong,
             value: json!({
@@ -182,6 +179,6 @@ impl SizeArgs {
             }),
             entries,
             hint,
-        }
+        })
     }
 }

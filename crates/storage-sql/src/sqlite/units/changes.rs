@@ -224,7 +224,7 @@ impl Exposure {
 }
 
 /// The columns of `calls` that [`measured`] reads.
-pub(in super::super) const MEASURED: &str = "calls.status, calls.latency_us, calls.first_byte_us, calls.input_tokens, calls.output_tokens, calls.cost_nano_usd";
+pub(in super::super) const MEASURED: &str = "calls.status, calls.latency_us, calls.first_byte_us, calls.input_tokens, calls.output_tokens, calls.cost_nano_usd, calls.tool_success";
 
 pub(in super::super) fn measured(row: &Row<'_>, first: usize) -> rusqlite::Result<Measured> {
     let status: String = row.get(first)?;
@@ -241,6 +241,7 @@ pub(in super::super) fn measured(row: &Row<'_>, first: usize) -> rusqlite::Resul
         input_tokens: count(3)?,
         output_tokens: count(4)?,
         cost_nano_usd: row.get(first + 5)?,
+        tool_success: row.get(first + 6)?,
     })
 }
 

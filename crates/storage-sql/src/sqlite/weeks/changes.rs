@@ -261,7 +261,7 @@ const CALLS: &str = "signal:calls";
 fn has_quantiles(signal: Signal) -> bool {
     !matches!(
         signal,
-        Signal::Calls | Signal::HardFailure | Signal::SoftFailure
+        Signal::Calls | Signal::HardFailure | Signal::SoftFailure | Signal::ToolSuccess
     )
 }
 
