@@ -72,6 +72,24 @@ impl UnitSums {
         }
     }
 
+    /// Takes away the sums over units that are among these.
+    pub fn take_away(&mut self, other: &Self) {
+        self.add(&Self {
+            n: -other.n,
+            capped: -other.capped,
+            any: -other.any,
+            not_all: -other.not_all,
+            sums: other.sums.map(|sum| -sum),
+            products: other.products.map(|product| -product),
+        });
+    }
+
+    /// Whether adding these would change nothing.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The sum of a column.
     #[must_use]
     pub fn sum(&self, column: usize) -> f64 {

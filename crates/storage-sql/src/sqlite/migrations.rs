@@ -20,13 +20,14 @@ macro_rules! migration {
 }
 
 /// All of them, in order. They are listed here because the macro that finds them builds SQLite a second time.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     migration!("0001_initial"),
     migration!("0002_sums"),
     migration!("0003_experiment_statistics"),
     migration!("0004_units_with_events"),
     migration!("0005_weeks"),
     migration!("0006_tool_success"),
+    migration!("0007_late_events"),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

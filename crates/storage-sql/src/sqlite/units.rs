@@ -5,7 +5,9 @@
 //! values that feedback replaces are taken away again.
 
 mod changes;
+mod follow;
 mod history;
+mod late;
 mod opinions;
 mod reading;
 mod running;
@@ -23,7 +25,7 @@ use tokio::time::Instant;
 use super::error::unfulfilled;
 use super::{SqliteStore, writer};
 
-pub(super) use changes::{MEASURED, measured};
+pub(super) use follow::{MEASURED, measured};
 pub(super) use history::history;
 pub(super) use reading::{statistics, units};
 pub(super) use write::{read_classes, read_sums};
@@ -89,7 +91,7 @@ fn forget(connection: &Connection, experiment: &str) -> rusqlite::Result<Rebuild
     }
     for table in [
         "experiment_units",
-        "experiment_sums",
+        "experiment_sums_again",
         "experiment_histograms",
     ] {
         transaction.execute(

@@ -34,7 +34,7 @@ fn metrics() -> Vec<Metric> {
     let mut metrics = starter_set();
     let mut more = |text: &str| metrics.push(serde_json::from_str(text).unwrap());
     more(
-        r#"{"name": "seconds", "kind": "continuous", "source": "outcome:seconds", "direction": "lower", "cap": 700}"#,
+        r#"{"name": "seconds", "kind": "continuous", "source": "outcome:seconds", "direction": "lower", "cap": 700, "covariate": true}"#,
     );
     more(
         r#"{"name": "tools_fit", "kind": "binary", "source": "signal:tool_success", "direction": "higher"}"#,
@@ -214,6 +214,27 @@ impl Stored {
             .max_by_key(|piece| piece.created_at)
     }
 
+    /// The outcome `seconds` on calls before a unit's first exposure, as far as it was said before.
+    fn seconds_before(&self, unit: &str, first: Timestamp) -> [f64; 2] {
+        let earlier = self
+            .calls
+            .iter()
+            .filter(|call| call.facts.unit.as_deref() == Some(unit) && call.started_at < first);
+        let mut sums = [0.0; 2];
+        for call in earlier {
+            let is_it = |piece: &&Feedback| {
+                let body = &piece.body;
+                let is_seconds = matches!(body, FeedbackBody::Outcome { name, .. } if name.as_str() == "seconds");
+                is_seconds && piece.call_id == call.id && piece.created_at < first
+            };
+            let said = self.feedback.iter().filter(is_it);
+            if let Some(piece) = said.max_by_key(|piece| piece.created_at) {
+                sums = [sums[0] + piece.body.value().unwrap(), sums[1] + 1.0];
+            }
+        }
+        sums
+    }
+
     /// The feedback that a metric reads of a call.
     fn opinion(&self, metric: &Metric, call: &Call) -> Option<&Feedback> {
         let MetricSource::Feedback(series) = &metric.source else {
@@ -284,11 +305,16 @@ struct ByHand<'a> {
     language: String,
     is_dropped: bool,
     calls: Vec<&'a Call>,
+    /// What the outcome `seconds` came to before the first exposure, and how many there were.
+    before: [f64; 2],
 }
 
 fn by_hand<'a>(experiment: &Experiment, stored: &'a Stored) -> BTreeMap<&'a str, ByHand<'a>> {
     let mut units: BTreeMap<&str, ByHand<'_>> = BTreeMap::new();
-    for call in &stored.calls {
+    // In the order in which they began, whenever they came.
+    let mut calls: Vec<&Call> = stored.calls.iter().collect();
+    calls.sort_by_key(|call| call.started_at);
+    for call in calls {
         let (Some(_), Some(unit), Some(arm)) =
             (&call.facts.experiment, &call.facts.unit, &call.facts.arm)
         else {
@@ -302,6 +328,7 @@ fn by_hand<'a>(experiment: &Experiment, stored: &'a Stored) -> BTreeMap<&'a str,
             language: format!("language={}", call.facts.tags["language"].as_str().unwrap()),
             is_dropped: false,
             calls: Vec::new(),
+            before: stored.seconds_before(unit, call.started_at),
         });
         unit.is_dropped |= unit.arm != arm;
         unit.calls.push(call);
@@ -342,7 +369,11 @@ fn sums_by_hand<'a>(
             x = metric.cap.unwrap();
             sums.capped += 1;
         }
-        sums.put(&[x, y, 0.0, 0.0], true);
+        let [x_before, y_before] = match (metric.name.as_str(), reading.part) {
+            ("seconds", Part::Whole | Part::Capped) => unit.before,
+            _ => [0.0; 2],
+        };
+        sums.put(&[x, y, x_before, y_before], true);
     }
     sums
 }
@@ -387,11 +418,11 @@ fn assert_alike(found: &UnitSums, expected: &UnitSums, what: &str) {
         (expected.n, expected.capped, expected.any, expected.not_all),
         "{what}"
     );
-    for column in 0..2 {
+    for column in 0..4 {
         let expected = expected.sum(column);
         assert_near(found.sum(column), expected, expected.abs(), what);
     }
-    for (left, right) in [(0, 0), (0, 1), (1, 1)] {
+    for (left, right) in [(0, 0), (0, 1), (1, 1), (0, 2), (2, 2), (2, 3)] {
         let largest = (expected.centred(left, left) * expected.centred(right, right)).sqrt();
         let expected = expected.centred(left, right);
         assert_near(found.centred(left, right), expected, largest, what);
@@ -482,6 +513,18 @@ async fn check(store: &SqliteStore, experiment: &Experiment, stored: &Stored, wh
             let of = format!("{what}, {}", metric.name);
             assert_eq!(n, total(&found, place, reading).n, "{of}");
         }
+        let of_calls = |(_, r): &(usize, flywheel_core::plan::Reading)| {
+            experiment.plan.metrics[r.metric].name.as_str() == "latency_p95"
+        };
+        let mut readings = experiment.plan.readings().into_iter().enumerate();
+        let (reading, _) = readings.find(of_calls).unwrap();
+        let mut expected: BTreeMap<i32, i64> = BTreeMap::new();
+        let counted = here().filter(|unit| !unit.is_dropped);
+        for latency in counted.flat_map(|u| u.calls.iter().filter_map(|c| c.facts.latency_us)) {
+            *expected.entry(bucket(latency as f64 / 1e3)).or_default() += 1;
+        }
+        let classes = arm.histograms.get(&reading).cloned().unwrap_or_default();
+        assert_eq!(classes, expected, "{what}, calls by latency");
         // All days up to each are what some moment saw, and no sum of squares is negative.
         let mut sums = UnitSums::default();
         for day in arm.readings.get(&2).into_iter().flatten() {
@@ -531,6 +574,13 @@ async fn statistics_say_what_the_events_say_and_the_same_when_made_again() {
         assert_eq!(again.arms.len(), kept.arms.len());
         for (place, arm) in &kept.arms {
             assert_eq!(again.arms[place].histograms, arm.histograms, "seed {seed}");
+            // What could be read on past days stays what it was.
+            for (reading, days) in &arm.readings {
+                for (day, sums) in days {
+                    let what = format!("seed {seed}, {place:?}, reading {reading}, day {day}");
+                    assert_alike(&again.arms[place].readings[reading][day], sums, &what);
+                }
+            }
         }
     }
 }
@@ -559,6 +609,8 @@ async fn statistics_of_an_earlier_release_are_made_again() {
              DROP TABLE week_units;
              DROP TABLE week_sums;
              ALTER TABLE calls DROP COLUMN tool_success;
+             DROP TABLE experiment_sums_again;
+             DROP TABLE experiment_made_again;
              UPDATE experiment_sums SET sums = '[1.0,0.0]';
              DELETE FROM experiment_histograms;",
         )

@@ -10,7 +10,7 @@ use flywheel_core::plan::{Reading, ReadingMode};
 use flywheel_stats::estimate::{ArmEstimate, Estimate};
 use flywheel_stats::inference::{Inference, Mode, infer};
 use flywheel_stats::sequential::group_sequential::{self, SPENDING_EXPONENT};
-use flywheel_stats::sequential::hybrid::{self, FINAL_ALPHA, RUNNING_ALPHA};
+use flywheel_stats::sequential::hybrid;
 use flywheel_stats::sequential::rho_squared;
 use flywheel_stats::sequential::running::Running;
 use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
@@ -398,16 +398,7 @@ impl<'a> Comparing<'a> {
                 let boundary = boundary.ok_or(Undefined::NoData)?;
                 infer(estimate, Mode::Planned { boundary }, alpha)
             }
-            ReadingMode::Hybrid => {
-                let share = alpha / plan.alpha;
-                hybrid::look(
-                    estimate,
-                    rho_squared,
-                    is_final,
-                    RUNNING_ALPHA * share,
-                    FINAL_ALPHA * share,
-                )
-            }
+            ReadingMode::Hybrid => hybrid::look(estimate, rho_squared, is_final, alpha),
             ReadingMode::Fixed if !is_final => Err(Undefined::Domain(
                 "this plan is read once, when it has its units",
             )),

@@ -4,7 +4,7 @@ use flywheel_core::metric::{Direction, Metric, MetricKind};
 use flywheel_core::plan::ReadingMode;
 use flywheel_stats::clustered;
 use flywheel_stats::decision::{ABORT_ALPHA, GUARDRAIL_ALPHA};
-use flywheel_stats::sequential::hybrid::RUNNING_ALPHA;
+use flywheel_stats::sequential::hybrid::RUNNING_SHARE;
 use flywheel_stats::sequential::randomisation::{self, CONCENTRATION, UnitCounts};
 use flywheel_stats::sequential::{bernoulli, p_from_log_e};
 use flywheel_stats::two_proportions::FEWEST_EVENTS;
@@ -192,7 +192,7 @@ impl Comparing<'_> {
         let level = self.level(is_primary);
         match plan.mode {
             ReadingMode::Anytime | ReadingMode::Planned => Some(level),
-            ReadingMode::Hybrid => Some(level * RUNNING_ALPHA / plan.alpha),
+            ReadingMode::Hybrid => Some(level * RUNNING_SHARE),
             ReadingMode::Fixed => (units >= self.planned_units(arm)).then_some(level),
         }
     }

@@ -3,20 +3,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use flywheel_core::call::CallStatus;
-use flywheel_core::experiment::{Arm, UnitKind};
-use flywheel_core::metric::{self, Measured, MetricKind, MetricSource};
+use flywheel_core::metric::{Measured, Metric};
 use flywheel_storage::StorageResult;
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
 use super::super::error::unfulfilled;
-use super::super::fields::unsigned;
 use super::super::sums::TakenIn;
-use super::history;
-use super::opinions::{Said, latest, part_of};
+use super::follow::{
+    Exposure, MEASURED, MEASURED_COLUMNS, Series, follow, hear, measured, series_of,
+};
 use super::running::{Running, document, running};
-use super::state::{Counted, Deltas, Standing, Unit, read_values};
-use super::{ALL, DAY_MICROSECONDS};
+use super::state::{Deltas, Standing, Unit, read_values};
+use super::{ALL, history, late};
 
 /// How many calls, and how many pieces of feedback, are taken in at a time: each may change a row of its own, while
 /// everybody who writes waits.
@@ -161,6 +159,7 @@ fn take_in(
     };
     taking.calls(of, progress)?;
     taking.feedback(of, progress)?;
+    taking.earlier(of, progress)?;
     Ok(Changes {
         of: of.to_owned(),
         progress,
@@ -171,85 +170,11 @@ fn take_in(
     })
 }
 
-/// A call of an experiment.
-struct Exposure {
-    id: String,
-    started_at: i64,
-    experiment: String,
-    arm: String,
-    user: Option<String>,
-    session: Option<String>,
-    tags: Option<String>,
-    app: Option<String>,
-}
-
-impl Exposure {
-    const COLUMNS: &str = "calls.id, calls.started_at, calls.experiment, calls.arm, calls.unit, calls.session, calls.tags, calls.app";
-
-    fn read(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(first)?,
-            started_at: row.get(first + 1)?,
-            experiment: row.get(first + 2)?,
-            arm: row.get(first + 3)?,
-            user: row.get(first + 4)?,
-            session: row.get(first + 5)?,
-            tags: row.get(first + 6)?,
-            app: row.get(first + 7)?,
-        })
-    }
-
-    fn unit(&self, kind: UnitKind) -> Option<&str> {
-        match kind {
-            UnitKind::User => self.user.as_deref(),
-            UnitKind::Session => self.session.as_deref(),
-            UnitKind::Request => Some(&self.id),
-        }
-    }
-
-    fn segments(&self, tags: &[String]) -> Vec<String> {
-        let given: serde_json::Value = self
-            .tags
-            .as_deref()
-            .and_then(|tags| serde_json::from_str(tags).ok())
-            .unwrap_or_default();
-        tags.iter()
-            .map(|tag| match given.get(tag) {
-                Some(serde_json::Value::String(value)) => format!("{tag}={value}"),
-                Some(value) => format!("{tag}={value}"),
-                None => format!("{tag}="),
-            })
-            .collect()
-    }
-}
-
-/// The columns of `calls` that [`measured`] reads.
-pub(in super::super) const MEASURED: &str = "calls.status, calls.latency_us, calls.first_byte_us, calls.input_tokens, calls.output_tokens, calls.cost_nano_usd, calls.tool_success";
-
-pub(in super::super) fn measured(row: &Row<'_>, first: usize) -> rusqlite::Result<Measured> {
-    let status: String = row.get(first)?;
-    let count = |place| -> rusqlite::Result<_> {
-        Ok(row.get::<_, Option<i64>>(first + place)?.map(unsigned))
-    };
-    Ok(Measured {
-        status: CallStatus::ALL
-            .into_iter()
-            .find(|known| known.as_str() == status)
-            .unwrap_or(CallStatus::Ok),
-        latency_us: count(1)?,
-        first_byte_us: count(2)?,
-        input_tokens: count(3)?,
-        output_tokens: count(4)?,
-        cost_nano_usd: row.get(first + 5)?,
-        tool_success: row.get(first + 6)?,
-    })
-}
-
 impl Taking<'_> {
     fn calls(&mut self, of: &str, progress: Progress) -> rusqlite::Result<()> {
         let connection = self.connection;
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT {}, {MEASURED}
+            "SELECT {}, {MEASURED}, calls.number
              FROM calls
              WHERE number > :from AND number <= :to
                AND experiment IS NOT NULL AND arm IS NOT NULL AND (:of = '' OR experiment = :of)
@@ -261,7 +186,8 @@ impl Taking<'_> {
         while let Some(row) = rows.next()? {
             let exposure = Exposure::read(row, 0)?;
             self.know(&exposure.experiment)?;
-            self.expose(&exposure, &measured(row, 8)?)?;
+            let newest = row.get(8 + MEASURED_COLUMNS)?;
+            self.expose(&exposure, &measured(row, 8)?, (newest, progress))?;
         }
         Ok(())
     }
@@ -276,79 +202,37 @@ impl Taking<'_> {
         Ok(())
     }
 
-    fn expose(&mut self, exposure: &Exposure, call: &Measured) -> rusqlite::Result<()> {
+    /// Takes in the call of a number, when those before it are taken in.
+    fn expose(
+        &mut self,
+        exposure: &Exposure,
+        call: &Measured,
+        (newest, progress): (i64, Progress),
+    ) -> rusqlite::Result<()> {
         let Some(Some(running)) = self.experiments.get(&exposure.experiment) else {
             return Ok(());
         };
-        let counted = &running.counted;
-        let is_its = |arm: &Arm| arm.name.as_str() == exposure.arm;
-        let arm = running.arms.iter().position(is_its).map(|arm| arm as u32);
-        let (Some(name), Some(arm)) = (exposure.unit(running.unit), arm) else {
+        let (Some(name), Some(own)) = (exposure.unit(running.unit), running.admits(exposure))
+        else {
             return Ok(());
         };
-        // Whoever logs a call may name any experiment.
-        if exposure.app.as_deref() != Some(&running.app) {
-            return Ok(());
-        }
-        let at = exposure.started_at;
-        let epoch = running.epoch_at(at);
-        // What was on its way, or is logged, in an arm that was stopped by then.
-        if running.is_stopped(arm, epoch) {
-            return Ok(());
-        }
-        let key = (counted.name.clone(), name.to_owned());
+        let key = (running.counted.name.clone(), name.to_owned());
         load(self.connection, &mut self.units, &key)?;
-        let deltas = &mut self.deltas;
-        let day = at.div_euclid(DAY_MICROSECONDS);
-        let unit = match self.units.entry(key) {
-            std::collections::btree_map::Entry::Occupied(known) => {
-                let unit = known.into_mut();
-                unit.day = unit.day.max(day);
-                unit
+        let known = self.units.remove(&key);
+        let anew = known
+            .as_ref()
+            .filter(|unit| running.is_changed(unit, own, exposure.started_at));
+        let unit = match anew.filter(|_| running.is_whole) {
+            Some(unit) => {
+                let of = (self.connection, running, name);
+                late::anew(of, unit, newest, progress, &mut self.deltas)?
             }
-            std::collections::btree_map::Entry::Vacant(place) => {
-                let unit = place.insert(Unit {
-                    epoch,
-                    arm,
-                    first_at: at,
-                    day,
-                    standing: Standing::Counts,
-                    segments: exposure.segments(&counted.plan.segments),
-                    values: BTreeMap::new(),
-                });
-                if running.needs_history {
-                    let place = (running.app.as_str(), running.environment.as_str());
-                    history::before(
-                        self.connection,
-                        counted,
-                        place,
-                        running.unit,
-                        name,
-                        at,
-                        unit,
-                    )?;
-                }
-                unit.begin(counted, deltas);
-                unit
+            None => {
+                let of = (self.connection, running, name);
+                follow(of, known, own, (exposure, call), &mut self.deltas)?
             }
         };
-        if unit.standing != Standing::Counts {
-            return Ok(());
-        }
-        if unit.arm != arm && running.is_stopped(unit.arm, epoch) {
-            return Ok(());
-        }
-        if unit.arm != arm {
-            let standing = if unit.epoch == epoch {
-                Standing::InTwoArms
-            } else {
-                Standing::Moved
-            };
-            unit.drop_from(counted, standing, deltas);
-            return Ok(());
-        }
-        let is_early = at < unit.first_at + counted.plan.newcomer_seconds() * 1_000_000;
-        take_signals(counted, unit, call, is_early, deltas);
+        self.units.insert(key, unit);
         Ok(())
     }
 
@@ -400,6 +284,32 @@ impl Taking<'_> {
         Ok(())
     }
 
+    /// Looks again at what covariates were before the first exposure of units, where calls or feedback of that time are new.
+    fn earlier(&mut self, of: &str, progress: Progress) -> rusqlite::Result<()> {
+        for name in late::with_covariates(self.connection, of)? {
+            self.know(&name)?;
+            let Some(Some(running)) = self.experiments.get(&name) else {
+                continue;
+            };
+            let counted = &running.counted;
+            for unit in late::earlier_units(self.connection, running, progress)? {
+                let key = (name.clone(), unit);
+                load(self.connection, &mut self.units, &key)?;
+                let Some(unit) = self.units.get_mut(&key) else {
+                    continue;
+                };
+                if unit.standing != Standing::Counts {
+                    continue;
+                }
+                let at = unit.first_at;
+                for (metric, before) in history::before(self.connection, running, &key.1, at)? {
+                    unit.was_before(counted, metric, before, &mut self.deltas);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn say(
         &mut self,
         exposure: &Exposure,
@@ -411,124 +321,39 @@ impl Taking<'_> {
             return Ok(());
         };
         let counted = &running.counted;
-        let series = match name {
-            Some(name) => format!("{kind}:{name}"),
-            None => kind.to_owned(),
-        };
-        if !counted
-            .plan
-            .metrics
-            .iter()
-            .any(|metric| metric.reads(&series))
-        {
+        let series = series_of(kind, name);
+        let is_read = |metric: &Metric| metric.reads(&series);
+        if !counted.plan.metrics.iter().any(is_read) {
             return Ok(());
         }
         let Some(unit_name) = exposure.unit(running.unit) else {
             return Ok(());
         };
-        if exposure.app.as_deref() != Some(&running.app) {
-            return Ok(());
-        }
         let key = (counted.name.clone(), unit_name.to_owned());
         load(self.connection, &mut self.units, &key)?;
         let Some(unit) = self.units.get_mut(&key) else {
             return Ok(());
         };
-        let own = running.arms.get(unit.arm as usize);
-        let is_own = own.is_some_and(|arm| arm.name.as_str() == exposure.arm);
-        let at = exposure.started_at;
-        let is_over = running.is_stopped(unit.arm, running.epoch_at(at));
-        if unit.standing != Standing::Counts || !is_own || is_over {
+        let is_own = running
+            .admits(exposure)
+            .is_some_and(|own| own.arm == unit.arm);
+        if unit.standing != Standing::Counts || !is_own {
             return Ok(());
         }
-        let is_early = at < unit.first_at + counted.plan.newcomer_seconds() * 1_000_000;
-        for (place, metric) in counted.plan.metrics.iter().enumerate() {
-            if !metric.reads(&series) {
-                continue;
-            }
-            let until = metric.window_hours.map_or(i64::MAX, |hours| {
-                at.saturating_add(i64::from(hours) * 3_600_000_000)
-            });
-            let said = Said {
-                call: &exposure.id,
-                kind,
-                name,
-                until,
-            };
-            let old = before
-                .map(|number| latest(self.connection, &said, number))
-                .transpose()?
-                .flatten();
-            let new = latest(self.connection, &said, after)?;
-            if old == new {
-                continue;
-            }
-            if let Some(opinion) = &new {
-                unit.day = unit.day.max(opinion.at.div_euclid(DAY_MICROSECONDS));
-            }
-            for (opinion, sign) in [(old, -1.0), (new, 1.0)] {
-                let Some(opinion) = opinion else {
-                    continue;
-                };
-                let Some((x, y)) = part_of(metric, &series, &opinion) else {
-                    continue;
-                };
-                unit.change(
-                    counted,
-                    place,
-                    is_early,
-                    (sign * x, sign * y),
-                    &mut self.deltas,
-                );
-                if matches!(&metric.source, MetricSource::Feedback(own) if *own == series) {
-                    let took = opinion.at.saturating_sub(at).max(0) as f64;
-                    unit.delay(counted, place, (sign * took, sign), &mut self.deltas);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Takes in what was measured of a call.
-fn take_signals(
-    counted: &Counted,
-    unit: &mut Unit,
-    call: &Measured,
-    is_early: bool,
-    deltas: &mut Deltas,
-) {
-    for (place, metric) in counted.plan.metrics.iter().enumerate() {
-        let signal = |source: &MetricSource| match source {
-            MetricSource::Signal(signal) => signal.of(call),
-            MetricSource::Feedback(_) => None,
+        let series = Series {
+            kind,
+            name,
+            before,
+            after,
         };
-        if let Some(per) = metric.denominator() {
-            let (x, y) = (signal(&metric.source), signal(&per));
-            if x.is_some() || y.is_some() {
-                let added = (x.unwrap_or(0.0), y.unwrap_or(0.0));
-                unit.change(counted, place, is_early, added, deltas);
-            }
-            continue;
-        }
-        let Some(value) = signal(&metric.source) else {
-            continue;
-        };
-        if metric.kind == MetricKind::Quantile {
-            let whole = counted
-                .readings
-                .iter()
-                .position(|reading| reading.metric == place);
-            if let Some(whole) = whole {
-                unit.classify(counted, whole, metric::bucket(value), 1, deltas);
-            }
-            let threshold = counted.plan.thresholds.get(&metric.name);
-            let is_beyond = threshold.is_some_and(|threshold| value > *threshold);
-            let added = (f64::from(u8::from(is_beyond)), 1.0);
-            unit.change(counted, place, is_early, added, deltas);
-            continue;
-        }
-        unit.change(counted, place, is_early, (value, 1.0), deltas);
+        hear(
+            self.connection,
+            running,
+            unit,
+            exposure,
+            &series,
+            &mut self.deltas,
+        )
     }
 }
 
@@ -543,7 +368,10 @@ fn load(
     }
     let found = connection
         .prepare_cached(
-            "SELECT epoch, arm, first_at, day, state, segments, readings
+            "SELECT epoch, arm, first_at,
+                 max(day, coalesce((SELECT day FROM experiment_made_again AS again
+                                    WHERE again.experiment = experiment_units.experiment), day)),
+                 state, segments, readings
              FROM experiment_units WHERE experiment = ? AND unit = ?",
         )?
         .query_row(params![key.0, key.1], |row| {

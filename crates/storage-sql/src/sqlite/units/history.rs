@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use flywheel_core::experiment::UnitKind;
 use flywheel_core::metric::{self, Measured, Metric, MetricKind, MetricSource};
-use flywheel_core::plan::Part;
 use flywheel_storage::StorageResult;
 use flywheel_storage::statistics::{HistoryQuery, MetricHistory, UnitHistory};
 use jiff::Timestamp;
@@ -12,9 +11,9 @@ use rusqlite::{Connection, named_params};
 
 use super::super::error::unfulfilled;
 use super::DAY_MICROSECONDS;
-use super::changes::{MEASURED, measured};
+use super::follow::{MEASURED, measured};
 use super::opinions::LARGEST;
-use super::state::{Counted, Unit};
+use super::running::Running;
 
 /// How many of the newest calls a plan looks at.
 const MOST_CALLS: i64 = 100_000;
@@ -89,19 +88,17 @@ fn parts(
         .collect())
 }
 
-/// Gives a new unit what its covariates were before its first exposure.
+/// What the covariates of a unit were before its first exposure: metrics, numerators and denominators.
 pub(super) fn before(
     connection: &Connection,
-    counted: &Counted,
-    (app, environment): (&str, &str),
-    kind: UnitKind,
+    running: &Running,
     name: &str,
     at: i64,
-    unit: &mut Unit,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Vec<(usize, [f64; 2])>> {
+    let counted = &running.counted;
     // Sessions and requests have no time before.
-    if kind != UnitKind::User {
-        return Ok(());
+    if running.unit != UnitKind::User || !running.needs_history {
+        return Ok(Vec::new());
     }
     let places: Vec<usize> = counted
         .plan
@@ -123,8 +120,8 @@ pub(super) fn before(
         ":unit": name,
         ":since": at - BEFORE_MICROSECONDS,
         ":until": at,
-        ":app": app,
-        ":environment": environment,
+        ":app": running.app,
+        ":environment": running.environment,
         ":most": MOST_BEFORE,
     })?;
     while let Some(row) = rows.next()? {
@@ -136,17 +133,7 @@ pub(super) fn before(
             }
         }
     }
-    for (metric, before) in places.into_iter().zip(sums) {
-        let of_metric = |reading: &flywheel_core::plan::Reading| {
-            reading.metric == metric && reading.part == Part::Whole
-        };
-        if let Some(place) = counted.readings.iter().position(of_metric)
-            && before != [0.0; 2]
-        {
-            unit.values.entry(place).or_default().before = before;
-        }
-    }
-    Ok(())
+    Ok(places.into_iter().zip(sums).collect())
 }
 
 /// What metrics were, from the newest calls of the time asked for.

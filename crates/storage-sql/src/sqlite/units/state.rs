@@ -31,6 +31,15 @@ impl Standing {
             _ => Self::Moved,
         }
     }
+
+    /// Where units are counted that stand so.
+    fn reading(self) -> i64 {
+        match self {
+            Self::Counts => ASSIGNED,
+            Self::InTwoArms => IN_TWO_ARMS,
+            Self::Moved => MOVED,
+        }
+    }
 }
 
 /// Numerator and denominator of a reading, and both before the unit's first exposure.
@@ -139,6 +148,11 @@ fn contribution(counted: &Counted, place: usize, value: &Value) -> Option<([f64;
 }
 
 impl Unit {
+    /// Whether a call began while the unit was new.
+    pub(super) fn is_early(&self, counted: &Counted, started_at: i64) -> bool {
+        started_at < self.first_at + counted.plan.newcomer_seconds() * 1_000_000
+    }
+
     fn cell(&self, counted: &Counted, reading: i64, segment: &str, day: i64) -> CellKey {
         CellKey {
             experiment: counted.name.clone(),
@@ -150,15 +164,61 @@ impl Unit {
         }
     }
 
-    /// Counts the unit itself, as assigned or as dropped.
-    pub(super) fn count(&self, counted: &Counted, reading: i64, deltas: &mut Deltas) {
+    /// Counts the unit itself, as assigned or as dropped, or takes it back.
+    fn count(&self, counted: &Counted, reading: i64, sign: i64, deltas: &mut Deltas) {
         let cell = self.cell(counted, reading, "", self.day);
-        deltas.cells.entry(cell).or_default().n += 1;
+        deltas.cells.entry(cell).or_default().n += sign;
+    }
+
+    /// Adds all that the unit comes to, but for what calls measured for quantiles, or takes it away.
+    pub(super) fn enter(&self, counted: &Counted, is_added: bool, deltas: &mut Deltas) {
+        let sign = if is_added { 1 } else { -1 };
+        self.count(counted, ASSIGNED, sign, deltas);
+        match self.standing {
+            Standing::Counts => {
+                for place in 0..counted.readings.len() {
+                    let value = self.value_for(counted, place);
+                    self.put(counted, place, &value, is_added, deltas);
+                }
+            }
+            dropped => self.count(counted, dropped.reading(), sign, deltas),
+        }
+    }
+
+    /// Says anew what a metric was before the first exposure.
+    pub(super) fn was_before(
+        &mut self,
+        counted: &Counted,
+        metric: usize,
+        before: [f64; 2],
+        deltas: &mut Deltas,
+    ) {
+        let is_its = |reading: &Reading, part| reading.metric == metric && reading.part == part;
+        let whole = |reading: &Reading| is_its(reading, Part::Whole);
+        let capped = |reading: &Reading| is_its(reading, Part::Capped);
+        let Some(place) = counted.readings.iter().position(whole) else {
+            return;
+        };
+        if self.value_for(counted, place).before == before {
+            return;
+        }
+        let touched: Vec<usize> = (place..counted.readings.len())
+            .filter(|p| *p == place || capped(&counted.readings[*p]))
+            .collect();
+        for place in &touched {
+            let value = self.value_for(counted, *place);
+            self.put(counted, *place, &value, false, deltas);
+        }
+        self.values.entry(place).or_default().before = before;
+        for place in &touched {
+            let value = self.value_for(counted, *place);
+            self.put(counted, *place, &value, true, deltas);
+        }
     }
 
     /// Begins to count: units' totals have a value, 0, from the exposure on.
     pub(super) fn begin(&mut self, counted: &Counted, deltas: &mut Deltas) {
-        self.count(counted, ASSIGNED, deltas);
+        self.count(counted, ASSIGNED, 1, deltas);
         for place in 0..counted.readings.len() {
             let is_delay = counted.readings[place].part == Part::Delay;
             if counted.kind(place) == MetricKind::Count && !is_delay {
@@ -176,11 +236,7 @@ impl Unit {
         }
         self.values.clear();
         self.standing = as_what;
-        let reading = match as_what {
-            Standing::InTwoArms => IN_TWO_ARMS,
-            _ => MOVED,
-        };
-        self.count(counted, reading, deltas);
+        self.count(counted, as_what.reading(), 1, deltas);
     }
 
     /// Adds to, or takes from, the readings of a metric.

@@ -7,6 +7,7 @@ use flywheel_storage::statistics::UnitSums;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::super::error::unfulfilled;
+use super::ALL;
 use super::changes::Changes;
 use super::state::{CellKey, HistogramKey, Unit, write_values};
 
@@ -41,22 +42,87 @@ fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<bool> {
     if changed != 1 {
         return Ok(false);
     }
-    if changes.has_caught_up {
-        connection.execute(
-            "DELETE FROM experiment_progress WHERE experiment = ?",
-            [&changes.of],
-        )?;
-    }
     for ((experiment, name), unit) in &changes.units {
         put_unit(connection, experiment, name, unit)?;
     }
+    let sums_of = if changes.of == ALL { SUMS } else { AGAIN };
     for (key, sums) in &changes.deltas.cells {
-        add_sums(connection, key, sums)?;
+        add_sums(connection, sums_of, key, sums)?;
     }
     for (key, classes) in &changes.deltas.histograms {
         add_classes(connection, key, classes)?;
     }
+    if changes.has_caught_up {
+        catch_up(connection, &changes.of)?;
+    }
     Ok(true)
+}
+
+/// The sums that are read.
+const SUMS: &str = "experiment_sums";
+/// Those of experiments that are made again.
+const AGAIN: &str = "experiment_sums_again";
+
+/// Puts what was made again in its place: the days until now stay, as what could be read on them, and by what they do not
+/// come to in sum the last one changes.
+fn catch_up(connection: &Connection, experiment: &str) -> rusqlite::Result<()> {
+    let known = all_sums(connection, SUMS, experiment)?;
+    if known.is_empty() {
+        let copy = format!("INSERT INTO {SUMS} SELECT * FROM {AGAIN} WHERE experiment = ?");
+        connection.execute(&copy, [experiment])?;
+    } else {
+        let again = all_sums(connection, AGAIN, experiment)?;
+        let last = known.keys().chain(again.keys()).map(|key| key.day).max();
+        let mut missing: BTreeMap<CellKey, UnitSums> = BTreeMap::new();
+        for (rows, is_added) in [(known, false), (again, true)] {
+            for (mut key, sums) in rows {
+                // Segments have no days.
+                if key.segment.is_empty() {
+                    key.day = last.unwrap_or_default();
+                }
+                let missing = missing.entry(key).or_default();
+                match is_added {
+                    true => missing.add(&sums),
+                    false => missing.take_away(&sums),
+                }
+            }
+        }
+        for (key, sums) in missing.iter().filter(|(_, sums)| !sums.is_nothing()) {
+            add_sums(connection, SUMS, key, sums)?;
+        }
+        connection.execute(
+            "INSERT OR REPLACE INTO experiment_made_again (experiment, day) VALUES (?, ?)",
+            params![experiment, last.unwrap_or_default()],
+        )?;
+    }
+    for table in [AGAIN, "experiment_progress"] {
+        let forget = format!("DELETE FROM {table} WHERE experiment = ?");
+        connection.execute(&forget, [experiment])?;
+    }
+    Ok(())
+}
+
+fn all_sums(
+    connection: &Connection,
+    table: &str,
+    experiment: &str,
+) -> rusqlite::Result<BTreeMap<CellKey, UnitSums>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT epoch, arm, reading, segment, day, sums FROM {table} WHERE experiment = ?"
+        ))?
+        .query_map([experiment], |row| {
+            let key = CellKey {
+                experiment: experiment.to_owned(),
+                epoch: row.get(0)?,
+                arm: row.get(1)?,
+                reading: row.get(2)?,
+                segment: row.get(3)?,
+                day: row.get(4)?,
+            };
+            Ok((key, read_sums(&row.get::<_, String>(5)?)))
+        })?
+        .collect()
 }
 
 fn put_unit(
@@ -89,7 +155,12 @@ fn put_unit(
     Ok(())
 }
 
-fn add_sums(connection: &Connection, key: &CellKey, delta: &UnitSums) -> rusqlite::Result<()> {
+fn add_sums(
+    connection: &Connection,
+    table: &str,
+    key: &CellKey,
+    delta: &UnitSums,
+) -> rusqlite::Result<()> {
     let CellKey {
         experiment,
         epoch,
@@ -99,20 +170,20 @@ fn add_sums(connection: &Connection, key: &CellKey, delta: &UnitSums) -> rusqlit
         day,
     } = key;
     let known: Option<String> = connection
-        .prepare_cached(
-            "SELECT sums FROM experiment_sums
-             WHERE experiment = ? AND epoch = ? AND arm = ? AND reading = ? AND segment = ? AND day = ?",
-        )?
+        .prepare_cached(&format!(
+            "SELECT sums FROM {table}
+             WHERE experiment = ? AND epoch = ? AND arm = ? AND reading = ? AND segment = ? AND day = ?"
+        ))?
         .query_row(params![experiment, epoch, arm, reading, segment, day], |row| row.get(0))
         .optional()?;
     let mut sums = known.as_deref().map(read_sums).unwrap_or_default();
     sums.add(delta);
     let text = serde_json::to_string(&sums.to_numbers()).unwrap_or_default();
     connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO experiment_sums (experiment, epoch, arm, reading, segment, day, sums)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )?
+        .prepare_cached(&format!(
+            "INSERT OR REPLACE INTO {table} (experiment, epoch, arm, reading, segment, day, sums)
+             VALUES (?, ?, ?, ?, ?, ?, ?)"
+        ))?
         .execute(params![experiment, epoch, arm, reading, segment, day, text])?;
     Ok(())
 }
