@@ -53,6 +53,9 @@ pub struct Plan {
     /// How many units, all arms together, it may take until a guardrail is settled, of those whose values tell.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub guardrail_units: BTreeMap<MetricName, f64>,
+    /// What the app's own traffic said of them: their mean, and the variance of one unit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub guardrail_baselines: BTreeMap<MetricName, [f64; 2]>,
     /// For how many units, all arms together, the sequence is tightest.
     pub tuned_for: f64,
 }
@@ -398,6 +401,7 @@ impl Plan {
             baseline: None,
             size: None,
             guardrail_units: BTreeMap::new(),
+            guardrail_baselines: BTreeMap::new(),
             tuned_for: DEFAULT_TUNING,
         }
     }

@@ -4,6 +4,7 @@
 //! [`recorder`] stores it. Nothing on this path reads the database, except a request that brings an idempotency key.
 
 pub mod answer;
+mod attempts;
 pub mod breaker;
 pub mod chat;
 pub mod clock;

@@ -8,13 +8,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Duration, Instant};
 
 use crate::answer::{self, Transcript};
+use crate::attempts::{count_failure, tell_breaker};
 use crate::chat::{AboutCall, Answered, Gateway};
-use crate::endpoint::{Deadline, Endpoint, counts_against_endpoint};
-use crate::error::{Failure, GatewayError, ProviderError, ProviderErrorKind};
+use crate::endpoint::{Deadline, Endpoint};
+use crate::error::{Failure, GatewayError, ProviderError};
 use crate::idempotency::InFlight;
 use crate::limiter::Share;
 use crate::plan::{self, Chosen, Destination};
-use crate::provider::format::ChatRequest;
 use crate::record::micros;
 use crate::request::ChatBody;
 use crate::routing::{ModelRoute, ServedManifest};
@@ -42,15 +42,15 @@ const FALLBACK_SHARE: u32 = 4;
 
 /// How long one manifest may take.
 #[derive(Clone, Copy)]
-struct Time {
+pub(crate) struct Time {
     /// For a whole answer, or the first event of a stream: until then another manifest could answer instead.
-    first: Deadline,
+    pub(crate) first: Deadline,
     /// For the end of a stream.
-    whole: Deadline,
+    pub(crate) whole: Deadline,
 }
 
 /// What a provider gave.
-enum Given {
+pub(crate) enum Given {
     Whole(Map<String, Value>),
     Stream(OpenStream),
 }
@@ -223,56 +223,6 @@ impl Run {
         })
     }
 
-    async fn attempt(
-        &mut self,
-        endpoint: &Endpoint,
-        request: &ChatRequest,
-        time: Time,
-    ) -> Result<Given, ProviderError> {
-        let wire = endpoint.format.chat_request(request)?;
-        endpoint.retries.deposit();
-        let mut attempt = 0;
-        let mut last = None;
-        loop {
-            if let Err(refused) = endpoint.check_breaker() {
-                // What is not tried again failed for its own reason, not because the circuit is open by now.
-                return Err(last
-                    .inspect(|error| tell_breaker(endpoint, error))
-                    .unwrap_or(refused));
-            }
-            attempt += 1;
-            self.call.facts.attempts += 1;
-            let result = if request.stream {
-                stream::open(endpoint, wire.clone(), time.first, time.whole)
-                    .await
-                    .map(Given::Stream)
-            } else {
-                let body = endpoint.send_and_read(wire.clone(), time.first).await;
-                body.and_then(|body| endpoint.format.chat_response(&body))
-                    .map(Given::Whole)
-            };
-            let Err(error) = result else {
-                // A stream has succeeded when it has come to its end.
-                if !request.stream {
-                    endpoint.breaker.report(true);
-                }
-                return result;
-            };
-            count_failure(endpoint, &error);
-            let jitter = self.gateway.sources.unit_interval();
-            match endpoint.retries.next_delay(attempt, &error, jitter) {
-                Some(delay) if Instant::now() + delay < time.first.at => {
-                    last = Some(error);
-                    tokio::time::sleep(delay).await;
-                }
-                _ => {
-                    tell_breaker(endpoint, &error);
-                    return Err(error);
-                }
-            }
-        }
-    }
-
     async fn answer_whole(
         mut self,
         mut completion: Map<String, Value>,
@@ -336,25 +286,4 @@ impl Run {
 pub(crate) fn report_failure(endpoint: &Endpoint, error: &ProviderError) {
     count_failure(endpoint, error);
     tell_breaker(endpoint, error);
-}
-
-fn count_failure(endpoint: &Endpoint, error: &ProviderError) {
-    metrics::counter!(
-        "flywheel_provider_errors_total",
-        "provider" => endpoint.name.clone(),
-        "kind" => error.kind.as_str()
-    )
-    .increment(1);
-}
-
-/// The breaker counts calls, not the attempts they are made of.
-fn tell_breaker(endpoint: &Endpoint, error: &ProviderError) {
-    if counts_against_endpoint(error) {
-        if endpoint.breaker.report(false) {
-            tracing::error!(provider.name = %endpoint.name, error.message = %error, "the circuit breaker opened");
-        }
-    } else if error.kind != ProviderErrorKind::RateLimited || endpoint.breaker.is_open() {
-        // It answered; that it refused this request says nothing against it.
-        endpoint.breaker.report(true);
-    }
 }

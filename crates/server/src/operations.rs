@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod call_ids;
+pub mod day_sums;
 pub mod deploy;
 pub mod experiments;
 pub mod histograms;

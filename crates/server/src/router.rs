@@ -289,6 +289,13 @@ fn add_experiments(table: &mut Table) {
         "List the units of an experiment with their sums",
         experiments::list_units,
     );
+    let path = "/api/v1/experiments/{experiment}/sums";
+    table.get(
+        path,
+        Read,
+        "List the sums of an experiment at the end of each day",
+        experiments::list_sums,
+    );
     let path = "/api/v1/experiments/{experiment}/histograms";
     table.get(
         path,

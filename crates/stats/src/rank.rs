@@ -3,6 +3,7 @@
 mod exact;
 
 use crate::Interval;
+use crate::estimate::Estimate;
 use crate::special::{normal, root, student_t};
 use crate::undefined::{Defined, Undefined, level};
 
@@ -206,23 +207,15 @@ impl RankedCounts {
         let (share_a, share_b) = (part_a / variance, part_b / variance);
         let df = 1.0 / (share_a * share_a / (n_a - 1.0) + share_b * share_b / (n_b - 1.0));
         let standard_error = variance.sqrt();
-        let t = student_t::upper_quantile(alpha / 2.0, df)?;
-        let interval = Interval {
-            low: (theta - t * standard_error).max(0.0),
-            high: (theta + t * standard_error).min(1.0),
-        };
-        let near_end = theta.min(1.0 - theta) < NEAR_END && theta > 0.0 && theta < 1.0;
+        let estimate = Estimate::new(theta, standard_error, df, n_a + n_b)?;
+        let interval = plain_interval(&estimate, alpha)?;
         Ok(BrunnerMunzel {
             theta,
             standard_error,
             degrees_of_freedom: df,
             p: student_t::two_sided((theta - 0.5) / standard_error, df)?,
             interval,
-            shown: if near_end {
-                logit_interval(theta, t * standard_error)
-            } else {
-                interval
-            },
+            shown: interval_of(&estimate, alpha)?,
         })
     }
 
@@ -276,6 +269,25 @@ impl RankedCounts {
         };
         (variance(sum_a, n_a, n_b), variance(sum_b, n_b, n_a))
     }
+}
+
+fn plain_interval(theta: &Estimate, alpha: f64) -> Defined<Interval> {
+    let t = student_t::upper_quantile(level(alpha)? / 2.0, theta.degrees_of_freedom)?;
+    let reach = t * theta.standard_error;
+    Ok(Interval {
+        low: (theta.value - reach).max(0.0),
+        high: (theta.value + reach).min(1.0),
+    })
+}
+
+/// The interval of a θ by Student's t, pooled over strata or not: on the logit scale near the ends of its range.
+pub fn interval_of(theta: &Estimate, alpha: f64) -> Defined<Interval> {
+    let value = theta.value;
+    if value.min(1.0 - value) >= NEAR_END || value <= 0.0 || value >= 1.0 {
+        return plain_interval(theta, alpha);
+    }
+    let t = student_t::upper_quantile(level(alpha)? / 2.0, theta.degrees_of_freedom)?;
+    Ok(logit_interval(value, t * theta.standard_error))
 }
 
 fn logit_interval(theta: f64, half: f64) -> Interval {

@@ -203,6 +203,8 @@ pub struct UnitRow {
     pub first_at: Timestamp,
     /// Whether it counts: not if it was seen in two arms, or moved to another.
     pub counts: bool,
+    /// Tags and their values at the first exposure, as `tag=value`.
+    pub segments: Vec<String>,
     /// For each reading of the plan that has a value: numerator and denominator, and both before the first exposure.
     pub readings: BTreeMap<usize, [f64; COLUMNS]>,
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use flywheel_stats::inference::{Mode, infer};
-use flywheel_stats::sequential::randomisation;
+use flywheel_stats::sequential::randomisation::{self, UnitCounts};
 use flywheel_stats::sequential::rho_squared;
 use flywheel_stats::sequential::running::Running;
 use flywheel_stats::undefined::Defined;
@@ -106,9 +106,15 @@ fn small_counts(draw: &mut Draw, sequence_after: bool) -> Defined<bool> {
         let rejects = if let Some(estimate) = estimate {
             infer(&estimate, Mode::Anytime { rho_squared }, ALPHA)?.p? <= ALPHA
         } else {
-            let [a, b] = [arms.outcomes(0), arms.outcomes(1)];
-            let log_e = randomisation::log_e_of_counts(a, b, 0.5, randomisation::CONCENTRATION)?;
-            log_e >= -ALPHA.ln()
+            let [a, b] = [0, 1].map(|arm| {
+                let [any, not_all] = arms.outcomes(arm);
+                UnitCounts {
+                    n: any + not_all,
+                    any,
+                    not_all,
+                }
+            });
+            randomisation::log_e_of_few(a, b, 0.5)? >= -ALPHA.ln()
         };
         if rejects {
             return Ok(true);

@@ -68,6 +68,11 @@ pub(crate) enum ExperimentCommand {
         /// The experiment
         name: String,
     },
+    /// The sums at the end of each day, from which intervals at any time follow: CSV, or JSON lines with `--json`
+    Sums {
+        /// The experiment
+        name: String,
+    },
     /// Print how latencies, grades, totals and delays of outcomes are distributed in each arm, as CSV
     Histograms {
         /// The experiment
@@ -243,6 +248,7 @@ impl ExperimentCommand {
             Self::Readout { name } => readout::readout(context, &name).await,
             Self::Promote(args) => promote(args, context).await,
             Self::Units { name } => readout::units(context, &name).await,
+            Self::Sums { name } => readout::sums(context, &name).await,
             Self::Histograms { name } => readout::histograms(context, &name).await,
             Self::Set(args) => set(args, context).await,
         }

@@ -16,6 +16,7 @@ use super::deployments::{DescribedMove, describe_move};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::extract::{JsonBody, PathParams, QueryParams};
+use crate::operations::day_sums::{self, DaySums};
 use crate::operations::deploy::Move;
 use crate::operations::experiments::{self, ExperimentChange, NewExperiment};
 use crate::operations::histograms::{self, ArmHistogram};
@@ -231,8 +232,12 @@ pub struct ListedUnit {
     first_at: Timestamp,
     /// Whether it counts: not if it was seen in two arms, or moved to another.
     counts: bool,
+    /// Tags and their values at the first exposure, as `tag=value`: of those that the plan breaks down by.
+    segments: Vec<String>,
     /// By metric: numerator and denominator, and both before the first exposure.
     metrics: BTreeMap<String, [f64; 4]>,
+    /// Of the primary metric numerator and denominator in the first half of the minimum days; what is missing came later.
+    early: Option<[f64; 2]>,
 }
 
 /// Units on one page.
@@ -267,6 +272,7 @@ pub async fn list_units(
         let metric = experiment.plan.metrics.get(reading.metric)?;
         Some(metric.name.to_string())
     };
+    let early = readings.iter().position(|r| r.part == Part::Early);
     let next = found
         .last()
         .filter(|_| found.len() == limit as usize)
@@ -280,6 +286,10 @@ pub async fn list_units(
                 epoch: unit.epoch,
                 first_at: unit.first_at,
                 counts: unit.counts,
+                early: early
+                    .filter(|_| unit.counts)
+                    .map(|place| unit.readings.get(&place).map_or([0.0; 2], |v| [v[0], v[1]])),
+                segments: unit.segments,
                 metrics: unit
                     .readings
                     .into_iter()
@@ -289,6 +299,16 @@ pub async fn list_units(
         })
         .collect();
     Ok(list(units, next))
+}
+
+/// `GET /api/v1/experiments/{name}/sums`
+pub async fn list_sums(
+    State(context): State<Context>,
+    caller: Caller,
+    PathParams(name): PathParams<ExperimentName>,
+) -> ApiResult<Json<List<DaySums>>> {
+    let found = day_sums::read(&context, &caller, &name).await?;
+    Ok(list(found, None))
 }
 
 /// `GET /api/v1/experiments/{name}/histograms`

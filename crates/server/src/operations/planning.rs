@@ -1,5 +1,7 @@
 //! Plans of experiments: from what is asked for to what is frozen at the start, with the app's own traffic as the basis.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use flywheel_core::deployment::AppSettings;
 use flywheel_core::experiment::{Arm, UnitKind};
 use flywheel_core::metric::{Direction, Metric, MetricKind};
@@ -122,7 +124,7 @@ pub(super) fn make(new: NewPlan, settings: &AppSettings, arms: &[Arm]) -> ApiRes
     if let Some(primary) = plan.primary.as_ref().and_then(|name| plan.metric(name)) {
         plan.floor = plan::floor(primary.kind);
     }
-    let manifests: std::collections::BTreeSet<_> = arms.iter().map(|arm| arm.manifest).collect();
+    let manifests: BTreeSet<_> = arms.iter().map(|arm| arm.manifest).collect();
     if plan.is_aa && manifests.len() > 1 {
         return Err(Problem::invalid(
             "an A/A test compares a manifest with itself, and these arms serve different ones",
@@ -145,7 +147,7 @@ pub(super) fn differences(before: &Plan, after: &Plan) -> Vec<String> {
         _ => serde_json::Map::new(),
     };
     let (before, after) = (read(before), read(after));
-    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     names
         .into_iter()
         .filter(|name| before.get(*name) != after.get(*name))
@@ -190,12 +192,13 @@ pub(super) async fn estimate(
     let sized = size(&plan, traffic)?;
     plan.size = sized.map(|(size, _)| size);
     plan.tuned_for = sized.map_or(DEFAULT_TUNING, |(_, one_look)| one_look.max(1.0));
-    plan.guardrail_units = guardrail_units(&plan, traffic, &history);
+    plan.guardrail_baselines = guardrail_baselines(&plan, &history);
+    plan.guardrail_units = guardrail_units(&plan, traffic);
     Ok(plan)
 }
 
 /// The quantiles before the start.
-fn thresholds(plan: &Plan, history: &UnitHistory) -> std::collections::BTreeMap<MetricName, f64> {
+fn thresholds(plan: &Plan, history: &UnitHistory) -> BTreeMap<MetricName, f64> {
     let quantiles = plan
         .metrics
         .iter()
@@ -290,7 +293,11 @@ fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<(Size, f64)>> {
     if total <= 0.0 {
         return Ok(None);
     }
-    let largest = (total * cost.largest).ceil();
+    // Below the floor nothing is judged, however little the plan takes.
+    let smallest_share = traffic.arms.iter().map(share).filter(|share| *share > 0.0);
+    let smallest_share = smallest_share.fold(1.0, f64::min);
+    let least = (plan.floor as f64 / smallest_share).ceil();
+    let largest = (total * cost.largest).ceil().max(least);
     let needs: Vec<(f64, f64)> = traffic
         .arms
         .iter()
@@ -301,7 +308,7 @@ fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<(Size, f64)>> {
     let size = Size {
         fixed_per_arm,
         largest,
-        expected: (total * cost.expected).ceil(),
+        expected: (total * cost.expected).ceil().max(least),
         days,
         days_are_guessed,
     };
@@ -332,13 +339,8 @@ fn one_look(
     Ok((per_arm, total))
 }
 
-/// How many units it may take until each guardrail is settled: its lower bound at .05 above the margin, with the power of each,
-/// where nothing became worse. Of those whose values before the start tell.
-fn guardrail_units(
-    plan: &Plan,
-    traffic: &Traffic<'_>,
-    history: &UnitHistory,
-) -> std::collections::BTreeMap<MetricName, f64> {
+/// Of each guardrail whose values before the start tell, its mean and the variance of one unit.
+fn guardrail_baselines(plan: &Plan, history: &UnitHistory) -> BTreeMap<MetricName, [f64; 2]> {
     let of = |guardrail: &Guardrail| {
         let is_it = |metric: &Metric| metric.name == guardrail.metric;
         let place = plan.metrics.iter().position(is_it)?;
@@ -347,7 +349,20 @@ fn guardrail_units(
         }
         let found = history.metrics.get(place)?;
         let arm = ratio::arm(&moments::pair(&found.sums).ok()?).ok()?;
-        let margin = guardrail.margin.absolute(arm.value) / arm.unit_variance.sqrt();
+        Some([arm.value, arm.unit_variance])
+    };
+    let known = plan.guardrails.iter();
+    known
+        .filter_map(|guardrail| Some((guardrail.metric.clone(), of(guardrail)?)))
+        .collect()
+}
+
+/// How many units it may take until each of these guardrails is settled: its lower bound at .05 above the margin, with the power
+/// of each, where nothing became worse.
+fn guardrail_units(plan: &Plan, traffic: &Traffic<'_>) -> BTreeMap<MetricName, f64> {
+    let of = |guardrail: &Guardrail| {
+        let [mean, unit_variance] = *plan.guardrail_baselines.get(&guardrail.metric)?;
+        let margin = guardrail.margin.absolute(mean) / unit_variance.sqrt();
         let rates = ErrorRates {
             alpha: GUARDRAIL_ALPHA,
             power: power_of_each(plan).ok()?,
@@ -406,7 +421,17 @@ fn control_units(
 
 /// Days in full weeks, and whether they are a guess because the history is shorter than that.
 fn days(baseline: &Baseline, needs: &[(f64, f64)], minimum: u32) -> (Option<u32>, bool) {
-    let curve: Vec<f64> = baseline.distinct_units.iter().map(|n| *n as f64).collect();
+    // Of all units that come so many have a value.
+    let all = baseline.distinct_units.last().map_or(0.0, |n| *n as f64);
+    let share = match all > 0.0 {
+        true => (baseline.units as f64 / all).min(1.0),
+        false => 1.0,
+    };
+    let curve: Vec<f64> = baseline
+        .distinct_units
+        .iter()
+        .map(|n| *n as f64 * share)
+        .collect();
     let at_least = |days: u32| days.max(minimum);
     match duration::days(&curve, needs) {
         Ok(days) => (Some(at_least(days)), false),

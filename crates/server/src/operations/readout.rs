@@ -10,6 +10,7 @@ mod few;
 mod hints;
 mod judge;
 mod kept;
+mod looks;
 mod outlook;
 mod values;
 mod verdict;
@@ -264,8 +265,11 @@ impl From<&UnitSums> for Sums {
 pub struct Comparison {
     /// The arm.
     pub arm: ArmName,
-    /// One less the confidence of its intervals: the plan's, of the primary metric divided among the arms.
+    /// One less the confidence of its intervals: the plan's, of the primary metric divided among the arms, and of that a fifth
+    /// while a hybrid runs and the rest at its end.
     pub alpha: f64,
+    /// The UTC day of the last look of a plan that has one: what came later changes nothing here.
+    pub decided_on: Option<String>,
     /// How it was computed.
     pub method: &'static str,
     /// The difference.
@@ -294,7 +298,7 @@ pub struct Comparison {
     pub guardrail: Option<GuardrailState>,
     /// The chance that a value from the arm exceeds one from the control, ties split; for grades.
     pub superiority: Option<Superiority>,
-    /// The share of the variance that the covariate explains.
+    /// The share of the difference's variance that the covariate took away.
     pub variance_reduction: Option<f64>,
     /// Each epoch for itself, where there are several.
     pub epochs: Vec<EpochComparison>,
@@ -368,6 +372,10 @@ pub struct Look {
     pub units: f64,
     /// The difference.
     pub difference: f64,
+    /// Its standard error.
+    pub standard_error: f64,
+    /// Degrees of freedom.
+    pub degrees_of_freedom: Option<f64>,
     /// The lower end of the interval that may be looked at as often as one likes, of this look.
     pub low: Option<f64>,
     /// Its upper end.
@@ -376,8 +384,8 @@ pub struct Look {
     pub fixed_low: Option<f64>,
     /// Its upper end.
     pub fixed_high: Option<f64>,
-    /// The smallest p-value until then.
-    pub p: f64,
+    /// The smallest p-value until then, of this arm alone; planned looks have none.
+    pub p: Option<f64>,
 }
 
 /// The effect on newcomers against the effect later.

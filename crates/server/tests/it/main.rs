@@ -26,6 +26,7 @@ mod holdouts;
 mod keys;
 mod models;
 mod openapi;
+mod reading_modes;
 mod readouts;
 mod registry;
 mod rehearse;

@@ -225,6 +225,39 @@ fn trimmed(value: f64) -> String {
     amounts::significant(value, 3)
 }
 
+const UNIT_COLUMNS: &str = "unit,arm,epoch,first_at,counts,segments,metric,x,y,x_before,y_before";
+const SUM_COLUMNS: &str = "metric,part,arm,epoch,day,n,capped,any,not_all,x,y,x_before,y_before,\
+    xx,xy,yy,x_xb,y_xb,xb_xb,x_yb,y_yb,xb_yb,yb_yb";
+
+/// `flywheel experiment sums`: a line for each metric, arm and day, for whoever computes intervals at any time again.
+pub(super) async fn sums(context: &Context<'_>, name: &str) -> Outcome {
+    let target = Target::api("experiments").at(name).at("sums");
+    let answer = context.client.get(&target).await?;
+    let found = Record(&answer).items("items");
+    if context.printer.is_json() {
+        for one in found {
+            context.printer.json_line(one.0)?;
+        }
+        return Ok(std::process::ExitCode::SUCCESS);
+    }
+    let mut lines = vec![SUM_COLUMNS.to_owned()];
+    lines.extend(found.map(|one| {
+        let mut cells: Vec<String> = ["metric", "part", "arm"]
+            .map(|name| one.text(name).to_owned())
+            .to_vec();
+        cells.push(one.shown("epoch"));
+        cells.push(one.text("day").to_owned());
+        cells.extend(["n", "capped", "any", "not_all"].map(|name| one.shown(name)));
+        for name in ["sums", "products"] {
+            let numbers = one.member(name).and_then(Value::as_array);
+            cells.extend(numbers.into_iter().flatten().map(Value::to_string));
+        }
+        cells.join(",")
+    }));
+    context.printer.write_lines(&lines)?;
+    Ok(std::process::ExitCode::SUCCESS)
+}
+
 /// `flywheel experiment units`: a line for each unit and metric, for whoever computes again.
 pub(super) async fn units(context: &Context<'_>, name: &str) -> Outcome {
     let target = Target::api("experiments")
@@ -232,7 +265,7 @@ pub(super) async fn units(context: &Context<'_>, name: &str) -> Outcome {
         .at("units")
         .with("limit", "5000");
     let mut after: Option<String> = None;
-    let mut lines = vec!["unit,arm,epoch,first_at,counts,metric,x,y,x_before,y_before".to_owned()];
+    let mut lines = vec![UNIT_COLUMNS.to_owned()];
     loop {
         let page = match &after {
             Some(after) => target.clone().with("after", after),
@@ -297,6 +330,13 @@ fn quoted(text: &str) -> String {
 
 fn add_lines(lines: &mut Vec<String>, unit: Record<'_>) {
     let metrics = unit.member("metrics").and_then(Value::as_object);
+    let tags = unit.member("segments").and_then(Value::as_array);
+    let tags: Vec<&str> = tags
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let tags = tags.join(";");
     for (metric, values) in metrics.into_iter().flatten() {
         let numbers: Vec<String> = values
             .as_array()
@@ -305,13 +345,14 @@ fn add_lines(lines: &mut Vec<String>, unit: Record<'_>) {
             .map(ToString::to_string)
             .collect();
         lines.push(format!(
-            "{},{},{},{},{},{metric},{}",
+            "{},{},{},{},{},{},{metric},{}",
             quoted(unit.text("unit")),
             unit.text("arm"),
             unit.member("epoch")
                 .map_or(0, |epoch| epoch.as_u64().unwrap_or(0)),
             unit.text("first_at"),
             unit.member("counts").is_some_and(|counts| counts == true),
+            quoted(&tags),
             numbers.join(",")
         ));
     }
@@ -354,12 +395,12 @@ mod tests {
     #[test]
     fn units_are_lines_that_a_spreadsheet_reads() {
         let unit = json!({"unit": "a,\"b\"", "arm": "x", "epoch": 0, "first_at": "2026-01-01T00:00:00Z",
-                          "counts": true, "metrics": {"m": [1.5, 2, 0, 0]}});
+                          "counts": true, "segments": ["language=de", "plan=pro"], "metrics": {"m": [1.5, 2, 0, 0]}});
         let mut lines = Vec::new();
         add_lines(&mut lines, Record(&unit));
         assert_eq!(
             lines,
-            ["\"a,\"\"b\"\"\",x,0,2026-01-01T00:00:00Z,true,m,1.5,2,0,0"]
+            ["\"a,\"\"b\"\"\",x,0,2026-01-01T00:00:00Z,true,language=de;plan=pro,m,1.5,2,0,0"]
         );
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flywheel_core::experiment::Experiment;
-use flywheel_core::plan::Effect;
+use flywheel_core::plan::{Effect, ReadingMode};
 use flywheel_storage::events::Window;
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use super::{amounts, control_value, primary};
 use crate::console::chart::{Amount, Chart, Numbers, Point};
 use crate::console::show::{self, Markup};
 use crate::operations::histograms::ArmHistogram;
-use crate::operations::readout::{CheckState, MetricReadout, Readout, words};
+use crate::operations::readout::{CheckState, MetricReadout, MetricRole, Readout, words};
 
 /// Days that the charts of arrivals show at most.
 const MOST_DAYS: u32 = 92;
@@ -22,6 +22,11 @@ const SECONDS_PER_DAY: u32 = 86_400;
 
 /// Everything below the verdict.
 pub(super) struct Evidence {
+    /// How the primary metric may be read.
+    pub(super) read: &'static str,
+    pub(super) is_anytime: bool,
+    /// What the bars of the differences are.
+    pub(super) bars: String,
     pub(super) checks: Vec<CheckLine>,
     /// What is analysed of what was kept.
     pub(super) outcomes: Option<Markup>,
@@ -80,6 +85,7 @@ pub(super) struct NumberRow {
     pub(super) variance_reduction: String,
     pub(super) method: &'static str,
     /// Why a number is missing, or what stands in for it.
+    pub(super) level: String,
     pub(super) note: String,
 }
 
@@ -100,6 +106,8 @@ pub(super) struct LookRow {
     pub(super) difference: String,
     pub(super) interval: String,
     pub(super) once: String,
+    pub(super) standard_error: String,
+    pub(super) degrees_of_freedom: String,
     pub(super) p: String,
 }
 
@@ -139,15 +147,22 @@ impl Evidence {
         now: Timestamp,
     ) -> Self {
         let plan = &experiment.plan;
-        let (forest, empty) = forest::rows(readout, plan.mde);
         let primary = primary(readout);
         let base = plan.baseline.as_ref().map(|found| found.mean);
+        let (forest, empty) = forest::rows(readout, plan.mde, base);
         let effect = plan.mde.and_then(|mde| match mde {
             Effect::Absolute(value) => Some(value),
             Effect::Relative(_) => Some(mde.absolute(base.or_else(|| control_value(readout))?)),
         });
         let (arrivals, arrivals_by_day) = arrivals(experiment, readout);
+        let is_anytime = plan.mode == ReadingMode::Anytime;
         Self {
+            read: match is_anytime {
+                true => "any time",
+                false => "as planned",
+            },
+            is_anytime,
+            bars: bars(readout, is_anytime),
             checks: readout.checks.iter().map(CheckLine::new).collect(),
             outcomes: readout
                 .outcomes
@@ -187,6 +202,27 @@ impl CheckLine {
             name: check.name,
             detail: show::text(&check.detail),
         }
+    }
+}
+
+/// The levels of the intervals that are drawn, and when they hold.
+fn bars(readout: &Readout, is_anytime: bool) -> String {
+    let level = |is_primary: bool| {
+        let is_it = |metric: &&MetricReadout| (metric.role == MetricRole::Primary) == is_primary;
+        let mut metrics = readout.metrics.iter().filter(is_it);
+        let found = metrics.find_map(|metric| metric.comparisons.first())?;
+        Some(format!("{}%", amounts::number((1.0 - found.alpha) * 100.0)))
+    };
+    let hold = "hold however often you look";
+    match (level(true), level(false)) {
+        (Some(primary), Some(others)) if !is_anytime => format!(
+            "Bars are {others} intervals that {hold}; that of the primary metric is at {primary}, and holds when the plan reads it."
+        ),
+        (Some(primary), Some(others)) if primary != others => format!(
+            "Bars are {others} intervals, of the primary metric {primary} ones, because arms share its level; they {hold}."
+        ),
+        (Some(one), _) | (None, Some(one)) => format!("Bars are {one} intervals that {hold}."),
+        (None, None) => String::new(),
     }
 }
 
@@ -255,9 +291,13 @@ fn numbers(readout: &Readout) -> Vec<NumberRow> {
                 })),
                 variance_reduction: or_none(found.variance_reduction.map(percent)),
                 method: found.method,
-                note: match &found.small_counts {
-                    Some(counts) => counts.said.clone(),
-                    None => found.undefined.clone().unwrap_or_default(),
+                level: percent(1.0 - found.alpha),
+                note: match (&found.small_counts, &found.decided_on) {
+                    (Some(counts), _) => counts.said.clone(),
+                    (None, Some(day)) => {
+                        format!("as of the last look, of {day}; values are of now")
+                    }
+                    (None, None) => found.undefined.clone().unwrap_or_default(),
                 },
             });
         }
@@ -316,7 +356,9 @@ fn looks(primary: &MetricReadout, readout: &Readout) -> Vec<LookRow> {
             difference: words::difference(of, look.difference),
             interval: amounts::interval(of, look.low.zip(look.high)),
             once: amounts::interval(of, look.fixed_low.zip(look.fixed_high)),
-            p: amounts::p_value(Some(look.p)),
+            standard_error: amounts::number(look.standard_error),
+            degrees_of_freedom: or_none(look.degrees_of_freedom.map(amounts::number)),
+            p: amounts::p_value(look.p),
         })
         .collect()
 }

@@ -43,8 +43,13 @@ pub(super) struct Empty {
     pub(super) why: String,
 }
 
-/// All of them: the primary metric first, then the guardrails. Metrics that cannot be compared yet are only named.
-pub(super) fn rows(readout: &Readout, mde: Option<Effect>) -> (Vec<ForestRow>, Vec<Empty>) {
+/// All of them: the primary metric first, then the guardrails. Metrics that cannot be compared yet are only named. The smallest
+/// effect that matters is relative to what was planned with, if anything was.
+pub(super) fn rows(
+    readout: &Readout,
+    mde: Option<Effect>,
+    planned: Option<f64>,
+) -> (Vec<ForestRow>, Vec<Empty>) {
     let mut rows = Vec::new();
     let mut empty: Vec<Empty> = Vec::new();
     for metric in &readout.metrics {
@@ -56,7 +61,7 @@ pub(super) fn rows(readout: &Readout, mde: Option<Effect>) -> (Vec<ForestRow>, V
             .and_then(|arm| arm.value);
         let effect = mde
             .filter(|_| metric.role == MetricRole::Primary)
-            .zip(base)
+            .zip(planned.or(base))
             .map(|(mde, base)| mde.absolute(base));
         let drawn = metric.comparisons.iter();
         let drawn = drawn.filter(|found| found.difference.is_some() || is_guarded(found));

@@ -183,11 +183,13 @@ mod tests {
             arm: "b".parse().unwrap(),
             units: 1000.0,
             difference,
+            standard_error: reach / 2.0,
+            degrees_of_freedom: None,
             low: Some(difference - 2.0 * reach),
             high: Some(difference + 2.0 * reach),
             fixed_low: Some(difference - reach),
             fixed_high: Some(difference + reach),
-            p: 0.2,
+            p: Some(0.2),
         }
     }
 

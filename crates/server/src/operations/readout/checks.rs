@@ -107,15 +107,16 @@ fn split(
             name,
             state: CheckState::Failed,
             detail: format!(
-                "expected {}, saw {saw}: likely causes are a bot filter, crashes or timeouts in one arm, a redirect, late logging, or merged ids",
-                expected.join("/")
+                "expected {}, saw {saw} (E = {:.2e}): likely causes are a bot filter, crashes or timeouts in one arm, a redirect, late logging, or merged ids",
+                expected.join("/"),
+                log_e.exp()
             ),
         };
     }
     DataCheck {
         name,
         state: CheckState::Passed,
-        detail: format!("{saw} units, as the weights say"),
+        detail: format!("{saw} units, as the weights say (E = {:.2e})", log_e.exp()),
     }
 }
 
@@ -210,7 +211,7 @@ fn moved(statistics: &ExperimentStatistics, arms: &[ArmUnits]) -> Option<DataChe
         name: "changed weights",
         state: CheckState::Warning,
         detail: format!(
-            "{} of {} got another arm when the weights changed, and count in neither",
+            "{} of {} got another arm in a later epoch, and count in neither",
             words::count(moved as f64),
             words::plural(all, "unit")
         ),

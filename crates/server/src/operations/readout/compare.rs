@@ -1,19 +1,15 @@
 //! One metric, arm against control: estimates by epoch, pooled; looks at the end of each day, and what they have in common.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use flywheel_core::assignment::ALL_BASIS_POINTS;
 use flywheel_core::experiment::Experiment;
 use flywheel_core::metric::{Metric, MetricKind};
 use flywheel_core::name::ArmName;
 use flywheel_core::plan::{Reading, ReadingMode};
 use flywheel_stats::estimate::{ArmEstimate, Estimate};
 use flywheel_stats::inference::{Inference, Mode, infer};
-use flywheel_stats::sequential::group_sequential::{self, SPENDING_EXPONENT};
-use flywheel_stats::sequential::hybrid;
+use flywheel_stats::sequential::hybrid::RUNNING_SHARE;
 use flywheel_stats::sequential::rho_squared;
-use flywheel_stats::sequential::running::Running;
-use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
 use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_stats::{clustered, cuped, quantile, ratio};
 use flywheel_storage::statistics::{ArmStatistics, ExperimentStatistics, UnitSums};
@@ -22,8 +18,8 @@ use super::super::moments;
 use super::few;
 use super::judge::{correct, finding};
 use super::{
-    ArmValue, Comparison, EpochComparison, GuardrailState, Look, MetricReadout, MetricRole,
-    deciding, is_quantile, words,
+    ArmValue, Comparison, EpochComparison, GuardrailState, MetricReadout, MetricRole, deciding,
+    is_quantile, words,
 };
 
 /// Sums and histogram of one arm in one epoch.
@@ -65,18 +61,6 @@ pub(super) struct Comparing<'a> {
 /// Inference for one look at a fixed sample.
 pub(super) fn one_look(estimate: &Estimate, alpha: f64) -> Defined<Inference> {
     infer(estimate, Mode::Fixed, alpha)
-}
-
-/// A difference, and what was said of it at each look.
-struct Series {
-    estimate: Defined<Estimate>,
-    looks: Vec<(i64, Estimate, Inference)>,
-    running: Running,
-    /// At the last look that was allowed.
-    last: Defined<Inference>,
-    variance_reduction: Option<f64>,
-    /// What the last look of a plan that has one saw: that and its interval stay.
-    decided: Option<Estimate>,
 }
 
 impl<'a> Comparing<'a> {
@@ -141,37 +125,45 @@ impl<'a> Comparing<'a> {
             .map(|(estimate, _)| estimate)
     }
 
-    /// The difference at the end of a day, pooled over epochs, and what the covariate explains.
-    fn pooled(
+    /// The difference at the end of a day, pooled over epochs, and which share of its variance the covariate took away.
+    pub(super) fn pooled(
         &self,
         reading: usize,
         arm: usize,
         until: Option<i64>,
     ) -> Defined<(Estimate, Option<f64>)> {
-        let mut parts = Vec::new();
-        let mut reduction = None;
+        let (mut parts, mut plain) = (Vec::new(), Vec::new());
+        let mut is_adjusted = false;
         let mut problem = Undefined::NoData;
         for epoch in 0..self.epochs() {
             match self.within(epoch, reading, arm, until) {
-                Ok((estimate, explained)) => {
+                Ok((estimate, unadjusted)) => {
+                    is_adjusted |= unadjusted.is_some();
+                    plain.push(unadjusted.unwrap_or(estimate));
                     parts.push(estimate);
-                    reduction = explained.or(reduction);
                 }
                 // An epoch that nobody entered has nothing to say.
                 Err(Undefined::NoData) => {}
                 // One in which nobody differed says that they did not: without it the others would say too much.
                 Err(Undefined::ZeroVariance) => {
                     problem = Undefined::ZeroVariance;
-                    parts.extend(self.constant(epoch, reading, arm, until));
+                    let constant = self.constant(epoch, reading, arm, until);
+                    plain.extend(constant);
+                    parts.extend(constant);
                 }
                 Err(undefined) => problem = undefined,
             }
         }
-        match parts.as_slice() {
+        let pool = |parts: &[Estimate]| match parts {
             [] => Err(problem),
-            [only] if only.standard_error > 0.0 => Ok((*only, reduction)),
-            several => Ok((Estimate::pool(several)?, reduction)),
-        }
+            [only] if only.standard_error > 0.0 => Ok(*only),
+            several => Estimate::pool(several),
+        };
+        let estimate = pool(&parts)?;
+        let plain = is_adjusted.then(|| pool(&plain)).and_then(Result::ok);
+        let explained =
+            plain.map(|plain| 1.0 - (estimate.standard_error / plain.standard_error).powi(2));
+        Ok((estimate, explained))
     }
 
     /// The difference within an epoch in which no value of either arm varies.
@@ -197,13 +189,14 @@ impl<'a> Comparing<'a> {
         })
     }
 
+    /// The difference within an epoch; with a covariate also the one without it.
     fn within(
         &self,
         epoch: usize,
         reading: usize,
         arm: usize,
         until: Option<i64>,
-    ) -> Defined<(Estimate, Option<f64>)> {
+    ) -> Defined<(Estimate, Option<Estimate>)> {
         let metric = self.metric_of(reading);
         let control = self.source(epoch, self.control, reading);
         let treatment = self.source(epoch, arm, reading);
@@ -216,15 +209,15 @@ impl<'a> Comparing<'a> {
             let b = self.quantile(metric, &b, &treatment.classes())?;
             return Ok((quantile::difference(&a, &b)?, None));
         }
+        let plain = ratio::difference(&moments::pair(&a)?, &moments::pair(&b)?)?;
         if metric.covariate {
             let adjusted =
                 cuped::ratio_difference(&moments::quadruple(&a)?, &moments::quadruple(&b)?);
             if let Ok(adjusted) = adjusted {
-                return Ok((adjusted.estimate, Some(adjusted.variance_reduction)));
+                return Ok((adjusted.estimate, Some(plain)));
             }
         }
-        let estimate = ratio::difference(&moments::pair(&a)?, &moments::pair(&b)?)?;
-        Ok((estimate, None))
+        Ok((plain, None))
     }
 
     /// A quantile with the variance that its interval implies, for so many units. Calls of one unit count for less than as
@@ -257,195 +250,6 @@ impl<'a> Comparing<'a> {
             unit_variance: arm.unit_variance * effect,
             ..arm
         })
-    }
-
-    /// Whether an arm has enough for a look.
-    pub(super) fn may_look(&self, reading: usize, arm: usize, until: Option<i64>) -> Defined<()> {
-        let metric = self.metric_of(reading);
-        for place in [self.control, arm] {
-            let mut sums = UnitSums::default();
-            for epoch in 0..self.epochs() {
-                sums.add(&self.source(epoch, place, reading).sums(until));
-            }
-            let units = u64::try_from(sums.n).unwrap_or(0);
-            if units < FIRST_LOOK {
-                return Err(Undefined::TooFewValues {
-                    needed: FIRST_LOOK,
-                    found: units,
-                });
-            }
-            if few::are_few(metric, &sums) {
-                return Err(few::TOO_FEW);
-            }
-        }
-        Ok(())
-    }
-
-    /// The days at whose end something was different.
-    pub(super) fn days(&self, reading: usize, arm: usize) -> BTreeSet<i64> {
-        let mut days = BTreeSet::new();
-        for epoch in 0..self.epochs() {
-            for place in [self.control, arm] {
-                let source = self.source(epoch, place, reading);
-                let found = source.arm.and_then(|arm| arm.readings.get(&reading));
-                days.extend(found.into_iter().flat_map(|days| days.keys().copied()));
-            }
-        }
-        days
-    }
-
-    fn series(&self, reading: usize, arm: usize, alpha: f64) -> Series {
-        let now = self.pooled(reading, arm, None);
-        let mut series = Series {
-            estimate: now.map(|(estimate, _)| estimate),
-            variance_reduction: now.ok().and_then(|(_, explained)| explained),
-            looks: Vec::new(),
-            running: Running::default(),
-            last: Err(Undefined::NoData),
-            decided: None,
-        };
-        // Of a quantile only its present is kept.
-        let moments: Vec<i64> = match is_quantile(self.metric_of(reading)) {
-            true => self
-                .days(reading, arm)
-                .last()
-                .copied()
-                .into_iter()
-                .collect(),
-            false => self.days(reading, arm).into_iter().collect(),
-        };
-        let mut estimates = Vec::new();
-        for day in moments {
-            let until = Some(day);
-            if let Err(undefined) = self.may_look(reading, arm, until) {
-                series.last = Err(undefined);
-                continue;
-            }
-            match self.pooled(reading, arm, until) {
-                Ok((estimate, _)) => estimates.push((day, estimate)),
-                Err(undefined) => series.last = Err(undefined),
-            }
-        }
-        if self.experiment.plan.mode == ReadingMode::Planned {
-            // There is another look when there are more units.
-            let mut seen = 0.0;
-            estimates.retain(|(_, estimate): &(i64, Estimate)| {
-                let has_more = estimate.units > seen;
-                seen = estimate.units.max(seen);
-                has_more
-            });
-        }
-        let planned = self.planned_units(arm);
-        let boundaries = self.boundaries(&estimates, planned, alpha);
-        // The last look of a plan that has one is the first at which the units are there; looking again would be peeking.
-        let mut is_final_over = false;
-        for (place, (day, estimate)) in estimates.into_iter().enumerate() {
-            let is_final = !is_final_over && estimate.units >= planned;
-            if is_final_over && self.experiment.plan.mode == ReadingMode::Fixed {
-                break;
-            }
-            is_final_over |= is_final;
-            let boundary = boundaries.get(place).copied();
-            let look = self.look(&estimate, boundary, is_final, alpha);
-            if let Ok(inference) = &look {
-                series.running.push(inference);
-                series.looks.push((day, estimate, *inference));
-            }
-            if series.decided.is_none() {
-                series.last = look;
-            }
-            if is_final && self.has_final_look() {
-                series.decided = Some(estimate);
-            }
-        }
-        series
-    }
-
-    /// |z| at each look of a plan with looks.
-    fn boundaries(&self, looks: &[(i64, Estimate)], planned: f64, alpha: f64) -> Vec<f64> {
-        if self.experiment.plan.mode != ReadingMode::Planned || looks.is_empty() {
-            return Vec::new();
-        }
-        let information: Vec<f64> = looks.iter().map(|(_, e)| e.units / planned).collect();
-        group_sequential::boundaries(&information, alpha, SPENDING_EXPONENT, 2).unwrap_or_default()
-    }
-
-    /// Units of the control and an arm at which a plan has its last look: their part of those of all arms.
-    pub(super) fn planned_units(&self, arm: usize) -> f64 {
-        let plan = &self.experiment.plan;
-        let all = plan.size.map_or(plan.tuned_for, |size| size.largest);
-        let weights = [self.control, arm].map(|place| self.experiment.planned_weight(place));
-        all * f64::from(weights[0] + weights[1]) / f64::from(ALL_BASIS_POINTS)
-    }
-
-    fn has_final_look(&self) -> bool {
-        let mode = self.experiment.plan.mode;
-        matches!(mode, ReadingMode::Fixed | ReadingMode::Hybrid)
-    }
-
-    fn look(
-        &self,
-        estimate: &Estimate,
-        boundary: Option<f64>,
-        is_final: bool,
-        alpha: f64,
-    ) -> Defined<Inference> {
-        let plan = &self.experiment.plan;
-        let rho_squared = self.rho_squared?;
-        match plan.mode {
-            ReadingMode::Anytime => infer(estimate, Mode::Anytime { rho_squared }, alpha),
-            ReadingMode::Planned => {
-                let boundary = boundary.ok_or(Undefined::NoData)?;
-                infer(estimate, Mode::Planned { boundary }, alpha)
-            }
-            ReadingMode::Hybrid => hybrid::look(estimate, rho_squared, is_final, alpha),
-            ReadingMode::Fixed if !is_final => Err(Undefined::Domain(
-                "this plan is read once, when it has its units",
-            )),
-            ReadingMode::Fixed => infer(estimate, Mode::Fixed, alpha),
-        }
-    }
-
-    /// The primary metric at the end of each day.
-    pub(super) fn timeline(&self) -> Vec<Look> {
-        let plan = &self.experiment.plan;
-        let place = plan
-            .metrics
-            .iter()
-            .position(|metric| Some(&metric.name) == plan.primary.as_ref());
-        let Some(reading) = place.and_then(|place| deciding(&self.readings, place)) else {
-            return Vec::new();
-        };
-        let mut timeline = Vec::new();
-        for arm in self.treatments() {
-            let mut smallest: f64 = 1.0;
-            for (day, estimate, look) in self.series(reading, arm, self.level(true)).looks {
-                smallest = smallest.min(look.p.unwrap_or(1.0));
-                let fixed = one_look(&estimate, self.level(true)).and_then(|look| look.interval);
-                timeline.push(Look {
-                    day: words::day(day),
-                    arm: self.name(arm),
-                    units: estimate.units,
-                    difference: estimate.value,
-                    low: look.interval.ok().map(|interval| interval.low),
-                    high: look.interval.ok().map(|interval| interval.high),
-                    fixed_low: fixed.ok().map(|interval| interval.low),
-                    fixed_high: fixed.ok().map(|interval| interval.high),
-                    p: smallest,
-                });
-            }
-        }
-        timeline
-    }
-
-    /// The level of one interval: several arms share that of the primary metric.
-    pub(super) fn level(&self, is_primary: bool) -> f64 {
-        let comparisons = if is_primary {
-            self.experiment.arms.len().saturating_sub(1).max(1)
-        } else {
-            1
-        };
-        self.experiment.plan.alpha / comparisons as f64
     }
 
     /// Everything about one metric.
@@ -501,12 +305,16 @@ impl<'a> Comparing<'a> {
             return self.comparison_of_few(&few, reading, arm, (metric, role, margin, base));
         }
         let series = self.series(reading, arm, alpha);
-        let estimate = series.decided.or_else(|| series.estimate.ok());
+        let mode = self.mode(reading);
+        let decided = series.decided;
+        let estimate = decided
+            .map(|(_, estimate)| estimate)
+            .or(series.estimate.ok());
         let fixed = estimate
             .and_then(|estimate| one_look(&estimate, alpha).ok())
             .and_then(|look| look.interval.ok());
         // The running intersection of sequences; the repeated interval of planned looks; the one of the last look.
-        let interval = match self.experiment.plan.mode {
+        let interval = match mode {
             ReadingMode::Anytime => series.running.interval,
             _ => series.last.ok().and_then(|look| look.interval.ok()),
         }
@@ -515,10 +323,19 @@ impl<'a> Comparing<'a> {
             (Err(undefined), _) | (_, Err(undefined)) => Some(undefined.to_string()),
             (Ok(_), Ok(look)) => look.interval.err().map(|undefined| undefined.to_string()),
         };
-        let looked = estimate.filter(|_| !series.looks.is_empty());
+        // Guardrails are looked at at any time, whatever may be read of them.
+        let now = self
+            .may_look(reading, arm, None)
+            .ok()
+            .and(series.estimate.ok());
         Comparison {
             arm: self.name(arm),
-            alpha: self.level(role == MetricRole::Primary),
+            alpha: match mode {
+                ReadingMode::Hybrid if decided.is_some() => alpha * (1.0 - RUNNING_SHARE),
+                ReadingMode::Hybrid => alpha * RUNNING_SHARE,
+                _ => alpha,
+            },
+            decided_on: decided.map(|(day, _)| words::day(day)),
             method: method(metric, series.variance_reduction.is_some()),
             difference: estimate.map(|estimate| estimate.value),
             standard_error: estimate.map(|estimate| estimate.standard_error),
@@ -528,7 +345,7 @@ impl<'a> Comparing<'a> {
             units: estimate.map_or(0.0, |estimate| estimate.units),
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
-            p: (!series.looks.is_empty() && self.experiment.plan.mode != ReadingMode::Planned)
+            p: (!series.looks.is_empty() && mode != ReadingMode::Planned)
                 .then_some(series.running.p),
             fixed_low: fixed.map(|interval| interval.low),
             fixed_high: fixed.map(|interval| interval.high),
@@ -536,9 +353,9 @@ impl<'a> Comparing<'a> {
                 .zip(base)
                 .map(|(estimate, base)| estimate.value / base.abs()),
             finding: finding(metric, interval),
-            guardrail: (role == MetricRole::Guardrail).then(|| match (looked, margin) {
+            guardrail: (role == MetricRole::Guardrail).then(|| match (now, margin) {
                 _ if self.is_unmeasured(reading) => GuardrailState::Unmeasured,
-                (Some(looked), Some(margin)) => self.guardrail(metric, looked, margin),
+                (Some(now), Some(margin)) => self.guardrail(metric, now, margin),
                 (None, _) | (_, None) => GuardrailState::Open,
             }),
             superiority: self.superiority(reading, arm, metric),

@@ -5,7 +5,7 @@ use flywheel_core::plan::ReadingMode;
 use flywheel_stats::clustered;
 use flywheel_stats::decision::{ABORT_ALPHA, GUARDRAIL_ALPHA};
 use flywheel_stats::sequential::hybrid::RUNNING_SHARE;
-use flywheel_stats::sequential::randomisation::{self, CONCENTRATION, UnitCounts};
+use flywheel_stats::sequential::randomisation::{self, UnitCounts};
 use flywheel_stats::sequential::{bernoulli, p_from_log_e};
 use flywheel_stats::two_proportions::FEWEST_EVENTS;
 use flywheel_stats::undefined::{Defined, Undefined};
@@ -164,7 +164,7 @@ impl Comparing<'_> {
             // Where one of them got nobody there is nothing to compare.
             if a.n + b.n > 0.0 && weight(self.control).min(weight(arm)) > 0.0 {
                 let share = weight(arm) / both;
-                log_e += randomisation::log_e_of_units(a, b, share, CONCENTRATION)?;
+                log_e += randomisation::log_e_of_few(a, b, share)?;
             }
         }
         Ok(log_e)
@@ -187,10 +187,15 @@ impl Comparing<'_> {
 
     /// The level at which counts decide now. The evidence may be looked at at any time; a plan with one look waits for it,
     /// and one with a last look keeps its level for that.
-    fn level_of_few(&self, arm: usize, units: f64, is_primary: bool) -> Option<f64> {
-        let plan = &self.experiment.plan;
+    fn level_of_few(
+        &self,
+        reading: usize,
+        arm: usize,
+        units: f64,
+        is_primary: bool,
+    ) -> Option<f64> {
         let level = self.level(is_primary);
-        match plan.mode {
+        match self.mode(reading) {
             ReadingMode::Anytime | ReadingMode::Planned => Some(level),
             ReadingMode::Hybrid => Some(level * RUNNING_SHARE),
             ReadingMode::Fixed => (units >= self.planned_units(arm)).then_some(level),
@@ -204,7 +209,7 @@ impl Comparing<'_> {
         arm: usize,
         (metric, role, margin, base): (&Metric, MetricRole, Option<f64>, Option<f64>),
     ) -> Comparison {
-        let level = self.level_of_few(arm, few.units(), role == MetricRole::Primary);
+        let level = self.level_of_few(reading, arm, few.units(), role == MetricRole::Primary);
         let is_guardrail = role == MetricRole::Guardrail;
         let highest = highest_failures(metric, &few.arm, self.experiment.plan.tuned_for)
             .filter(|_| is_guardrail);
@@ -213,6 +218,7 @@ impl Comparing<'_> {
         Comparison {
             arm: self.name(arm),
             alpha: self.level(role == MetricRole::Primary),
+            decided_on: None,
             method: METHOD,
             difference: Some(few.difference),
             standard_error: None,
@@ -265,7 +271,7 @@ fn highest_failures(metric: &Metric, arm: &UnitSums, tuned_for: f64) -> Option<f
     };
     // Failures of one unit may be alike: they count for as many independent ones as if all of a unit's calls were.
     let alike = clustered::largest_design_effect(&moments::pair(arm).ok()?).ok()?;
-    bernoulli::confidence_sequence(
+    bernoulli::confidence_sequence_from_early_on(
         failures.max(0.0) / alike,
         arm.sum(1) / alike,
         GUARDRAIL_ALPHA,

@@ -3,7 +3,7 @@
 use flywheel_core::metric::{GRADES, Metric, MetricKind};
 use flywheel_stats::decision;
 use flywheel_stats::estimate::Estimate;
-use flywheel_stats::rank::RankedCounts;
+use flywheel_stats::rank::{self, RankedCounts};
 use flywheel_stats::{Interval, multiplicity};
 
 use super::compare::Comparing;
@@ -57,22 +57,33 @@ impl Comparing<'_> {
         if metric.kind != MetricKind::Ordinal {
             return None;
         }
-        let counts = |place: usize| {
-            let classes = self.all_classes(place, reading);
+        let counts = |epoch: usize, place: usize| {
             let mut counts = vec![0_u64; GRADES as usize + 1];
-            for (class, n) in classes {
+            for (class, n) in self.source(epoch, place, reading).classes() {
                 if let Some(count) = usize::try_from(class).ok().and_then(|c| counts.get_mut(c)) {
                     *count = u64::try_from(n).unwrap_or(0);
                 }
             }
             counts
         };
-        let ranked = RankedCounts::from_histograms(&counts(self.control), &counts(arm)).ok()?;
-        let found = ranked.brunner_munzel(self.experiment.plan.alpha).ok()?;
+        let within = |epoch: usize| {
+            let (control, own) = (counts(epoch, self.control), counts(epoch, arm));
+            let units = (control.iter().sum::<u64>() + own.iter().sum::<u64>()) as f64;
+            let ranked = RankedCounts::from_histograms(&control, &own).ok()?;
+            let found = ranked.brunner_munzel(self.experiment.plan.alpha).ok()?;
+            let df = found.degrees_of_freedom;
+            Estimate::new(found.theta, found.standard_error, df, units).ok()
+        };
+        let parts: Vec<Estimate> = (0..self.epochs()).filter_map(within).collect();
+        let pooled = match parts.as_slice() {
+            [only] => *only,
+            several => Estimate::pool(several).ok()?,
+        };
+        let found = rank::interval_of(&pooled, self.experiment.plan.alpha).ok()?;
         Some(Superiority {
-            probability: found.theta,
-            low: found.shown.low,
-            high: found.shown.high,
+            probability: pooled.value,
+            low: found.low,
+            high: found.high,
         })
     }
 }

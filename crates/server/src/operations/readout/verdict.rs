@@ -184,8 +184,8 @@ impl Evidence<'_> {
                 &headline,
                 reason,
                 match others_go_on {
-                    true => "The arm is stopped for this, and the others go on.",
-                    false => "The experiment is stopped for this; keep the control.",
+                    true => "The arm is being stopped for this, and the others go on.",
+                    false => "The experiment is being stopped for this; keep the control.",
                 },
             )
         })
@@ -242,8 +242,24 @@ impl Evidence<'_> {
         ))
     }
 
+    /// The day of the last look, once every arm had one.
+    fn decided_on<'r>(&'r self, primary: &'r MetricReadout) -> Option<&'r str> {
+        let days: Option<Vec<&str>> = self
+            .compared(primary)
+            .map(|found| found.decided_on.as_deref())
+            .collect();
+        days?.into_iter().max()
+    }
+
     /// The units behind a comparison and the time they took.
     fn behind(&self, primary: &MetricReadout) -> String {
+        if let Some(day) = self.decided_on(primary) {
+            let units: Vec<String> = self
+                .compared(primary)
+                .map(|found| words::count(found.units))
+                .collect();
+            return format!("{} units at the last look, of {day}", units.join(" and "));
+        }
         let counts: Vec<String> = self
             .values(primary)
             .map(|arm| words::count(arm.sums.n as f64))
@@ -330,6 +346,16 @@ impl Evidence<'_> {
                     words::difference(&primary.metric, effect).trim_start_matches('+')
                 ),
                 "Stop, and choose by cost or simplicity.",
+            );
+        }
+        if self.decided_on(primary).is_some() {
+            return said(
+                VerdictState::NoVerdict,
+                "No difference was found.",
+                format!(
+                    "{figures} The units of the plan are there, and looking again would find too much."
+                ),
+                "Stop, and keep the control; a smaller effect takes another experiment.",
             );
         }
         let next = match plan.mode {
@@ -456,14 +482,18 @@ pub(super) fn violated<'r>(
 pub(super) fn violation(metric: &MetricReadout, found: &Comparison) -> (String, String) {
     let margin = metric.margin.unwrap_or(0.0);
     let margin = words::difference(&metric.metric, margin);
+    // The bound that tells is one-sided: the interval that is shown may hold 0.
+    let amount = match (found.difference, &found.small_counts) {
+        (Some(difference), None) => words::difference(&metric.metric, difference),
+        _ => amount(&metric.metric, found),
+    };
     (
         format!(
             "Guardrail violated: {} of {}.",
             metric.metric.name, found.arm
         ),
         format!(
-            "{}, worse beyond chance and by more than the margin of {}.",
-            amount(&metric.metric, found),
+            "{amount}, worse beyond chance (one-sided .05) and by more than the margin of {}.",
             margin.trim_start_matches('+')
         ),
     )

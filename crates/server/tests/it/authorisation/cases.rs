@@ -223,6 +223,7 @@ impl World {
             ),
             self.get("GET /api/v1/experiments/{experiment}/readout", Read, App),
             self.get("GET /api/v1/experiments/{experiment}/units", Read, App),
+            self.get("GET /api/v1/experiments/{experiment}/sums", Read, App),
             self.get("GET /api/v1/experiments/{experiment}/histograms", Read, App),
             change("POST /api/v1/experiments/{experiment}/start", Value::Null),
             change(

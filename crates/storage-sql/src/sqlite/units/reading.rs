@@ -136,7 +136,7 @@ pub(in super::super) async fn units(
         metric.is_some_and(|metric| metric.kind == MetricKind::Count)
     };
     let rows = query(
-        "SELECT unit, epoch, arm, first_at, state, readings FROM experiment_units
+        "SELECT unit, epoch, arm, first_at, state, segments, readings FROM experiment_units
          WHERE experiment = $1 AND unit > $2 ORDER BY unit LIMIT $3",
     )
     .bind(experiment.as_str())
@@ -150,24 +150,26 @@ pub(in super::super) async fn units(
             let fields = Fields::new(row, "experiment_units", &["unit"]);
             let first_at: Timestamp = fields.time("first_at")?;
             let values = read_values(fields.raw("readings")?);
-            let values: BTreeMap<usize, [f64; COLUMNS]> = values
+            let counts = fields.raw::<i64>("state")? == 0;
+            let mut values: BTreeMap<usize, [f64; COLUMNS]> = values
                 .into_iter()
                 .map(|(place, value)| {
-                    let y = if counts_all(&place) {
-                        1.0
-                    } else {
-                        value.y.value()
-                    };
                     let [x_before, y_before] = value.before;
-                    (place, [value.x.value(), y, x_before, y_before])
+                    let (x, y) = (value.x.value(), value.y.value());
+                    (place, [x, y, x_before, y_before])
                 })
                 .collect();
+            // Of totals every unit that counts has one, be it 0.
+            for place in (0..readings.len()).filter(|place| counts && counts_all(place)) {
+                values.entry(place).or_default()[1] = 1.0;
+            }
             Ok(UnitRow {
                 unit: fields.text("unit")?,
                 epoch: fields.count("epoch")? as usize,
                 arm: fields.count("arm")? as usize,
                 first_at,
-                counts: fields.raw::<i64>("state")? == 0,
+                counts,
+                segments: fields.optional_json("segments")?.unwrap_or_default(),
                 readings: values,
             })
         })

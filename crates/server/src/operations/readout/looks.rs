@@ -1,0 +1,228 @@
+//! Looks: what may be read of a metric at the end of each day, by the plan's way of reading.
+
+use std::collections::BTreeSet;
+
+use flywheel_core::assignment::ALL_BASIS_POINTS;
+use flywheel_core::plan::ReadingMode;
+use flywheel_stats::estimate::Estimate;
+use flywheel_stats::inference::{Inference, Mode, infer};
+use flywheel_stats::sequential::group_sequential::{self, SPENDING_EXPONENT};
+use flywheel_stats::sequential::hybrid;
+use flywheel_stats::sequential::running::Running;
+use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
+use flywheel_stats::undefined::{Defined, Undefined};
+use flywheel_storage::statistics::UnitSums;
+
+use super::compare::{Comparing, one_look};
+use super::{Look, deciding, few, is_quantile, words};
+
+/// A difference, and what was said of it at each look.
+pub(super) struct Series {
+    pub(super) estimate: Defined<Estimate>,
+    pub(super) looks: Vec<(i64, Estimate, Inference)>,
+    pub(super) running: Running,
+    /// At the last look that was allowed.
+    pub(super) last: Defined<Inference>,
+    pub(super) variance_reduction: Option<f64>,
+    /// The day of the last look of a plan that has one, and what it saw: that and its interval stay.
+    pub(super) decided: Option<(i64, Estimate)>,
+}
+
+impl Comparing<'_> {
+    /// Whether an arm has enough for a look.
+    pub(super) fn may_look(&self, reading: usize, arm: usize, until: Option<i64>) -> Defined<()> {
+        let metric = self.metric_of(reading);
+        for place in [self.control, arm] {
+            let mut sums = UnitSums::default();
+            for epoch in 0..self.epochs() {
+                sums.add(&self.source(epoch, place, reading).sums(until));
+            }
+            let units = u64::try_from(sums.n).unwrap_or(0);
+            if units < FIRST_LOOK {
+                return Err(Undefined::TooFewValues {
+                    needed: FIRST_LOOK,
+                    found: units,
+                });
+            }
+            if few::are_few(metric, &sums) {
+                return Err(few::TOO_FEW);
+            }
+        }
+        Ok(())
+    }
+
+    /// The days at whose end something was different.
+    pub(super) fn days(&self, reading: usize, arm: usize) -> BTreeSet<i64> {
+        let mut days = BTreeSet::new();
+        for epoch in 0..self.epochs() {
+            for place in [self.control, arm] {
+                let source = self.source(epoch, place, reading);
+                let found = source.arm.and_then(|arm| arm.readings.get(&reading));
+                days.extend(found.into_iter().flat_map(|days| days.keys().copied()));
+            }
+        }
+        days
+    }
+
+    /// How a metric may be read: the plan says it of the one that decides. Others, and quantiles, of which only the present is
+    /// kept, may be read at any time.
+    pub(super) fn mode(&self, reading: usize) -> ReadingMode {
+        let metric = self.metric_of(reading);
+        let is_primary = self.experiment.plan.primary.as_ref() == Some(&metric.name);
+        match is_primary && !is_quantile(metric) {
+            true => self.experiment.plan.mode,
+            false => ReadingMode::Anytime,
+        }
+    }
+
+    pub(super) fn series(&self, reading: usize, arm: usize, alpha: f64) -> Series {
+        let mode = self.mode(reading);
+        let now = self.pooled(reading, arm, None);
+        let mut series = Series {
+            estimate: now.map(|(estimate, _)| estimate),
+            variance_reduction: now.ok().and_then(|(_, explained)| explained),
+            looks: Vec::new(),
+            running: Running::default(),
+            last: Err(Undefined::NoData),
+            decided: None,
+        };
+        // Of a quantile only its present is kept.
+        let moments: Vec<i64> = match is_quantile(self.metric_of(reading)) {
+            true => self
+                .days(reading, arm)
+                .last()
+                .copied()
+                .into_iter()
+                .collect(),
+            false => self.days(reading, arm).into_iter().collect(),
+        };
+        let mut estimates = Vec::new();
+        for day in moments {
+            let until = Some(day);
+            if let Err(undefined) = self.may_look(reading, arm, until) {
+                series.last = Err(undefined);
+                continue;
+            }
+            match self.pooled(reading, arm, until) {
+                Ok((estimate, _)) => estimates.push((day, estimate)),
+                Err(undefined) => series.last = Err(undefined),
+            }
+        }
+        if mode == ReadingMode::Planned {
+            // There is another look when there are more units.
+            let mut seen = 0.0;
+            estimates.retain(|(_, estimate): &(i64, Estimate)| {
+                let has_more = estimate.units > seen;
+                seen = estimate.units.max(seen);
+                has_more
+            });
+        }
+        let planned = self.planned_units(arm);
+        let boundaries = match mode {
+            ReadingMode::Planned => boundaries(&estimates, planned, alpha),
+            _ => Vec::new(),
+        };
+        for (place, (day, estimate)) in estimates.into_iter().enumerate() {
+            let is_final = mode != ReadingMode::Anytime && estimate.units >= planned;
+            let boundary = boundaries.get(place).copied();
+            let look = self.look(mode, &estimate, boundary, is_final, alpha);
+            if let Ok(inference) = &look {
+                series.running.push(inference);
+                series.looks.push((day, estimate, *inference));
+            }
+            series.last = look;
+            // The last look of a plan that has one is the first at which the units are there; looking again would be peeking.
+            if is_final {
+                series.decided = Some((day, estimate));
+                break;
+            }
+        }
+        series
+    }
+
+    /// Units of the control and an arm at which a plan has its last look: their part of those of all arms.
+    pub(super) fn planned_units(&self, arm: usize) -> f64 {
+        let plan = &self.experiment.plan;
+        let all = plan.size.map_or(plan.tuned_for, |size| size.largest);
+        let weights = [self.control, arm].map(|place| self.experiment.planned_weight(place));
+        all * f64::from(weights[0] + weights[1]) / f64::from(ALL_BASIS_POINTS)
+    }
+
+    fn look(
+        &self,
+        mode: ReadingMode,
+        estimate: &Estimate,
+        boundary: Option<f64>,
+        is_final: bool,
+        alpha: f64,
+    ) -> Defined<Inference> {
+        let rho_squared = self.rho_squared?;
+        match mode {
+            ReadingMode::Anytime => infer(estimate, Mode::Anytime { rho_squared }, alpha),
+            ReadingMode::Planned => {
+                let boundary = boundary.ok_or(Undefined::NoData)?;
+                infer(estimate, Mode::Planned { boundary }, alpha)
+            }
+            ReadingMode::Hybrid => hybrid::look(estimate, rho_squared, is_final, alpha),
+            ReadingMode::Fixed if !is_final => Err(Undefined::Domain(
+                "this plan is read once, when it has its units",
+            )),
+            ReadingMode::Fixed => infer(estimate, Mode::Fixed, alpha),
+        }
+    }
+
+    /// The primary metric at the end of each day.
+    pub(super) fn timeline(&self) -> Vec<Look> {
+        let plan = &self.experiment.plan;
+        let place = plan
+            .metrics
+            .iter()
+            .position(|metric| Some(&metric.name) == plan.primary.as_ref());
+        let Some(reading) = place.and_then(|place| deciding(&self.readings, place)) else {
+            return Vec::new();
+        };
+        let mut timeline = Vec::new();
+        for arm in self.treatments() {
+            let mut smallest: Option<f64> = None;
+            for (day, estimate, look) in self.series(reading, arm, self.level(true)).looks {
+                let p = look.p.ok().filter(|_| plan.mode != ReadingMode::Planned);
+                smallest = smallest.into_iter().chain(p).reduce(f64::min);
+                let fixed = one_look(&estimate, self.level(true)).and_then(|look| look.interval);
+                timeline.push(Look {
+                    day: words::day(day),
+                    arm: self.name(arm),
+                    units: estimate.units,
+                    difference: estimate.value,
+                    standard_error: estimate.standard_error,
+                    degrees_of_freedom: Some(estimate.degrees_of_freedom)
+                        .filter(|df| df.is_finite()),
+                    low: look.interval.ok().map(|interval| interval.low),
+                    high: look.interval.ok().map(|interval| interval.high),
+                    fixed_low: fixed.ok().map(|interval| interval.low),
+                    fixed_high: fixed.ok().map(|interval| interval.high),
+                    p: smallest,
+                });
+            }
+        }
+        timeline
+    }
+
+    /// The level of one interval: several arms share that of the primary metric.
+    pub(super) fn level(&self, is_primary: bool) -> f64 {
+        let comparisons = if is_primary {
+            self.experiment.arms.len().saturating_sub(1).max(1)
+        } else {
+            1
+        };
+        self.experiment.plan.alpha / comparisons as f64
+    }
+}
+
+/// |z| at each look of a plan with looks: of α a share t² is spent until the share t of the units is there.
+fn boundaries(looks: &[(i64, Estimate)], planned: f64, alpha: f64) -> Vec<f64> {
+    if looks.is_empty() {
+        return Vec::new();
+    }
+    let information: Vec<f64> = looks.iter().map(|(_, e)| e.units / planned).collect();
+    group_sequential::boundaries(&information, alpha, SPENDING_EXPONENT, 2).unwrap_or_default()
+}
