@@ -125,7 +125,8 @@ pub(crate) struct MeansArgs {
     /// The treatment
     #[arg(value_name = "N,MEAN,SD", value_parser = parse_summary)]
     treatment: Option<Summary>,
-    /// A file with the columns arm, value and, if users have several lines, user; the first arm is the control
+    /// A file with the columns arm, value and, if users have several lines, user: the values of a user are added up, so that
+    /// totals are compared. The first arm is the control
     #[arg(long, value_name = "FILE", conflicts_with = "control")]
     csv: Option<PathBuf>,
     #[command(flatten)]

@@ -46,12 +46,43 @@ pub struct MetricSummary {
     pub high: Option<f64>,
     /// How the interval was computed.
     pub method: &'static str,
+    /// The sums over users that both follow from: x is a user's sum of values, y how many they are (of ratios the calls, of
+    /// counts 1).
+    pub sums: Option<UserSums>,
     /// The scale that ratings are shown on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<RatingScale>,
     /// Why there is no value or no interval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undefined: Option<String>,
+}
+
+/// Sums over users, as many as `units`. Of ratings x is on a scale from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub struct UserSums {
+    /// Σx.
+    pub x: f64,
+    /// Σy.
+    pub y: f64,
+    /// Σ(x − x̄)².
+    pub xx: f64,
+    /// Σ(x − x̄)(y − ȳ).
+    pub xy: f64,
+    /// Σ(y − ȳ)².
+    pub yy: f64,
+}
+
+impl UserSums {
+    fn of(source: &SourceSums) -> Self {
+        let sums = &source.sums;
+        Self {
+            x: sums.sum(0),
+            y: sums.sum(1),
+            xx: sums.centred(0, 0),
+            xy: sums.centred(0, 1),
+            yy: sums.centred(1, 1),
+        }
+    }
 }
 
 /// Which weeks are asked for: those of the window's ends are taken whole.
@@ -159,6 +190,7 @@ struct Found {
     value: Defined<f64>,
     interval: Defined<Interval>,
     method: &'static str,
+    sums: Option<UserSums>,
 }
 
 impl Found {
@@ -167,6 +199,7 @@ impl Found {
             value: Err(reason),
             interval: Err(reason),
             method: "none",
+            sums: None,
         }
     }
 }
@@ -216,6 +249,7 @@ fn read(metric: &Metric, sources: &Sources) -> MetricSummary {
         low: interval.map(|interval| shown(within(interval.low))),
         high: interval.map(|interval| shown(within(interval.high))),
         method: found.method,
+        sums: found.sums,
         scale,
         undefined: reason.map(|undefined| undefined.to_string()),
     }
@@ -248,6 +282,7 @@ fn rate(source: &SourceSums) -> Found {
             value,
             interval: proportion::wilson_interval(yes as u64, n, ALPHA),
             method: "Wilson",
+            sums: Some(UserSums::of(source)),
         };
     }
     Found {
@@ -255,6 +290,7 @@ fn rate(source: &SourceSums) -> Found {
         interval: moments::pair(&source.sums)
             .and_then(|users| clustered::rate_interval(&users, ALPHA)),
         method: "Wilson, by user",
+        sums: Some(UserSums::of(source)),
     }
 }
 
@@ -267,6 +303,7 @@ fn mean(source: &SourceSums) -> Found {
             value,
             interval: means::student_interval(n, sum, squares, ALPHA),
             method: "Student",
+            sums: Some(UserSums::of(source)),
         };
     }
     Found {
@@ -274,6 +311,7 @@ fn mean(source: &SourceSums) -> Found {
         interval: moments::pair(&source.sums)
             .and_then(|users| clustered::mean_interval(&users, ALPHA)),
         method: "ratio of sums, by user",
+        sums: Some(UserSums::of(source)),
     }
 }
 
@@ -291,6 +329,13 @@ fn per_unit(source: &SourceSums, calls: &SourceSums) -> Found {
         value: Ok(of_all.sum(0) / n as f64),
         interval: means::student_interval(n, of_all.sum(0), of_all.centred(0, 0), ALPHA),
         method: "Student, over users",
+        sums: Some(UserSums {
+            x: of_all.sum(0),
+            y: n as f64,
+            xx: of_all.centred(0, 0),
+            xy: 0.0,
+            yy: 0.0,
+        }),
     }
 }
 
@@ -319,6 +364,7 @@ fn per_call(source: &SourceSums, calls: &SourceSums) -> Found {
         value: Ok(x / y),
         interval: users.and_then(|users| clustered::mean_interval(&users, ALPHA)),
         method: "ratio of sums, by user",
+        sums: Some(UserSums { x, y, xx, xy, yy }),
     }
 }
 
@@ -333,6 +379,7 @@ fn per_other(source: &SourceSums, per: &SourceSums) -> Found {
             "weeks keep no products of two sources by user; an experiment has the interval",
         )),
         method: "none",
+        sums: None,
     }
 }
 
@@ -362,6 +409,7 @@ fn of_quantile(source: &SourceSums, p: f64) -> Found {
         } else {
             "order statistics, a user's calls taken for one"
         },
+        sums: Some(UserSums::of(source)),
     }
 }
 
