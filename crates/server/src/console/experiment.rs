@@ -236,7 +236,7 @@ async fn prepare(
         ("made", Some(experiment.created_at)),
         ("started", experiment.started_at),
         ("stopped", experiment.stopped_at),
-        ("numbers of", experiment.started_at.map(|_| readout.at)),
+        ("as of", experiment.started_at.map(|_| readout.at)),
     ];
     Ok(ExperimentPage {
         frame: Frame::new(context, visitor, name.as_str(), "/experiments"),

@@ -107,16 +107,19 @@ fn split(
             name,
             state: CheckState::Failed,
             detail: format!(
-                "expected {}, saw {saw} (E = {:.2e}): likely causes are a bot filter, crashes or timeouts in one arm, a redirect, late logging, or merged ids",
+                "expected {}, saw {saw} (E = {}): likely causes are a bot filter, crashes or timeouts in one arm, a redirect, late logging, or merged ids",
                 expected.join("/"),
-                log_e.exp()
+                words::evidence(log_e)
             ),
         };
     }
     DataCheck {
         name,
         state: CheckState::Passed,
-        detail: format!("{saw} units, as the weights say (E = {:.2e})", log_e.exp()),
+        detail: format!(
+            "{saw} units, as the weights say (E = {})",
+            words::evidence(log_e)
+        ),
     }
 }
 

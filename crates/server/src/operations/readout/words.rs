@@ -70,6 +70,15 @@ pub(crate) fn p_value(p: f64) -> String {
     format!("{p:.4}")
 }
 
+/// Evidence against chance, given its logarithm: of 1,000 and more the power of ten.
+pub(crate) fn evidence(log_e: f64) -> String {
+    let e = log_e.exp();
+    match e {
+        ..1000.0 => trimmed(e),
+        _ => format!("10^{:.0}", log_e / std::f64::consts::LN_10),
+    }
+}
+
 /// A time in the unit that suits it.
 pub(crate) fn duration(seconds: f64) -> String {
     let (size, unit) = match seconds {
