@@ -34,7 +34,8 @@ pub struct Metric {
     /// Which quantile it is, 0.95 if absent; for quantiles only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantile: Option<f64>,
-    /// What one unit's total counts for at most, so that a few extreme units do not decide.
+    /// What one unit counts for at most, so that a few extreme units do not decide: its total of counts, otherwise its own mean
+    /// or ratio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap: Option<f64>,
     /// For how many hours after its call feedback counts; without end if absent.
@@ -318,6 +319,16 @@ impl Metric {
     #[must_use]
     pub fn rating_scale(&self) -> RatingScale {
         self.scale.unwrap_or_default()
+    }
+
+    /// What a unit's numerator counts for at most, given its denominator.
+    #[must_use]
+    pub fn most(&self, denominator: f64) -> f64 {
+        match (self.cap, self.kind) {
+            (None, _) => f64::INFINITY,
+            (Some(cap), MetricKind::Count) => cap,
+            (Some(cap), _) => cap * denominator,
+        }
     }
 
     /// Which quantile it is.

@@ -1,62 +1,126 @@
 //! Tools that an answer calls, held against those that were offered.
 
-use jsonschema::PatternOptions;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
+
+/// How many members of a schema are looked at, references followed, and how long the arguments may be. Callers may bring the
+/// schema: references to references double what there is to check with each of a few lines, and nobody may wait for that.
+const LARGEST_SCHEMA: usize = 5_000;
+const LONGEST_ARGUMENTS: usize = 256 * 1024;
+/// How large a compiled pattern may be, in bytes.
+const LARGEST_PATTERN: usize = 256 * 1024;
 
 /// Whether every tool that an answer calls was offered, and takes the arguments that it gets. Both in OpenAI's shape.
 ///
-/// None where no tool is called, and where a tool's schema is none, so that nothing can be said.
+/// None where no tool is called, and where a tool's schema is none, or too large to check, so that nothing can be said.
 #[must_use]
 pub fn fit(offered: Option<&Value>, calls: &Value) -> Option<bool> {
     let calls = calls.as_array().filter(|calls| !calls.is_empty())?;
     let offered = offered.and_then(Value::as_array).map_or(&[][..], |all| all);
+    let mut schemas = BTreeMap::new();
     let mut all_fit = true;
     for call in calls {
-        all_fit &= fits(offered, call)?;
+        all_fit &= fits(offered, call, &mut schemas)?;
     }
     Some(all_fit)
 }
 
-fn fits(offered: &[Value], call: &Value) -> Option<bool> {
-    let named = |entry: &Value, kind: &str| entry[kind]["name"].as_str().map(str::to_owned);
+/// The schemas that were compiled, by the tool's name; none for a tool without.
+type Schemas<'t> = BTreeMap<&'t str, Option<Validator>>;
+
+fn fits<'t>(offered: &'t [Value], call: &'t Value, schemas: &mut Schemas<'t>) -> Option<bool> {
     for kind in ["function", "custom"] {
-        let Some(name) = named(call, kind) else {
+        let Some(name) = call[kind]["name"].as_str() else {
             continue;
         };
-        let Some(tool) = offered
-            .iter()
-            .find(|tool| named(tool, kind).as_ref() == Some(&name))
-        else {
+        let is_it = |tool: &&Value| tool[kind]["name"].as_str() == Some(name);
+        let Some(tool) = offered.iter().find(is_it) else {
             return Some(false);
         };
         // Custom tools take any text.
-        return match kind {
-            "function" => takes(
-                &tool["function"]["parameters"],
-                &call["function"]["arguments"],
-            ),
-            _ => Some(true),
+        if kind == "custom" {
+            return Some(true);
+        }
+        let schema = match schemas.entry(name) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(compile(&tool["function"]["parameters"])?),
         };
+        return takes(schema.as_ref(), &call["function"]["arguments"]);
     }
     Some(false)
 }
 
-fn takes(schema: &Value, arguments: &Value) -> Option<bool> {
+/// The schema of a tool's parameters, if it has one.
+fn compile(schema: &Value) -> Option<Option<Validator>> {
+    if schema.is_null() {
+        return Some(None);
+    }
+    let mut left = LARGEST_SCHEMA;
+    if !is_small(schema, schema, &mut Vec::new(), &mut left) {
+        return None;
+    }
+    let patterns = PatternOptions::regex()
+        .size_limit(LARGEST_PATTERN)
+        .dfa_size_limit(LARGEST_PATTERN);
+    let options = jsonschema::options().with_pattern_options(patterns);
+    options.build(schema).ok().map(Some)
+}
+
+/// Whether a schema with all that it refers to has no more members than are left. One that refers to itself has no end.
+fn is_small<'s>(
+    root: &'s Value,
+    part: &'s Value,
+    open: &mut Vec<&'s str>,
+    left: &mut usize,
+) -> bool {
+    let Some(fewer) = left.checked_sub(1) else {
+        return false;
+    };
+    *left = fewer;
+    match part {
+        Value::Array(items) => items.iter().all(|item| is_small(root, item, open, left)),
+        Value::Object(members) => members.iter().all(|(name, member)| {
+            let Some(reference) = member
+                .as_str()
+                .filter(|_| name.ends_with("Ref") || name == "$ref")
+            else {
+                return is_small(root, member, open, left);
+            };
+            let target = reference
+                .strip_prefix('#')
+                .and_then(|path| root.pointer(path));
+            let Some(target) = target.filter(|_| name == "$ref" && !open.contains(&reference))
+            else {
+                return false;
+            };
+            open.push(reference);
+            let is_small = is_small(root, target, open, left);
+            open.pop();
+            is_small
+        }),
+        _ => true,
+    }
+}
+
+fn takes(schema: Option<&Validator>, arguments: &Value) -> Option<bool> {
     // Without parameters some models send no text at all.
     let text = match arguments.as_str() {
         Some("") | None => "{}",
         Some(text) => text,
     };
+    if text.len() > LONGEST_ARGUMENTS {
+        return None;
+    }
     let Ok(arguments) = serde_json::from_str::<Value>(text) else {
         return Some(false);
     };
-    if schema.is_null() {
-        return Some(arguments.is_object());
-    }
-    // Callers may bring the schema: patterns must take time in proportion to the text.
-    let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
-    let validator = options.build(schema).ok()?;
-    Some(validator.is_valid(&arguments))
+    Some(match schema {
+        Some(schema) => schema.is_valid(&arguments),
+        None => arguments.is_object(),
+    })
 }
 
 #[cfg(test)]
@@ -67,6 +131,37 @@ mod tests {
 
     fn call(name: &str, arguments: &str) -> Value {
         json!({"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}})
+    }
+
+    /// Each line of definitions doubles what there is to check; a few hundred bytes would take hours.
+    #[test]
+    fn schemas_without_an_end_are_not_checked() {
+        let mut definitions = json!({"a40": {"type": "object"}});
+        for level in 0..40 {
+            let next = json!({"$ref": format!("#/$defs/a{}", level + 1)});
+            definitions[format!("a{level}")] = json!({"allOf": [next, next]});
+        }
+        let itself = json!({"properties": {"next": {"$ref": "#"}}});
+        let far = json!({"$ref": "https://example.com/schema"});
+        let doubling = json!({"$ref": "#/$defs/a0", "$defs": definitions});
+        for schema in [doubling, itself, far] {
+            let offered = json!([{"function": {"name": "f", "parameters": schema}}]);
+            assert_eq!(
+                fit(Some(&offered), &json!([call("f", "{}")])),
+                None,
+                "{schema}"
+            );
+        }
+        let shared = json!({
+            "properties": {"a": {"$ref": "#/$defs/n"}, "b": {"$ref": "#/$defs/n"}},
+            "$defs": {"n": {"type": "integer"}},
+        });
+        let offered = json!([{"function": {"name": "f", "parameters": shared}}]);
+        let found = |arguments: &str| fit(Some(&offered), &json!([call("f", arguments)]));
+        assert_eq!(found(r#"{"a": 1, "b": 2}"#), Some(true));
+        assert_eq!(found(r#"{"a": 1, "b": "2"}"#), Some(false));
+        let long = format!(r#"{{"c": "{}"}}"#, "x".repeat(LONGEST_ARGUMENTS));
+        assert_eq!(found(&long), None);
     }
 
     #[test]

@@ -30,8 +30,12 @@ impl Run {
         content.tool_calls = transcript.tool_calls();
         facts.finish_reason = transcript.finish_reason();
         // Of an answer that was cut off nothing can be said.
-        facts.tool_success = match (&facts.finish_reason, &content.tool_calls) {
-            (Some(_), Some(calls)) => tools::fit(self.tools.as_ref(), calls),
+        let is_cut = match facts.finish_reason.as_deref() {
+            Some(reason) => matches!(reason, "length" | "content_filter"),
+            None => true,
+        };
+        facts.tool_success = match &content.tool_calls {
+            Some(calls) if !is_cut => tools::fit(self.tools.as_ref(), calls),
             _ => None,
         };
         facts.usage = transcript.usage;

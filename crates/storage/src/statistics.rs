@@ -84,10 +84,14 @@ impl UnitSums {
         });
     }
 
-    /// Whether adding these would change nothing.
+    /// Whether these change nothing of others but the last bits.
     #[must_use]
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
+    pub fn is_nothing_beside(&self, others: &Self) -> bool {
+        let is_little =
+            |(part, other): (&Double, &Double)| part.value().abs() <= 1e-14 * other.value().abs();
+        (self.n, self.capped, self.any, self.not_all) == (0, 0, 0, 0)
+            && self.sums.iter().zip(&others.sums).all(is_little)
+            && self.products.iter().zip(&others.products).all(is_little)
     }
 
     /// The sum of a column.

@@ -140,14 +140,16 @@ async fn tools_and_response_format_come_from_the_prompt() {
 /// The tools are the caller's here; one that was not offered fits nothing.
 #[tokio::test(start_paused = true)]
 async fn tools_are_held_against_those_that_were_offered() {
-    for (offered, called, expected) in [
-        ("look_up", "look_up", Some(true)),
-        ("look_up", "other", Some(false)),
+    for (offered, called, reason, expected) in [
+        ("look_up", "look_up", "tool_calls", Some(true)),
+        ("look_up", "other", "tool_calls", Some(false)),
+        // What was cut off says nothing.
+        ("look_up", "other", "length", None),
     ] {
         let tools = json!([{"type": "function", "function": {"name": offered}}]);
         let calls = json!([{"id": "c", "type": "function", "function": {"name": called, "arguments": "{}"}}]);
         let message = json!({"role": "assistant", "content": null, "tool_calls": calls});
-        let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+        let choice = json!({"index": 0, "message": message, "finish_reason": reason});
         let app = TestApp::new([Reply::json(200, &samples::completion_of(&[choice]))]).await;
         complete(app.ask(json!({"tools": tools})).await);
         assert_eq!(app.store.call(1).await.facts.tool_success, expected);

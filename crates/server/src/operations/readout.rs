@@ -268,7 +268,8 @@ pub struct Comparison {
     /// One less the confidence of its intervals: the plan's, of the primary metric divided among the arms, and of that a fifth
     /// while a hybrid runs and the rest at its end.
     pub alpha: f64,
-    /// The UTC day of the last look of a plan that has one: what came later changes nothing here.
+    /// The UTC day of the look that ended a plan which has one, the last or one that found something: what comes from later days
+    /// changes nothing here.
     pub decided_on: Option<String>,
     /// How it was computed.
     pub method: &'static str,
@@ -437,7 +438,7 @@ pub fn read(
         .started_at
         .map_or(0, |at| until.as_microsecond() - at.as_microsecond());
     let days = u32::try_from(elapsed / MICROSECONDS_PER_DAY).unwrap_or(0);
-    let comparing = Comparing::new(experiment, statistics);
+    let comparing = Comparing::new(experiment, statistics, now);
     let metrics = metrics(&comparing);
     let timeline = comparing.timeline();
     let arms = arms(experiment, statistics);
@@ -517,12 +518,12 @@ fn arms(experiment: &Experiment, statistics: &ExperimentStatistics) -> Vec<ArmUn
     (0..experiment.arms.len())
         .map(|place| {
             let arm = &experiment.arms[place];
-            let mut by_day: BTreeMap<String, u64> = BTreeMap::new();
+            let mut by_day: BTreeMap<String, i64> = BTreeMap::new();
             let mut dropped = 0;
             for ((_, _), found) in statistics.arms.iter().filter(|((_, p), _)| *p == place) {
                 dropped += found.in_two_arms + found.moved;
                 for (day, n) in &found.assigned {
-                    *by_day.entry(words::day(*day)).or_default() += count(*n);
+                    *by_day.entry(words::day(*day)).or_default() += n;
                 }
             }
             let all = |epoch: usize| {
@@ -538,10 +539,22 @@ fn arms(experiment: &Experiment, statistics: &ExperimentStatistics) -> Vec<ArmUn
                 units: count((0..epochs).map(|epoch| assigned(place, epoch)).sum()),
                 expected: (0..epochs).map(|e| all(e) * weight(place, e)).sum(),
                 dropped: count(dropped),
-                by_day,
+                by_day: none_below_zero(by_day),
             }
         })
         .collect()
+}
+
+/// Units that were taken to another arm later are taken from the days on which they came.
+fn none_below_zero(by_day: BTreeMap<String, i64>) -> BTreeMap<String, u64> {
+    let mut missing = 0;
+    let mut found = BTreeMap::new();
+    for (day, n) in by_day.into_iter().rev() {
+        let left = n + missing;
+        missing = left.min(0);
+        found.insert(day, u64::try_from(left).unwrap_or(0));
+    }
+    found
 }
 
 /// Whether higher values are better.

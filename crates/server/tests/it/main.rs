@@ -11,6 +11,7 @@ mod audit;
 mod authorisation;
 mod bad_input;
 mod calls;
+mod changed_weights;
 mod chat;
 mod clock_set_back;
 mod console;

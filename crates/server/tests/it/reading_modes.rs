@@ -32,6 +32,16 @@ async fn a_plan_with_one_look_has_one() {
     assert!(reason.contains("read once"), "{reason}");
     advance_days(&app, 8);
     users(&app, &experiment, 3000..6000, [SOUND, better], random).await;
+    // The day on which the units are there goes on: looking at it now and once more would be two looks.
+    let open = readout(&app, "once").await;
+    assert_eq!(
+        open["verdict"]["state"], "collecting",
+        "{}",
+        open["verdict"]
+    );
+    let reason = open["verdict"]["reason"].as_str().unwrap();
+    assert!(reason.contains("read once"), "{reason}");
+    advance_days(&app, 1);
     let decided = readout(&app, "once").await;
     assert_eq!(
         decided["verdict"]["state"], "better",
@@ -66,9 +76,13 @@ async fn planned_looks_end_with_the_last() {
             random,
         )
         .await;
-        seen.push(readout(&app, "planned").await);
         advance_days(&app, 1);
+        seen.push(readout(&app, "planned").await);
     }
+    // A few more, which are too few for a look and must not spoil those there were.
+    users(&app, &experiment, 9000..9003, [SOUND; 2], random).await;
+    advance_days(&app, 1);
+    seen.push(readout(&app, "planned").await);
     let found = |said: &Value| said["metrics"][0]["comparisons"][0].clone();
     let ends = |said: &Value| (found(said)["low"].clone(), found(said)["high"].clone());
     assert_eq!(found(&seen[1])["decided_on"], Value::Null);
@@ -79,11 +93,11 @@ async fn planned_looks_end_with_the_last() {
         assert_eq!(later["timeline"].as_array().unwrap().len(), 3);
         assert_eq!(found(later)["difference"], found(&seen[2])["difference"]);
     }
-    let verdict = &seen[4]["verdict"];
+    let verdict = &seen[5]["verdict"];
     assert_eq!(verdict["state"], "no_verdict", "{verdict}");
     assert_eq!(verdict["headline"], "No difference was found.", "{verdict}");
     // What is only shown may be read at any time.
-    let others = seen[4]["metrics"].as_array().unwrap();
+    let others = seen[5]["metrics"].as_array().unwrap();
     let shown = others
         .iter()
         .find(|metric| metric["metric"]["name"] == "output_tokens")
@@ -141,10 +155,39 @@ async fn a_hybrid_says_at_which_level_it_is_read() {
     assert!(near(&found(&running)["low"], expected.low));
     advance_days(&app, 1);
     users(&app, &experiment, 3000..6000, [SOUND; 2], random).await;
+    advance_days(&app, 1);
     let ended = readout(&app, "hybrid").await;
     assert!(near(&found(&ended)["alpha"], 0.08));
     let expected = infer(&estimate(&found(&ended)), Mode::Fixed, 0.08).unwrap();
     assert!(near(&found(&ended)["low"], expected.interval.unwrap().low));
+}
+
+/// What a hybrid has found while it ran stays found: its last test is for those that found nothing.
+#[tokio::test]
+async fn what_a_hybrid_finds_while_it_runs_stays() {
+    let app = TestApp::furnished().await;
+    let mut hybrid = plan();
+    hybrid["mode"] = json!("hybrid");
+    let experiment = begin(&app, "early", hybrid).await;
+    let random = &mut fastrand::Rng::with_seed(9);
+    let better = Arm {
+        completed: 0.75,
+        ..SOUND
+    };
+    users(&app, &experiment, 0..3000, [SOUND, better], random).await;
+    advance_days(&app, 1);
+    let found = readout(&app, "early").await;
+    assert_eq!(found["verdict"]["state"], "better", "{}", found["verdict"]);
+    users(&app, &experiment, 3000..6000, [better, SOUND], random).await;
+    advance_days(&app, 1);
+    let later = readout(&app, "early").await;
+    assert_eq!(
+        later["metrics"][0]["comparisons"],
+        found["metrics"][0]["comparisons"]
+    );
+    let shown = &found["metrics"][0]["comparisons"][0];
+    assert_eq!(shown["decided_on"], found["timeline"][0]["day"]);
+    assert!(shown["p"].as_f64().unwrap() < 0.05, "{shown}");
 }
 
 /// What holds at any time follows from the sums at the end of each day.

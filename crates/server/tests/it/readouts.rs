@@ -92,7 +92,7 @@ pub(crate) async fn users_of(
 }
 
 /// Sends calls, then what came of them.
-async fn send(app: &TestApp, calls: Vec<Value>, outcomes: Vec<Value>) {
+pub(crate) async fn send(app: &TestApp, calls: Vec<Value>, outcomes: Vec<Value>) {
     for (path, events) in [("/api/v1/calls", calls), ("/api/v1/feedback", outcomes)] {
         for part in events.chunks(200) {
             app.caller().post(path, &json!(part)).await.ok();

@@ -20,7 +20,7 @@ pub enum Looks {
     Fixed,
     /// At ten planned times, spending αt².
     Planned,
-    /// A sequence at .01 while running and a last test at .04.
+    /// A sequence at a fifth of the level while running, and a last test at the rest.
     Hybrid,
     /// At any time.
     Anytime,

@@ -21,10 +21,16 @@ CREATE TABLE experiment_made_again (
 -- Calls that were logged after later ones of their unit count as if they had come in their order, and so does what is said
 -- late of calls before the first exposure. Experiments are therefore made again from their events, unless retention has
 -- removed some of these.
+-- What was made again when the release before this one ended begins anew; its sums are of a part of the events.
+DELETE FROM experiment_sums WHERE experiment IN (SELECT experiment FROM experiment_progress WHERE experiment <> '');
+UPDATE experiment_progress SET calls = 0, feedback = 0 WHERE experiment <> '';
 INSERT OR REPLACE INTO experiment_progress (experiment, calls, feedback)
 SELECT name, 0, 0 FROM experiments
 WHERE coalesce(started_at, created_at) >= (SELECT first_hour FROM sums_progress) * 3600000000.0
   AND status <> 'archived'
+  -- What a covariate was, retention may have removed.
+  AND (coalesce(started_at, created_at) - 28 * 86400000000.0 >= (SELECT first_hour FROM sums_progress) * 3600000000.0
+       OR coalesce(plan, '') NOT LIKE '%"covariate":true%')
   AND EXISTS (SELECT 1 FROM experiment_units WHERE experiment_units.experiment = name)
   AND EXISTS (SELECT 1 FROM calls WHERE calls.experiment = name);
 DELETE FROM experiment_units WHERE experiment IN (SELECT experiment FROM experiment_progress);

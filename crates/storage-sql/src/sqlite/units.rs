@@ -77,7 +77,9 @@ fn forget(connection: &Connection, experiment: &str) -> rusqlite::Result<Rebuild
     // Retention removes the oldest events, hour by hour.
     let removed: bool = transaction
         .query_row(
-            "SELECT coalesce(started_at, created_at) < (SELECT first_hour FROM sums_progress) * 3600000000.0
+            "SELECT coalesce(started_at, created_at)
+                     - iif(coalesce(plan, '') LIKE '%\"covariate\":true%', 28 * 86400000000.0, 0)
+                     < (SELECT first_hour FROM sums_progress) * 3600000000.0
                  OR (EXISTS (SELECT 1 FROM experiment_units WHERE experiment = name)
                      AND NOT EXISTS (SELECT 1 FROM calls WHERE experiment = name))
              FROM experiments WHERE name = ?",

@@ -365,14 +365,22 @@ fn sums_by_hand<'a>(
         if y == 0.0 {
             continue;
         }
-        if reading.part == Part::Capped && x > metric.cap.unwrap() {
-            x = metric.cap.unwrap();
+        // A total is cut to the cap, a mean so that the unit's own is.
+        let most = |y: f64| match metric.kind {
+            MetricKind::Count => metric.cap.unwrap(),
+            _ => metric.cap.unwrap() * y,
+        };
+        if reading.part == Part::Capped && x > most(y) {
+            x = most(y);
             sums.capped += 1;
         }
-        let [x_before, y_before] = match (metric.name.as_str(), reading.part) {
+        let [mut x_before, y_before] = match (metric.name.as_str(), reading.part) {
             ("seconds", Part::Whole | Part::Capped) => unit.before,
             _ => [0.0; 2],
         };
+        if reading.part == Part::Capped && metric.kind != MetricKind::Count {
+            x_before = x_before.min(most(y_before));
+        }
         sums.put(&[x, y, x_before, y_before], true);
     }
     sums

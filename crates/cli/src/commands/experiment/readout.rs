@@ -74,7 +74,7 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
         ">control",
         ">arm's",
         ">difference",
-        "at any time",
+        "interval",
         "says",
     ])
     .giving_up(&["control"]);

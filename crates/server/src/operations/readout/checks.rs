@@ -214,7 +214,7 @@ fn moved(statistics: &ExperimentStatistics, arms: &[ArmUnits]) -> Option<DataChe
         name: "changed weights",
         state: CheckState::Warning,
         detail: format!(
-            "{} of {} got another arm in a later epoch, and count in neither",
+            "{} of {} have another arm since the weights changed, and count in neither",
             words::count(moved as f64),
             words::plural(all, "unit")
         ),

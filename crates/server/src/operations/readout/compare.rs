@@ -13,13 +13,14 @@ use flywheel_stats::sequential::rho_squared;
 use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_stats::{clustered, cuped, quantile, ratio};
 use flywheel_storage::statistics::{ArmStatistics, ExperimentStatistics, UnitSums};
+use jiff::Timestamp;
 
 use super::super::moments;
 use super::few;
 use super::judge::{correct, finding};
 use super::{
-    ArmValue, Comparison, EpochComparison, GuardrailState, MetricReadout, MetricRole, deciding,
-    is_quantile, words,
+    ArmValue, Comparison, EpochComparison, Finding, GuardrailState, MICROSECONDS_PER_DAY,
+    MetricReadout, MetricRole, deciding, is_quantile, oriented, words,
 };
 
 /// Sums and histogram of one arm in one epoch.
@@ -56,6 +57,8 @@ pub(super) struct Comparing<'a> {
     /// The control's place among the arms.
     pub(super) control: usize,
     pub(super) rho_squared: Defined<f64>,
+    /// The UTC day that is not over yet, counted from 1970; none once the experiment has ended.
+    pub(super) open_day: i64,
 }
 
 /// Inference for one look at a fixed sample.
@@ -64,7 +67,11 @@ pub(super) fn one_look(estimate: &Estimate, alpha: f64) -> Defined<Inference> {
 }
 
 impl<'a> Comparing<'a> {
-    pub(super) fn new(experiment: &'a Experiment, statistics: &'a ExperimentStatistics) -> Self {
+    pub(super) fn new(
+        experiment: &'a Experiment,
+        statistics: &'a ExperimentStatistics,
+        now: Timestamp,
+    ) -> Self {
         let plan = &experiment.plan;
         let is_control = |arm: &flywheel_core::experiment::Arm| arm.name == plan.control;
         Self {
@@ -73,6 +80,10 @@ impl<'a> Comparing<'a> {
             readings: plan.readings(),
             control: experiment.arms.iter().position(is_control).unwrap_or(0),
             rho_squared: rho_squared(plan.alpha, plan.tuned_for),
+            open_day: match experiment.stopped_at {
+                Some(_) => i64::MAX,
+                None => now.as_microsecond().div_euclid(MICROSECONDS_PER_DAY),
+            },
         }
     }
 
@@ -307,6 +318,7 @@ impl<'a> Comparing<'a> {
         let series = self.series(reading, arm, alpha);
         let mode = self.mode(reading);
         let decided = series.decided;
+        let has_all = decided.is_some_and(|(_, seen)| seen.units >= self.planned_units(arm));
         let estimate = decided
             .map(|(_, estimate)| estimate)
             .or(series.estimate.ok());
@@ -314,8 +326,16 @@ impl<'a> Comparing<'a> {
             .and_then(|estimate| one_look(&estimate, alpha).ok())
             .and_then(|look| look.interval.ok());
         // The running intersection of sequences; the repeated interval of planned looks; the one of the last look.
+        let p_of_few = match mode {
+            ReadingMode::Anytime => self
+                .p_while_few(reading, arm)
+                .filter(|_| series.p.is_some()),
+            _ => None,
+        };
         let interval = match mode {
             ReadingMode::Anytime => series.running.interval,
+            // While it runs it is a sequence.
+            ReadingMode::Hybrid if decided.is_none() => series.running.interval,
             _ => series.last.ok().and_then(|look| look.interval.ok()),
         }
         .filter(|_| !series.looks.is_empty());
@@ -331,7 +351,7 @@ impl<'a> Comparing<'a> {
         Comparison {
             arm: self.name(arm),
             alpha: match mode {
-                ReadingMode::Hybrid if decided.is_some() => alpha * (1.0 - RUNNING_SHARE),
+                ReadingMode::Hybrid if has_all => alpha * (1.0 - RUNNING_SHARE),
                 ReadingMode::Hybrid => alpha * RUNNING_SHARE,
                 _ => alpha,
             },
@@ -345,23 +365,37 @@ impl<'a> Comparing<'a> {
             units: estimate.map_or(0.0, |estimate| estimate.units),
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
-            p: (!series.looks.is_empty() && mode != ReadingMode::Planned)
-                .then_some(series.running.p),
+            p: p_of_few.into_iter().chain(series.p).reduce(f64::min),
             fixed_low: fixed.map(|interval| interval.low),
             fixed_high: fixed.map(|interval| interval.high),
+            // The control's value is of now.
             relative: estimate
+                .filter(|_| decided.is_none())
                 .zip(base)
                 .map(|(estimate, base)| estimate.value / base.abs()),
-            finding: finding(metric, interval),
+            finding: match finding(metric, interval) {
+                // What was found while events were few stays found.
+                Finding::Open if p_of_few.is_some_and(|p| p <= alpha) => {
+                    let difference = oriented(metric.direction, estimate.map_or(0.0, |e| e.value));
+                    match difference > 0.0 {
+                        true => Finding::Better,
+                        false => Finding::Worse,
+                    }
+                }
+                found => found,
+            },
             guardrail: (role == MetricRole::Guardrail).then(|| match (now, margin) {
                 _ if self.is_unmeasured(reading) => GuardrailState::Unmeasured,
                 (Some(now), Some(margin)) => self.guardrail(metric, now, margin),
                 (None, _) | (_, None) => GuardrailState::Open,
             }),
             superiority: self.superiority(reading, arm, metric),
-            variance_reduction: series.variance_reduction,
+            variance_reduction: series.variance_reduction.filter(|_| decided.is_none()),
             epochs: self.by_epoch(reading, arm),
-            is_unstable: series.running.nonstationary,
+            is_unstable: series.running.nonstationary
+                || estimate.zip(interval).is_some_and(|(estimate, interval)| {
+                    !(interval.low..=interval.high).contains(&estimate.value)
+                }),
             small_counts: None,
             undefined,
         }

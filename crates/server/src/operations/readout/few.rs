@@ -148,6 +148,28 @@ impl Comparing<'_> {
         })
     }
 
+    /// The smallest 1/E of the days at whose end there were few, of an arm that has more now.
+    pub(super) fn p_while_few(&self, reading: usize, arm: usize) -> Option<f64> {
+        let metric = self.metric_of(reading);
+        if metric.kind != MetricKind::Binary {
+            return None;
+        }
+        let were_few = |day: &i64| {
+            [self.control, arm].into_iter().any(|place| {
+                let mut sums = UnitSums::default();
+                for epoch in 0..self.epochs() {
+                    sums.add(&self.source(epoch, place, reading).sums(Some(*day)));
+                }
+                are_few(metric, &sums)
+            })
+        };
+        // Once there are enough there stay enough, but for what is taken back.
+        let few = self.days(reading, arm).into_iter().take_while(were_few);
+        few.filter_map(|day| self.evidence_of_few(reading, arm, day).ok())
+            .map(p_from_log_e)
+            .reduce(f64::min)
+    }
+
     /// ln E at the end of a day: that of all epochs together, because each has its own shares.
     fn evidence_of_few(&self, reading: usize, arm: usize, day: i64) -> Defined<f64> {
         let mut log_e = 0.0;
@@ -197,7 +219,8 @@ impl Comparing<'_> {
         let level = self.level(is_primary);
         match self.mode(reading) {
             ReadingMode::Anytime | ReadingMode::Planned => Some(level),
-            ReadingMode::Hybrid => Some(level * RUNNING_SHARE),
+            ReadingMode::Hybrid if units < self.planned_units(arm) => Some(level * RUNNING_SHARE),
+            ReadingMode::Hybrid => Some(level * (1.0 - RUNNING_SHARE)),
             ReadingMode::Fixed => (units >= self.planned_units(arm)).then_some(level),
         }
     }
@@ -217,7 +240,7 @@ impl Comparing<'_> {
         let is_below = |level: f64| few.p.is_ok_and(|p| p <= level);
         Comparison {
             arm: self.name(arm),
-            alpha: self.level(role == MetricRole::Primary),
+            alpha: level.unwrap_or(self.level(role == MetricRole::Primary)),
             decided_on: None,
             method: METHOD,
             difference: Some(few.difference),

@@ -4,6 +4,7 @@ use flywheel_core::metric::{GRADES, Metric, MetricKind};
 use flywheel_stats::decision;
 use flywheel_stats::estimate::Estimate;
 use flywheel_stats::rank::{self, RankedCounts};
+use flywheel_stats::undefined::Undefined;
 use flywheel_stats::{Interval, multiplicity};
 
 use super::compare::Comparing;
@@ -70,13 +71,26 @@ impl Comparing<'_> {
             let (control, own) = (counts(epoch, self.control), counts(epoch, arm));
             let units = (control.iter().sum::<u64>() + own.iter().sum::<u64>()) as f64;
             let ranked = RankedCounts::from_histograms(&control, &own).ok()?;
-            let found = ranked.brunner_munzel(self.experiment.plan.alpha).ok()?;
-            let df = found.degrees_of_freedom;
-            Estimate::new(found.theta, found.standard_error, df, units).ok()
+            Some(match ranked.brunner_munzel(self.experiment.plan.alpha) {
+                Ok(found) => Estimate {
+                    value: found.theta,
+                    standard_error: found.standard_error,
+                    degrees_of_freedom: found.degrees_of_freedom,
+                    units,
+                },
+                // Arms that lie apart altogether, or tie throughout, have no spread.
+                Err(Undefined::ZeroVariance) => Estimate {
+                    value: ranked.theta(),
+                    standard_error: 0.0,
+                    degrees_of_freedom: f64::INFINITY,
+                    units,
+                },
+                Err(_) => return None,
+            })
         };
         let parts: Vec<Estimate> = (0..self.epochs()).filter_map(within).collect();
         let pooled = match parts.as_slice() {
-            [only] => *only,
+            [only] => Some(*only).filter(|only| only.standard_error > 0.0)?,
             several => Estimate::pool(several).ok()?,
         };
         let found = rank::interval_of(&pooled, self.experiment.plan.alpha).ok()?;

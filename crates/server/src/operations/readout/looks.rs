@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use flywheel_core::assignment::ALL_BASIS_POINTS;
 use flywheel_core::plan::ReadingMode;
+use flywheel_stats::Interval;
 use flywheel_stats::estimate::Estimate;
 use flywheel_stats::inference::{Inference, Mode, infer};
 use flywheel_stats::sequential::group_sequential::{self, SPENDING_EXPONENT};
-use flywheel_stats::sequential::hybrid;
+use flywheel_stats::sequential::hybrid::{self, RUNNING_SHARE};
 use flywheel_stats::sequential::running::Running;
 use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
 use flywheel_stats::undefined::{Defined, Undefined};
@@ -16,16 +17,36 @@ use flywheel_storage::statistics::UnitSums;
 use super::compare::{Comparing, one_look};
 use super::{Look, deciding, few, is_quantile, words};
 
+/// Which share of a plan's units a planned look has more than the one before.
+const SMALLEST_STEP: f64 = 0.005;
+
+const READ_ONCE: Undefined = Undefined::Domain(
+    "this plan is read once, at the end of the UTC day on which it has its units",
+);
+const DAY_IS_OPEN: Undefined =
+    Undefined::Domain("this plan is looked at when a UTC day is over, and this one is not");
+
 /// A difference, and what was said of it at each look.
 pub(super) struct Series {
     pub(super) estimate: Defined<Estimate>,
-    pub(super) looks: Vec<(i64, Estimate, Inference)>,
+    pub(super) looks: Vec<Seen>,
     pub(super) running: Running,
+    /// The smallest p-value of all looks, which may be held against the level; planned looks have none.
+    pub(super) p: Option<f64>,
     /// At the last look that was allowed.
     pub(super) last: Defined<Inference>,
     pub(super) variance_reduction: Option<f64>,
-    /// The day of the last look of a plan that has one, and what it saw: that and its interval stay.
+    /// The day of the look that ended a plan which has one, and what it saw: that and its interval stay.
     pub(super) decided: Option<(i64, Estimate)>,
+}
+
+/// What was seen at the end of a day.
+pub(super) struct Seen {
+    pub(super) day: i64,
+    pub(super) estimate: Estimate,
+    pub(super) inference: Inference,
+    /// The smallest p-value until then.
+    pub(super) p: Option<f64>,
 }
 
 impl Comparing<'_> {
@@ -83,6 +104,7 @@ impl Comparing<'_> {
             variance_reduction: now.ok().and_then(|(_, explained)| explained),
             looks: Vec::new(),
             running: Running::default(),
+            p: None,
             last: Err(Undefined::NoData),
             decided: None,
         };
@@ -96,48 +118,89 @@ impl Comparing<'_> {
                 .collect(),
             false => self.days(reading, arm).into_iter().collect(),
         };
+        let planned = self.planned_units(arm);
         let mut estimates = Vec::new();
         for day in moments {
+            // A look at a day that goes on would be one of many.
+            let is_over = day < self.open_day;
+            if !is_over && matches!(mode, ReadingMode::Planned | ReadingMode::Fixed) {
+                series.last = Err(match mode {
+                    ReadingMode::Planned => DAY_IS_OPEN,
+                    _ => READ_ONCE,
+                });
+                continue;
+            }
             let until = Some(day);
             if let Err(undefined) = self.may_look(reading, arm, until) {
                 series.last = Err(undefined);
                 continue;
             }
             match self.pooled(reading, arm, until) {
-                Ok((estimate, _)) => estimates.push((day, estimate)),
+                Ok((estimate, _)) => {
+                    let has_all = is_over && mode != ReadingMode::Anytime;
+                    estimates.push((day, estimate));
+                    if has_all && estimate.units >= planned && self.is_another(&estimates, planned)
+                    {
+                        break;
+                    }
+                }
                 Err(undefined) => series.last = Err(undefined),
             }
         }
         if mode == ReadingMode::Planned {
-            // There is another look when there are more units.
-            let mut seen = 0.0;
-            estimates.retain(|(_, estimate): &(i64, Estimate)| {
-                let has_more = estimate.units > seen;
-                seen = estimate.units.max(seen);
-                has_more
-            });
+            // There is another look when there are enough more units for one.
+            let all = std::mem::take(&mut estimates);
+            for look in all {
+                estimates.push(look);
+                if !self.is_another(&estimates, planned) {
+                    estimates.pop();
+                }
+            }
         }
-        let planned = self.planned_units(arm);
         let boundaries = match mode {
             ReadingMode::Planned => boundaries(&estimates, planned, alpha),
             _ => Vec::new(),
         };
         for (place, (day, estimate)) in estimates.into_iter().enumerate() {
-            let is_final = mode != ReadingMode::Anytime && estimate.units >= planned;
+            let is_over = day < self.open_day && mode != ReadingMode::Anytime;
+            let is_final = is_over && estimate.units >= planned;
             let boundary = boundaries.get(place).copied();
-            let look = self.look(mode, &estimate, boundary, is_final, alpha);
-            if let Ok(inference) = &look {
-                series.running.push(inference);
-                series.looks.push((day, estimate, *inference));
-            }
-            series.last = look;
-            // The last look of a plan that has one is the first at which the units are there; looking again would be peeking.
-            if is_final {
+            series.last = self.look(mode, &estimate, boundary, is_final, alpha);
+            let Ok(inference) = series.last else {
+                continue;
+            };
+            series.running.push(&inference);
+            let p = inference.p.ok().map(|p| match mode {
+                // Each part of the level against the whole.
+                ReadingMode::Hybrid if is_final => (p / (1.0 - RUNNING_SHARE)).min(1.0),
+                ReadingMode::Hybrid => (p / RUNNING_SHARE).min(1.0),
+                _ => p,
+            });
+            let p = p.filter(|_| mode != ReadingMode::Planned);
+            series.p = series.p.into_iter().chain(p).reduce(f64::min);
+            series.looks.push(Seen {
+                day,
+                estimate,
+                inference,
+                p: series.p,
+            });
+            // A plan that has a last look ends with it, or where an earlier one finds something: looking again would be peeking.
+            let leaves_out_0 = |interval: Interval| interval.low > 0.0 || interval.high < 0.0;
+            let has_found = inference.interval.is_ok_and(leaves_out_0);
+            if is_final || (has_found && mode != ReadingMode::Anytime) {
                 series.decided = Some((day, estimate));
                 break;
             }
         }
         series
+    }
+
+    /// Whether the last of some looks has enough more units than the one before for a look of its own.
+    fn is_another(&self, looks: &[(i64, Estimate)], planned: f64) -> bool {
+        match looks {
+            [.., (_, before), (_, last)] => last.units - before.units >= planned * SMALLEST_STEP,
+            _ => true,
+        }
     }
 
     /// Units of the control and an arm at which a plan has its last look: their part of those of all arms.
@@ -164,9 +227,7 @@ impl Comparing<'_> {
                 infer(estimate, Mode::Planned { boundary }, alpha)
             }
             ReadingMode::Hybrid => hybrid::look(estimate, rho_squared, is_final, alpha),
-            ReadingMode::Fixed if !is_final => Err(Undefined::Domain(
-                "this plan is read once, when it has its units",
-            )),
+            ReadingMode::Fixed if !is_final => Err(READ_ONCE),
             ReadingMode::Fixed => infer(estimate, Mode::Fixed, alpha),
         }
     }
@@ -183,10 +244,13 @@ impl Comparing<'_> {
         };
         let mut timeline = Vec::new();
         for arm in self.treatments() {
-            let mut smallest: Option<f64> = None;
-            for (day, estimate, look) in self.series(reading, arm, self.level(true)).looks {
-                let p = look.p.ok().filter(|_| plan.mode != ReadingMode::Planned);
-                smallest = smallest.into_iter().chain(p).reduce(f64::min);
+            for seen in self.series(reading, arm, self.level(true)).looks {
+                let Seen {
+                    day,
+                    estimate,
+                    inference: look,
+                    p,
+                } = seen;
                 let fixed = one_look(&estimate, self.level(true)).and_then(|look| look.interval);
                 timeline.push(Look {
                     day: words::day(day),
@@ -200,7 +264,7 @@ impl Comparing<'_> {
                     high: look.interval.ok().map(|interval| interval.high),
                     fixed_low: fixed.ok().map(|interval| interval.low),
                     fixed_high: fixed.ok().map(|interval| interval.high),
-                    p: smallest,
+                    p,
                 });
             }
         }
@@ -223,6 +287,10 @@ fn boundaries(looks: &[(i64, Estimate)], planned: f64, alpha: f64) -> Vec<f64> {
     if looks.is_empty() {
         return Vec::new();
     }
-    let information: Vec<f64> = looks.iter().map(|(_, e)| e.units / planned).collect();
+    // Beyond the plan there is nothing more to spend.
+    let information: Vec<f64> = looks
+        .iter()
+        .map(|(_, e)| (e.units / planned).min(1.0))
+        .collect();
     group_sequential::boundaries(&information, alpha, SPENDING_EXPONENT, 2).unwrap_or_default()
 }

@@ -51,7 +51,8 @@ impl Comparing<'_> {
             })
         };
         // Where one unit or none has a value there is a mean but no spread.
-        let mean = || (sums.n > 0 && sums.sum(1) != 0.0).then(|| sums.sum(0) / sums.sum(1));
+        let has_mean = sums.n > 0 && sums.sum(1) != 0.0 && !is_quantile(metric);
+        let mean = || has_mean.then(|| sums.sum(0) / sums.sum(1));
         let interval = match found.and_then(|(_, interval)| interval) {
             _ if sums.n > 0 && few::are_few(metric, &sums) => Err(few::TOO_FEW),
             interval => interval,

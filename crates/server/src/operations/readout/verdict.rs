@@ -398,7 +398,7 @@ impl Evidence<'_> {
 
     fn better(&self, primary: &MetricReadout, found: &Comparison) -> Verdict {
         let plan = &self.experiment.plan;
-        let comparing = Comparing::new(self.experiment, self.statistics);
+        let comparing = Comparing::new(self.experiment, self.statistics, self.until);
         let place = self
             .experiment
             .arms
@@ -493,7 +493,7 @@ pub(super) fn violation(metric: &MetricReadout, found: &Comparison) -> (String, 
             metric.metric.name, found.arm
         ),
         format!(
-            "{amount}, worse beyond chance (one-sided .05) and by more than the margin of {}.",
+            "{amount}: worse beyond chance (one-sided .05), and the difference is beyond the margin of {}.",
             margin.trim_start_matches('+')
         ),
     )

@@ -12,7 +12,7 @@ use super::super::sums::TakenIn;
 use super::follow::{
     Exposure, MEASURED, MEASURED_COLUMNS, Series, follow, hear, measured, series_of,
 };
-use super::running::{Running, document, running};
+use super::running::{Own, Running, document, running};
 use super::state::{Deltas, Standing, Unit, read_values};
 use super::{ALL, history, late};
 
@@ -141,7 +141,14 @@ struct Taking<'c> {
     is_again: bool,
     experiments: HashMap<String, Option<Running>>,
     units: BTreeMap<(String, String), Unit>,
+    late: BTreeMap<(String, String), Late>,
     deltas: Deltas,
+}
+
+/// A unit's calls from the first on that came out of its order, with its number.
+struct Late {
+    number: i64,
+    calls: Vec<(Exposure, Own, Measured)>,
 }
 
 fn take_in(
@@ -155,6 +162,7 @@ fn take_in(
         is_again: of != ALL,
         experiments: without.iter().map(|name| (name.clone(), None)).collect(),
         units: BTreeMap::new(),
+        late: BTreeMap::new(),
         deltas: Deltas::default(),
     };
     taking.calls(of, progress)?;
@@ -186,10 +194,10 @@ impl Taking<'_> {
         while let Some(row) = rows.next()? {
             let exposure = Exposure::read(row, 0)?;
             self.know(&exposure.experiment)?;
-            let newest = row.get(8 + MEASURED_COLUMNS)?;
-            self.expose(&exposure, &measured(row, 8)?, (newest, progress))?;
+            let number = row.get(8 + MEASURED_COLUMNS)?;
+            self.expose(exposure, measured(row, 8)?, number)?;
         }
-        Ok(())
+        self.anew(progress)
     }
 
     /// Looks an experiment up, once.
@@ -203,36 +211,57 @@ impl Taking<'_> {
     }
 
     /// Takes in the call of a number, when those before it are taken in.
-    fn expose(
-        &mut self,
-        exposure: &Exposure,
-        call: &Measured,
-        (newest, progress): (i64, Progress),
-    ) -> rusqlite::Result<()> {
+    fn expose(&mut self, exposure: Exposure, call: Measured, number: i64) -> rusqlite::Result<()> {
         let Some(Some(running)) = self.experiments.get(&exposure.experiment) else {
             return Ok(());
         };
-        let (Some(name), Some(own)) = (exposure.unit(running.unit), running.admits(exposure))
+        let (Some(name), Some(own)) = (exposure.unit(running.unit), running.admits(&exposure))
         else {
             return Ok(());
         };
         let key = (running.counted.name.clone(), name.to_owned());
+        if let Some(late) = self.late.get_mut(&key) {
+            late.calls.push((exposure, own, call));
+            return Ok(());
+        }
         load(self.connection, &mut self.units, &key)?;
         let known = self.units.remove(&key);
-        let anew = known
-            .as_ref()
-            .filter(|unit| running.is_changed(unit, own, exposure.started_at));
-        let unit = match anew.filter(|_| running.is_whole) {
-            Some(unit) => {
-                let of = (self.connection, running, name);
-                late::anew(of, unit, newest, progress, &mut self.deltas)?
-            }
-            None => {
-                let of = (self.connection, running, name);
-                follow(of, known, own, (exposure, call), &mut self.deltas)?
-            }
-        };
+        let is_changed = |unit: &&Unit| running.is_changed(unit, own, exposure.started_at);
+        if let Some(unit) = known.as_ref().filter(is_changed)
+            && running.is_whole
+        {
+            self.units.insert(key.clone(), unit.clone());
+            let calls = vec![(exposure, own, call)];
+            self.late.insert(key, Late { number, calls });
+            return Ok(());
+        }
+        let of = (self.connection, running, key.1.as_str());
+        let unit = follow(of, known, own, (&exposure, &call), &mut self.deltas)?;
         self.units.insert(key, unit);
+        Ok(())
+    }
+
+    /// Makes units again of which calls came out of their order, or, where retention has removed some of theirs, takes in what
+    /// came as it came.
+    fn anew(&mut self, progress: Progress) -> rusqlite::Result<()> {
+        for (key, late) in std::mem::take(&mut self.late) {
+            let (Some(Some(running)), Some(known)) =
+                (self.experiments.get(&key.0), self.units.remove(&key))
+            else {
+                continue;
+            };
+            let of = (self.connection, running, key.1.as_str());
+            let unit = match late::anew(of, &known, late.number, progress, &mut self.deltas)? {
+                Some(unit) => unit,
+                None => late
+                    .calls
+                    .iter()
+                    .try_fold(known, |unit, (exposure, own, call)| {
+                        follow(of, Some(unit), *own, (exposure, call), &mut self.deltas)
+                    })?,
+            };
+            self.units.insert(key, unit);
+        }
         Ok(())
     }
 
@@ -298,10 +327,10 @@ impl Taking<'_> {
                 let Some(unit) = self.units.get_mut(&key) else {
                     continue;
                 };
-                if unit.standing != Standing::Counts {
+                let at = unit.first_at;
+                if unit.standing != Standing::Counts || !running.has_history(at) {
                     continue;
                 }
-                let at = unit.first_at;
                 for (metric, before) in history::before(self.connection, running, &key.1, at)? {
                     unit.was_before(counted, metric, before, &mut self.deltas);
                 }

@@ -115,6 +115,11 @@ pub(super) fn follow(
                 segments: exposure.segments(&counted.plan.segments),
                 values: BTreeMap::new(),
             };
+            if running.is_given_away(name, own) {
+                unit.standing = Standing::Moved;
+                unit.enter(counted, true, deltas);
+                return Ok(unit);
+            }
             for (metric, before) in history::before(connection, running, name, at)? {
                 // Nothing of the unit is in any sum yet.
                 unit.was_before(counted, metric, before, &mut Deltas::default());

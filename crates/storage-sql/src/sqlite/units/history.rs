@@ -20,7 +20,7 @@ const MOST_CALLS: i64 = 100_000;
 /// How many calls of a unit before its first exposure are looked at.
 const MOST_BEFORE: i64 = 500;
 /// How long before its first exposure.
-const BEFORE_MICROSECONDS: i64 = 28 * DAY_MICROSECONDS;
+pub(super) const BEFORE_MICROSECONDS: i64 = 28 * DAY_MICROSECONDS;
 
 /// Numerator and denominator of each metric for one call, as far as it has them.
 type Parts = Vec<Option<(f64, f64)>>;
@@ -201,10 +201,7 @@ fn read(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<UnitH
     for (_, sums) in units.values() {
         for ((metric, history), [x, y]) in metrics.iter().zip(&mut found).zip(sums) {
             let is_total = metric.kind == MetricKind::Count;
-            let x = match metric.cap {
-                Some(cap) => x.min(cap),
-                None => *x,
-            };
+            let x = x.min(metric.most(*y));
             if is_total || *y != 0.0 {
                 let y = if is_total { 1.0 } else { *y };
                 history.sums.put(&[x, y, 0.0, 0.0], true);

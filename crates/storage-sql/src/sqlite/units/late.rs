@@ -11,18 +11,22 @@ use super::follow::{Exposure, MEASURED, MEASURED_COLUMNS, Series, follow, hear, 
 use super::running::Running;
 use super::state::{Deltas, Standing, Unit};
 
-/// A unit made again from its calls up to the newest, which is not counted yet, and from the feedback that is taken in. What it
-/// came to is taken out of the sums and what it comes to is put in; both on its last day, because the days before are what was
-/// known then.
+/// A unit made again from all its calls, of which those from the given number on are not counted yet, and from the feedback that
+/// is taken in. What it came to is taken out of the sums and what it comes to is put in; both on its last day, because the days
+/// before are what was known then. Nothing if its first call is gone.
 pub(super) fn anew(
     (connection, running, name): (&Connection, &Running, &str),
     known: &Unit,
-    newest: i64,
+    first_new: i64,
     progress: Progress,
     deltas: &mut Deltas,
-) -> rusqlite::Result<Unit> {
+) -> rusqlite::Result<Option<Unit>> {
     let counted = &running.counted;
-    let calls = calls_of(connection, running, name, newest)?;
+    let calls = calls_of(connection, running, name, progress.calls.1)?;
+    let is_first = |(call, ..): &(Exposure, Measured, i64)| call.started_at == known.first_at;
+    if !calls.iter().any(is_first) {
+        return Ok(None);
+    }
     let mut unit = None;
     // What changes on the way is in no sum.
     let mut aside = Deltas::default();
@@ -34,8 +38,11 @@ pub(super) fn anew(
     }
     let mut known = known.clone();
     let Some(mut unit) = unit else {
-        return Ok(known);
+        return Ok(None);
     };
+    if running.needs_history && !running.has_history(unit.first_at) {
+        unit.keep_before(&known);
+    }
     let counts = |unit: &Unit, exposure: &Exposure| {
         let own = running.admits(exposure);
         unit.standing == Standing::Counts && own.is_some_and(|own| own.arm == unit.arm)
@@ -66,12 +73,12 @@ pub(super) fn anew(
     unit.enter(counted, true, deltas);
     for (exposure, call, number) in &calls {
         for (unit, sign) in [(&known, -1), (&unit, 1)] {
-            if counts(unit, exposure) && (sign > 0 || *number < newest) {
+            if counts(unit, exposure) && (sign > 0 || *number < first_new) {
                 classify(running, unit, call, sign, deltas);
             }
         }
     }
-    Ok(unit)
+    Ok(Some(unit))
 }
 
 /// Counts what a call measured for quantiles, or takes it away.
@@ -106,7 +113,7 @@ fn calls_of(
     };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {}, {MEASURED}, calls.number FROM calls
-         WHERE {column} = :name AND experiment = :experiment AND arm IS NOT NULL AND number <= :last
+         WHERE {column} = :name AND +experiment = :experiment AND arm IS NOT NULL AND number <= :last
          ORDER BY started_at, number",
         Exposure::COLUMNS
     ))?;
@@ -160,7 +167,7 @@ pub(super) fn earlier_units(
         return Ok(Vec::new());
     }
     let mut statement = connection.prepare_cached(
-        "SELECT calls.unit FROM calls
+        "SELECT calls.unit FROM calls NOT INDEXED
          CROSS JOIN experiment_units AS known ON known.experiment = :experiment AND known.unit = calls.unit
          WHERE calls.number > :calls_from AND calls.number <= :calls_to
            AND calls.app = :app AND calls.environment = :environment AND calls.started_at < known.first_at

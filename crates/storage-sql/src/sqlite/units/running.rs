@@ -1,11 +1,13 @@
 //! An experiment whose events are taken in, as the store keeps it.
 
+use flywheel_core::assignment;
 use flywheel_core::experiment::{Arm, Epoch, UnitKind};
 use flywheel_core::plan::Plan;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::de::DeserializeOwned;
 
 use super::follow::Exposure;
+use super::history::BEFORE_MICROSECONDS;
 use super::state::{Counted, Standing, Unit};
 
 /// An experiment whose events are taken in.
@@ -16,9 +18,12 @@ pub(super) struct Running {
     pub(super) epochs: Vec<Epoch>,
     pub(super) app: String,
     pub(super) environment: String,
+    salt: String,
     pub(super) needs_history: bool,
     /// Whether all of its events are there: retention may have removed some.
     pub(super) is_whole: bool,
+    /// From when on all events are there.
+    first_at: f64,
 }
 
 /// The arm and the epoch that a call belongs to.
@@ -43,7 +48,37 @@ impl Running {
     /// in another arm there.
     pub(super) fn is_changed(&self, unit: &Unit, own: Own, started_at: i64) -> bool {
         let is_other = own.arm != unit.arm && !self.is_stopped(unit.arm, own.epoch);
-        started_at < unit.first_at || (is_other && unit.standing == Standing::Counts)
+        let is_moved = match unit.standing {
+            Standing::Counts => true,
+            // In the epoch of its first call too, which weighs more.
+            Standing::Moved => own.epoch == unit.epoch,
+            Standing::InTwoArms => false,
+        };
+        started_at < unit.first_at || (is_other && is_moved)
+    }
+
+    /// Whether the calls before a first exposure are all there.
+    pub(super) fn has_history(&self, first_at: i64) -> bool {
+        (first_at - BEFORE_MICROSECONDS) as f64 >= self.first_at
+    }
+
+    /// Whether a later change of the weights gives a unit another arm. It is left out then whether it comes again or not: if only
+    /// those were that come, the arm that lost them would be left with the others. What was logged in an arm that the weights
+    /// do not give says nothing of that.
+    pub(super) fn is_given_away(&self, name: &str, own: Own) -> bool {
+        if self.unit == UnitKind::Request {
+            return false;
+        }
+        let arm_in = |epoch: &Epoch| {
+            let weights = epoch.weights.iter().copied();
+            assignment::arm(&self.salt, name, weights).map(|arm| arm as u32)
+        };
+        let mut epochs = self.epochs.iter().enumerate().skip(own.epoch as usize);
+        let is_given = |(_, epoch): (usize, &Epoch)| arm_in(epoch) == Some(own.arm);
+        epochs.next().is_some_and(is_given)
+            && epochs
+                .take_while(|(place, _)| !self.is_stopped(own.arm, *place as u32))
+                .any(|(_, epoch)| arm_in(epoch) != Some(own.arm))
     }
 
     pub(super) fn epoch_at(&self, at: i64) -> u32 {
@@ -71,7 +106,7 @@ pub(super) fn running(
     connection
         .prepare_cached(
             "SELECT unit, arms, plan, epochs, app, environment,
-                 coalesce(started_at, created_at) >= (SELECT first_hour FROM sums_progress) * 3600000000.0
+                 coalesce(started_at, created_at), (SELECT first_hour FROM sums_progress) * 3600000000.0, salt
              FROM experiments
              WHERE name = ?1 AND (?2 OR status <> 'archived')",
         )?
@@ -79,7 +114,9 @@ pub(super) fn running(
             let text = |place| row.get::<_, Option<String>>(place);
             let (arms, plan, epochs) = (text(1)?, text(2)?, text(3)?);
             let unit = serde_json::from_value(serde_json::Value::String(row.get(0)?)).ok();
-            let (app, environment, is_whole) = (row.get(4)?, row.get(5)?, row.get(6)?);
+            let (app, environment) = (row.get(4)?, row.get(5)?);
+            let (begun_at, first_at): (f64, f64) = (row.get::<_, i64>(6)? as f64, row.get(7)?);
+            let salt = row.get(8)?;
             let read = || {
                 let arms: Vec<Arm> = document(&arms?)?;
                 let plan: Plan = match plan {
@@ -88,13 +125,15 @@ pub(super) fn running(
                 };
                 Some(Running {
                     unit: unit?,
+                    salt,
                     needs_history: plan.metrics.iter().any(|metric| metric.covariate),
                     counted: Counted::new(name.to_owned(), plan),
                     arms,
                     epochs: epochs.and_then(|text| document(&text)).unwrap_or_default(),
                     app,
                     environment,
-                    is_whole,
+                    is_whole: begun_at >= first_at,
+                    first_at,
                 })
             };
             Ok(read())

@@ -137,13 +137,12 @@ fn contribution(counted: &Counted, place: usize, value: &Value) -> Option<([f64;
         return None;
     }
     let mut is_capped = false;
-    if reading.part == Part::Capped
-        && let Some(cap) = metric.cap
-    {
-        is_capped = x > cap;
-        x = x.min(cap);
+    let [mut x_before, y_before] = value.before;
+    if reading.part == Part::Capped {
+        let (most, most_before) = (metric.most(y), metric.most(y_before));
+        is_capped = x > most;
+        (x, x_before) = (x.min(most), x_before.min(most_before));
     }
-    let [x_before, y_before] = value.before;
     Some(([x, y, x_before, y_before], is_capped))
 }
 
@@ -182,6 +181,15 @@ impl Unit {
                 }
             }
             dropped => self.count(counted, dropped.reading(), sign, deltas),
+        }
+    }
+
+    /// Takes over what metrics were before the first exposure.
+    pub(super) fn keep_before(&mut self, known: &Self) {
+        for (place, value) in &known.values {
+            if value.before != [0.0; 2] {
+                self.values.entry(*place).or_default().before = value.before;
+            }
         }
     }
 

@@ -73,22 +73,23 @@ fn catch_up(connection: &Connection, experiment: &str) -> rusqlite::Result<()> {
     } else {
         let again = all_sums(connection, AGAIN, experiment)?;
         let last = known.keys().chain(again.keys()).map(|key| key.day).max();
-        let mut missing: BTreeMap<CellKey, UnitSums> = BTreeMap::new();
-        for (rows, is_added) in [(known, false), (again, true)] {
+        // What all days together are, and should be.
+        let mut totals: BTreeMap<CellKey, [UnitSums; 2]> = BTreeMap::new();
+        for (rows, place) in [(known, 0), (again, 1)] {
             for (mut key, sums) in rows {
                 // Segments have no days.
                 if key.segment.is_empty() {
                     key.day = last.unwrap_or_default();
                 }
-                let missing = missing.entry(key).or_default();
-                match is_added {
-                    true => missing.add(&sums),
-                    false => missing.take_away(&sums),
-                }
+                totals.entry(key).or_default()[place].add(&sums);
             }
         }
-        for (key, sums) in missing.iter().filter(|(_, sums)| !sums.is_nothing()) {
-            add_sums(connection, SUMS, key, sums)?;
+        for (key, [known, again]) in totals {
+            let mut missing = again;
+            missing.take_away(&known);
+            if !missing.is_nothing_beside(&again) {
+                add_sums(connection, SUMS, &key, &missing)?;
+            }
         }
         connection.execute(
             "INSERT OR REPLACE INTO experiment_made_again (experiment, day) VALUES (?, ?)",
