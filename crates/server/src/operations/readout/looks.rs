@@ -287,10 +287,6 @@ fn boundaries(looks: &[(i64, Estimate)], planned: f64, alpha: f64) -> Vec<f64> {
     if looks.is_empty() {
         return Vec::new();
     }
-    // Beyond the plan there is nothing more to spend.
-    let information: Vec<f64> = looks
-        .iter()
-        .map(|(_, e)| (e.units / planned).min(1.0))
-        .collect();
+    let information: Vec<f64> = looks.iter().map(|(_, e)| e.units / planned).collect();
     group_sequential::boundaries(&information, alpha, SPENDING_EXPONENT, 2).unwrap_or_default()
 }
