@@ -111,7 +111,8 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
                 true => ("not to be used", Style::Dim),
                 false => says(metric.text("role"), found),
             };
-            if let Some(why) = instead(found).filter(|_| found.number("low").is_none()) {
+            let is_told = found.number("low").is_none() || found.optional("decided_on").is_some();
+            if let Some(why) = instead(found).filter(|_| is_told) {
                 let name = format!("{} of {arm}", declared.text("name"));
                 match notes.iter_mut().find(|(known, _)| *known == why) {
                     Some((_, names)) => names.push(name),
@@ -164,8 +165,11 @@ fn shared_level(readout: Record<'_>) -> Option<String> {
     })
 }
 
-/// What stands in for an interval, or why there is none.
+/// What stands in for an interval, or why there is none; of a plan that has ended, with which look.
 fn instead(found: Record<'_>) -> Option<String> {
+    if let Some(day) = found.optional("decided_on") {
+        return Some(format!("as of the last look, of {day}; values are of now"));
+    }
     let counts = found.record("small_counts");
     let said = counts.map(|counts| counts.text("said").to_owned());
     let why = || Some(found.text("undefined").to_owned());
@@ -390,6 +394,12 @@ mod tests {
         let none = json!({"small_counts": null, "undefined": "no values"});
         assert_eq!(instead(Record(&none)).as_deref(), Some("no values"));
         assert_eq!(instead(Record(&json!({"undefined": null}))), None);
+        let ended = json!({"decided_on": "2026-07-01", "low": 0.1, "undefined": null});
+        let told = instead(Record(&ended)).unwrap();
+        assert!(
+            told.starts_with("as of the last look, of 2026-07-01"),
+            "{told}"
+        );
     }
 
     #[test]
