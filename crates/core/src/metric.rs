@@ -327,7 +327,9 @@ impl Metric {
         match (self.cap, self.kind) {
             (None, _) => f64::INFINITY,
             (Some(cap), MetricKind::Count) => cap,
-            (Some(cap), _) => cap * denominator,
+            (Some(cap), _) if denominator > 0.0 => cap * denominator,
+            // There is no mean to be cut.
+            (Some(_), _) => f64::INFINITY,
         }
     }
 

@@ -10,6 +10,9 @@ use serde_json::Value;
 /// schema: references to references double what there is to check with each of a few lines, and nobody may wait for that.
 const LARGEST_SCHEMA: usize = 5_000;
 const LONGEST_ARGUMENTS: usize = 256 * 1024;
+/// How deep its parts may lie in each other, and how many patterns it may have.
+const DEEPEST_SCHEMA: usize = 64;
+const MOST_PATTERNS: usize = 32;
 /// How large a compiled pattern may be, in bytes.
 const LARGEST_PATTERN: usize = 256 * 1024;
 
@@ -58,8 +61,13 @@ fn compile(schema: &Value) -> Option<Option<Validator>> {
     if schema.is_null() {
         return Some(None);
     }
-    let mut left = LARGEST_SCHEMA;
-    if !is_small(schema, schema, &mut Vec::new(), &mut left) {
+    let mut size = Size {
+        root: schema,
+        open: Vec::new(),
+        left: LARGEST_SCHEMA,
+        patterns_left: MOST_PATTERNS,
+    };
+    if !size.holds(schema, 0) {
         return None;
     }
     let patterns = PatternOptions::regex()
@@ -69,39 +77,59 @@ fn compile(schema: &Value) -> Option<Option<Validator>> {
     options.build(schema).ok().map(Some)
 }
 
-/// Whether a schema with all that it refers to has no more members than are left. One that refers to itself has no end.
-fn is_small<'s>(
+/// How much of a schema may still be looked at.
+struct Size<'s> {
     root: &'s Value,
-    part: &'s Value,
-    open: &mut Vec<&'s str>,
-    left: &mut usize,
-) -> bool {
-    let Some(fewer) = left.checked_sub(1) else {
-        return false;
-    };
-    *left = fewer;
-    match part {
-        Value::Array(items) => items.iter().all(|item| is_small(root, item, open, left)),
-        Value::Object(members) => members.iter().all(|(name, member)| {
-            let Some(reference) = member
-                .as_str()
-                .filter(|_| name.ends_with("Ref") || name == "$ref")
-            else {
-                return is_small(root, member, open, left);
-            };
-            let target = reference
-                .strip_prefix('#')
-                .and_then(|path| root.pointer(path));
-            let Some(target) = target.filter(|_| name == "$ref" && !open.contains(&reference))
-            else {
-                return false;
-            };
-            open.push(reference);
-            let is_small = is_small(root, target, open, left);
-            open.pop();
-            is_small
-        }),
-        _ => true,
+    /// The references that are being followed.
+    open: Vec<&'s str>,
+    left: usize,
+    patterns_left: usize,
+}
+
+impl<'s> Size<'s> {
+    /// Whether a part with all that it refers to is as small as it must be. What refers to itself has no end; identifiers change
+    /// what references mean; and what is left unevaluated is found by evaluating again, level by level.
+    fn holds(&mut self, part: &'s Value, depth: usize) -> bool {
+        if self.left == 0 || depth > DEEPEST_SCHEMA {
+            return false;
+        }
+        self.left -= 1;
+        match part {
+            Value::Array(items) => items.iter().all(|item| self.holds(item, depth + 1)),
+            Value::Object(members) => members
+                .iter()
+                .all(|(name, member)| self.member_holds(name, member, depth + 1)),
+            _ => true,
+        }
+    }
+
+    fn member_holds(&mut self, name: &'s str, member: &'s Value, depth: usize) -> bool {
+        let patterns = match (name, member) {
+            ("pattern", Value::String(_)) => 1,
+            ("patternProperties", Value::Object(patterns)) => patterns.len(),
+            _ => 0,
+        };
+        let Some(patterns_left) = self.patterns_left.checked_sub(patterns) else {
+            return false;
+        };
+        self.patterns_left = patterns_left;
+        match (name, member) {
+            ("unevaluatedProperties" | "unevaluatedItems", _) => false,
+            ("$id" | "id" | "$dynamicRef" | "$recursiveRef", Value::String(_)) => false,
+            ("$ref", Value::String(reference)) => {
+                let target = reference.strip_prefix('#');
+                let target = target.and_then(|path| self.root.pointer(path));
+                let Some(target) = target.filter(|_| !self.open.contains(&reference.as_str()))
+                else {
+                    return false;
+                };
+                self.open.push(reference);
+                let holds = self.holds(target, depth);
+                self.open.pop();
+                holds
+            }
+            _ => self.holds(member, depth),
+        }
     }
 }
 
@@ -144,7 +172,16 @@ mod tests {
         let itself = json!({"properties": {"next": {"$ref": "#"}}});
         let far = json!({"$ref": "https://example.com/schema"});
         let doubling = json!({"$ref": "#/$defs/a0", "$defs": definitions});
-        for schema in [doubling, itself, far] {
+        let mut evaluated = json!({});
+        for _ in 0..30 {
+            evaluated = json!({"allOf": [evaluated], "unevaluatedProperties": false});
+        }
+        let elsewhere = json!({"properties": {"a": {"$id": "http://example.com/a", "$ref": "#"}}});
+        let patterns: serde_json::Map<String, Value> = (0..MOST_PATTERNS + 1)
+            .map(|n| (format!("^{n}"), json!({})))
+            .collect();
+        let patterns = json!({"patternProperties": patterns});
+        for schema in [doubling, itself, far, evaluated, elsewhere, patterns] {
             let offered = json!([{"function": {"name": "f", "parameters": schema}}]);
             assert_eq!(
                 fit(Some(&offered), &json!([call("f", "{}")])),

@@ -442,7 +442,7 @@ pub fn read(
     let metrics = metrics(&comparing);
     let timeline = comparing.timeline();
     let arms = arms(experiment, statistics);
-    let mut checks = checks::checks(experiment, statistics, &arms);
+    let mut checks = checks::checks(&comparing, &arms);
     let delays = delays::delays(&comparing);
     checks.extend(delays::check(&comparing, &delays));
     checks.extend(balance::check(&comparing));
@@ -455,6 +455,7 @@ pub fn read(
         arms: &arms,
         days,
         until,
+        now,
     });
     Readout {
         experiment: experiment.name.clone(),

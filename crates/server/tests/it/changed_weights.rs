@@ -4,7 +4,7 @@ use flywheel_core::experiment::Experiment;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
-use crate::readouts::{advance_days, begin, plan, readout, send};
+use crate::readouts::{advance_days, begin, plan, send, settled};
 
 /// Everybody calls; those whose number is even come again in the end, and complete more.
 async fn visits(
@@ -45,8 +45,7 @@ async fn whoever_is_given_another_arm_is_left_out() {
     let changed = app.editor().patch(path, &body).await.ok();
     let changed: Experiment = serde_json::from_value(changed).unwrap();
     visits(&app, &changed, "again", (0..4000).step_by(2), random).await;
-    app.context.events.maintain().await.unwrap();
-    let said = readout(&app, "alike").await;
+    let said = settled(&app, "alike").await;
     let moved = (0..4000).filter(|number| {
         let user = format!("user_{number}");
         experiment.assign(&user).unwrap().name != changed.assign(&user).unwrap().name

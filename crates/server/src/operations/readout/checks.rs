@@ -4,20 +4,18 @@ use flywheel_core::experiment::Experiment;
 use flywheel_stats::{health, srm};
 use flywheel_storage::statistics::ExperimentStatistics;
 
+use super::compare::Comparing;
 use super::{
     ArmUnits, CheckState, DataCheck, GuardrailState, MetricReadout, MetricRole, deciding, words,
 };
 
 /// The checks, the most serious first.
-pub(super) fn checks(
-    experiment: &Experiment,
-    statistics: &ExperimentStatistics,
-    arms: &[ArmUnits],
-) -> Vec<DataCheck> {
+pub(super) fn checks(comparing: &Comparing<'_>, arms: &[ArmUnits]) -> Vec<DataCheck> {
+    let (experiment, statistics) = (comparing.experiment, comparing.statistics);
     let mut checks = vec![
         split(experiment, statistics, arms),
         two_arms(statistics, arms),
-        outcomes(experiment, statistics),
+        outcomes(comparing),
     ];
     checks.extend(moved(statistics, arms));
     checks.extend(stopped_arms(experiment));
@@ -61,18 +59,17 @@ fn weights_in(experiment: &Experiment, epoch: usize) -> Vec<u32> {
 /// Evidence that the counts do not follow the weights, of the epoch with the most.
 fn evidence(
     experiment: &Experiment,
+    weights: impl Fn(usize) -> Vec<f64>,
     counts: impl Fn(usize) -> Vec<u64>,
 ) -> Option<(f64, Vec<u64>)> {
     let epochs = experiment.epochs.len().max(1);
     (0..epochs)
         .filter_map(|epoch| {
-            let weights = weights_in(experiment, epoch);
             // An arm without weight gets nobody, which no ratio can say.
             let (counts, weights): (Vec<u64>, Vec<f64>) = counts(epoch)
                 .into_iter()
-                .zip(weights)
-                .filter(|(_, weight)| *weight > 0)
-                .map(|(count, weight)| (count, f64::from(weight)))
+                .zip(weights(epoch))
+                .filter(|(_, weight)| *weight > 0.0)
                 .unzip();
             let log_e = srm::averaged_log_e(&counts, &weights).ok()?;
             Some((log_e, counts))
@@ -88,7 +85,13 @@ fn split(
     arms: &[ArmUnits],
 ) -> DataCheck {
     let name = "traffic split";
-    let found = evidence(experiment, |epoch| counts_in(experiment, statistics, epoch));
+    let weights = |epoch: usize| {
+        let weights = weights_in(experiment, epoch).into_iter();
+        weights.map(f64::from).collect()
+    };
+    let found = evidence(experiment, weights, |epoch| {
+        counts_in(experiment, statistics, epoch)
+    });
     let Some((log_e, _)) = found else {
         return DataCheck {
             name,
@@ -151,7 +154,8 @@ fn two_arms(statistics: &ExperimentStatistics, arms: &[ArmUnits]) -> DataCheck {
 }
 
 /// Units with an outcome may differ because the arms do, so that this is only worth a look.
-fn outcomes(experiment: &Experiment, statistics: &ExperimentStatistics) -> DataCheck {
+fn outcomes(comparing: &Comparing<'_>) -> DataCheck {
+    let (experiment, statistics) = (comparing.experiment, comparing.statistics);
     let name = "units with an outcome";
     let plan = &experiment.plan;
     let place = plan
@@ -178,7 +182,13 @@ fn outcomes(experiment: &Experiment, statistics: &ExperimentStatistics) -> DataC
     if reading.is_none() {
         return unknown("no primary metric");
     }
-    let Some((log_e, _)) = evidence(experiment, counts) else {
+    // Of units that were given another arm none has an outcome here.
+    let weights = |epoch: usize| {
+        let arms = 0..experiment.arms.len();
+        arms.map(|arm| comparing.kept_share(arm, epoch, i64::MAX))
+            .collect()
+    };
+    let Some((log_e, _)) = evidence(experiment, weights, counts) else {
         return unknown("no outcome yet");
     };
     let epochs = 0..experiment.epochs.len().max(1);

@@ -57,7 +57,7 @@ pub(super) struct Comparing<'a> {
     /// The control's place among the arms.
     pub(super) control: usize,
     pub(super) rho_squared: Defined<f64>,
-    /// The UTC day that is not over yet, counted from 1970; none once the experiment has ended.
+    /// The UTC day that is not over yet, counted from 1970.
     pub(super) open_day: i64,
 }
 
@@ -80,10 +80,7 @@ impl<'a> Comparing<'a> {
             readings: plan.readings(),
             control: experiment.arms.iter().position(is_control).unwrap_or(0),
             rho_squared: rho_squared(plan.alpha, plan.tuned_for),
-            open_day: match experiment.stopped_at {
-                Some(_) => i64::MAX,
-                None => now.as_microsecond().div_euclid(MICROSECONDS_PER_DAY),
-            },
+            open_day: now.as_microsecond().div_euclid(MICROSECONDS_PER_DAY),
         }
     }
 
@@ -326,7 +323,7 @@ impl<'a> Comparing<'a> {
             .and_then(|estimate| one_look(&estimate, alpha).ok())
             .and_then(|look| look.interval.ok());
         // The running intersection of sequences; the repeated interval of planned looks; the one of the last look.
-        let p_of_few = match mode {
+        let few_then = match mode {
             ReadingMode::Anytime => self
                 .p_while_few(reading, arm)
                 .filter(|_| series.p.is_some()),
@@ -365,7 +362,9 @@ impl<'a> Comparing<'a> {
             units: estimate.map_or(0.0, |estimate| estimate.units),
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
-            p: p_of_few.into_iter().chain(series.p).reduce(f64::min),
+            p: (few_then.map(|(p, _)| p).into_iter())
+                .chain(series.p)
+                .reduce(f64::min),
             fixed_low: fixed.map(|interval| interval.low),
             fixed_high: fixed.map(|interval| interval.high),
             // The control's value is of now.
@@ -375,13 +374,7 @@ impl<'a> Comparing<'a> {
                 .map(|(estimate, base)| estimate.value / base.abs()),
             finding: match finding(metric, interval) {
                 // What was found while events were few stays found.
-                Finding::Open if p_of_few.is_some_and(|p| p <= alpha) => {
-                    let difference = oriented(metric.direction, estimate.map_or(0.0, |e| e.value));
-                    match difference > 0.0 {
-                        true => Finding::Better,
-                        false => Finding::Worse,
-                    }
-                }
+                Finding::Open => found_while_few(metric, few_then, estimate, alpha),
                 found => found,
             },
             guardrail: (role == MetricRole::Guardrail).then(|| match (now, margin) {
@@ -420,6 +413,24 @@ impl<'a> Comparing<'a> {
                 }
             })
             .collect()
+    }
+}
+
+/// What was found while events were few.
+fn found_while_few(
+    metric: &Metric,
+    few: Option<(f64, f64)>,
+    now: Option<Estimate>,
+    alpha: f64,
+) -> Finding {
+    let (Some((p, then)), Some(now)) = (few, now) else {
+        return Finding::Open;
+    };
+    // What turned round since is not known any more.
+    match oriented(metric.direction, then) {
+        _ if p > alpha || then * now.value <= 0.0 => Finding::Open,
+        better if better > 0.0 => Finding::Better,
+        _ => Finding::Worse,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Shares with too few events, or too few values without one, for a normal interval: units are counted and compared exactly.
 
+mod said;
+
 use flywheel_core::metric::{Direction, Metric, MetricKind};
 use flywheel_core::plan::ReadingMode;
 use flywheel_stats::clustered;
@@ -13,8 +15,10 @@ use flywheel_storage::statistics::UnitSums;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(super) use said::say;
+
 use super::compare::Comparing;
-use super::{Comparison, Finding, GuardrailState, MetricRole, oriented, words};
+use super::{Comparison, Finding, GuardrailState, MetricRole, oriented};
 use crate::operations::moments;
 
 /// Counts of units, where an arm has fewer than ten events or fewer than ten values without one: too few for a normal
@@ -71,14 +75,30 @@ pub(super) struct Few {
     arm: UnitSums,
     /// Pooled over epochs by their units.
     difference: f64,
-    /// The smallest 1/E of all days' ends.
-    pub(super) p: Defined<f64>,
+    /// The smallest 1/E of all days' ends, and the difference at that one.
+    smallest: Defined<(f64, f64)>,
 }
 
 impl Few {
     /// Whether the share of the arm is the worse one.
-    pub(super) fn is_worse(&self, metric: &Metric) -> bool {
+    fn is_worse(&self, metric: &Metric) -> bool {
         oriented(metric.direction, self.difference) < 0.0
+    }
+
+    /// The smallest p of all days' ends.
+    fn p(&self) -> Defined<f64> {
+        self.smallest.map(|(p, _)| p)
+    }
+
+    fn is_below(&self, level: f64) -> bool {
+        let agrees = |then: f64| then * self.difference > 0.0;
+        self.smallest
+            .is_ok_and(|(p, then)| p <= level && agrees(then))
+    }
+
+    /// Whether the arm is worse at a level.
+    pub(super) fn is_worse_at(&self, metric: &Metric, level: f64) -> bool {
+        self.is_worse(metric) && self.is_below(level)
     }
 
     /// Whether anything happened: where nothing did, the evidence is of how many units there are, and the check of the split
@@ -137,19 +157,19 @@ impl Comparing<'_> {
             return None;
         }
         let days = self.days(reading, arm).into_iter();
-        let looks = days.map(|day| self.evidence_of_few(reading, arm, day));
+        let mut looks = days.map(|day| self.look_at_few(reading, arm, day));
         Some(Few {
-            difference: self.plain_difference(reading, arm)?,
+            difference: self.plain_difference(reading, arm, None)?,
             control,
             arm: own,
-            p: looks
-                .map(|log_e| log_e.map(p_from_log_e))
-                .try_fold(1.0, |least, p| p.map(|p| p.min(least))),
+            smallest: looks.try_fold((1.0, 0.0), |least: (f64, f64), look| {
+                look.map(|look| if look.0 < least.0 { look } else { least })
+            }),
         })
     }
 
-    /// The smallest 1/E of the days at whose end there were few, of an arm that has more now.
-    pub(super) fn p_while_few(&self, reading: usize, arm: usize) -> Option<f64> {
+    /// The smallest 1/E of the days at whose end there were few, of an arm that has more now, and the difference then.
+    pub(super) fn p_while_few(&self, reading: usize, arm: usize) -> Option<(f64, f64)> {
         let metric = self.metric_of(reading);
         if metric.kind != MetricKind::Binary {
             return None;
@@ -165,20 +185,22 @@ impl Comparing<'_> {
         };
         // Once there are enough there stay enough, but for what is taken back.
         let few = self.days(reading, arm).into_iter().take_while(were_few);
-        few.filter_map(|day| self.evidence_of_few(reading, arm, day).ok())
-            .map(p_from_log_e)
-            .reduce(f64::min)
+        few.filter_map(|day| self.look_at_few(reading, arm, day).ok())
+            .min_by(|one, other| one.0.total_cmp(&other.0))
+    }
+
+    /// p and the difference at the end of a day.
+    fn look_at_few(&self, reading: usize, arm: usize, day: i64) -> Defined<(f64, f64)> {
+        let p = self.evidence_of_few(reading, arm, day).map(p_from_log_e)?;
+        let difference = self.plain_difference(reading, arm, Some(day));
+        Ok((p, difference.unwrap_or(0.0)))
     }
 
     /// ln E at the end of a day: that of all epochs together, because each has its own shares.
     fn evidence_of_few(&self, reading: usize, arm: usize, day: i64) -> Defined<f64> {
         let mut log_e = 0.0;
         for epoch in 0..self.epochs() {
-            let weight = |place: usize| {
-                let weights = self.experiment.epochs.get(epoch).map(|e| &e.weights);
-                let weight = weights.and_then(|weights| weights.get(place).copied());
-                f64::from(weight.unwrap_or(self.experiment.arms[place].weight))
-            };
+            let weight = |place: usize| self.kept_share(place, epoch, day);
             let of =
                 |place: usize| unit_counts(&self.source(epoch, place, reading).sums(Some(day)));
             let (a, b) = (of(self.control)?, of(arm)?);
@@ -193,10 +215,10 @@ impl Comparing<'_> {
     }
 
     /// The difference of the shares, which needs no spread: of epochs in which both have units, by their units.
-    fn plain_difference(&self, reading: usize, arm: usize) -> Option<f64> {
+    fn plain_difference(&self, reading: usize, arm: usize, until: Option<i64>) -> Option<f64> {
         let (mut sum, mut units) = (0.0, 0.0);
         for epoch in 0..self.epochs() {
-            let of = |place: usize| self.source(epoch, place, reading).sums(None);
+            let of = |place: usize| self.source(epoch, place, reading).sums(until);
             let (a, b) = (of(self.control), of(arm));
             if a.n > 0 && b.n > 0 {
                 let n = (a.n + b.n) as f64;
@@ -218,7 +240,9 @@ impl Comparing<'_> {
     ) -> Option<f64> {
         let level = self.level(is_primary);
         match self.mode(reading) {
-            ReadingMode::Anytime | ReadingMode::Planned => Some(level),
+            ReadingMode::Anytime => Some(level),
+            // The rest is for looks at more.
+            ReadingMode::Planned => Some(level * RUNNING_SHARE),
             ReadingMode::Hybrid if units < self.planned_units(arm) => Some(level * RUNNING_SHARE),
             ReadingMode::Hybrid => Some(level * (1.0 - RUNNING_SHARE)),
             ReadingMode::Fixed => (units >= self.planned_units(arm)).then_some(level),
@@ -237,7 +261,7 @@ impl Comparing<'_> {
         let highest = highest_failures(metric, &few.arm, self.experiment.plan.tuned_for)
             .filter(|_| is_guardrail);
         let is_beyond = |margin: f64| few.difference.abs() > margin && few.is_worse(metric);
-        let is_below = |level: f64| few.p.is_ok_and(|p| p <= level);
+        let is_below = |level: f64| few.is_below(level);
         Comparison {
             arm: self.name(arm),
             alpha: level.unwrap_or(self.level(role == MetricRole::Primary)),
@@ -249,7 +273,7 @@ impl Comparing<'_> {
             units: few.units(),
             low: None,
             high: None,
-            p: level.and(few.p.ok()).filter(|_| few.has_events()),
+            p: level.and(few.p().ok()).filter(|_| few.has_events()),
             fixed_low: None,
             fixed_high: None,
             relative: base.map(|base| few.difference / base.abs()),
@@ -276,7 +300,7 @@ impl Comparing<'_> {
             epochs: self.by_epoch(reading, arm),
             is_unstable: false,
             small_counts: Some(few.counts(highest)),
-            undefined: Some(match (level, few.p) {
+            undefined: Some(match (level, few.p()) {
                 (None, _) => "this plan is read once, when it has its units".to_owned(),
                 (_, Err(undefined)) => undefined.to_string(),
                 _ => TOO_FEW.to_string(),
@@ -303,48 +327,4 @@ fn highest_failures(metric: &Metric, arm: &UnitSums, tuned_for: f64) -> Option<f
     )
     .ok()
     .map(|interval| interval.high)
-}
-
-/// Puts small counts into words, once their p-value is final.
-pub(super) fn say(metric: &Metric, found: &mut Comparison) {
-    let p = found.p;
-    let Some(counts) = &mut found.small_counts else {
-        return;
-    };
-    let what = match counts.counted {
-        CountedUnits::WithEvent => "with an event",
-        CountedUnits::WithNone => "with a value that is no event",
-    };
-    let shown = |n: u64| words::count(n as f64);
-    let found_by_arm = (
-        format!("{} of {}", shown(counts.arm), shown(counts.arm_units)),
-        format!(
-            "{} of {}",
-            shown(counts.control),
-            shown(counts.control_units)
-        ),
-    );
-    let mut said = format!("{} units {what} against {}", found_by_arm.0, found_by_arm.1);
-    counts.brief = format!("{} against {}", found_by_arm.0, found_by_arm.1);
-    if let Some(p) = p {
-        said.push_str(&format!(", p {} at any time, {METHOD}", words::p_value(p)));
-    }
-    let failures = match metric.direction {
-        Direction::Lower => "share",
-        Direction::Higher => "share without",
-    };
-    match counts.highest {
-        Some(highest) => {
-            let highest = words::trimmed(highest * 100.0);
-            counts.brief.push_str(&format!("; at most {highest}%"));
-            said.push_str(&format!(
-                "; its {failures} is at most {highest}% at any time (one-sided .05)"
-            ));
-        }
-        None if found.guardrail.is_some() => said.push_str(&format!(
-            "; its {failures} has no upper bound, because failures outnumber the units"
-        )),
-        None => {}
-    }
-    counts.said = said;
 }

@@ -37,9 +37,7 @@ impl Comparing<'_> {
         let is_worse = || {
             let reading = deciding(&self.readings, place)?;
             if let Some(few) = self.few(reading, arm) {
-                return Some(
-                    few.is_worse(self.metric_of(reading)) && few.p.is_ok_and(|p| p <= alpha),
-                );
+                return Some(few.is_worse_at(self.metric_of(reading), alpha));
             }
             self.may_look(reading, arm, None).ok()?;
             let estimate = self.total(reading, arm).ok()?;

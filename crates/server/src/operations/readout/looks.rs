@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use flywheel_core::assignment::ALL_BASIS_POINTS;
+use flywheel_core::experiment::{Epoch, UnitKind};
 use flywheel_core::plan::ReadingMode;
 use flywheel_stats::Interval;
 use flywheel_stats::estimate::Estimate;
@@ -15,7 +16,7 @@ use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_storage::statistics::UnitSums;
 
 use super::compare::{Comparing, one_look};
-use super::{Look, deciding, few, is_quantile, words};
+use super::{Look, MICROSECONDS_PER_DAY, deciding, few, is_quantile, words};
 
 /// Which share of a plan's units a planned look has more than the one before.
 const SMALLEST_STEP: f64 = 0.005;
@@ -137,24 +138,15 @@ impl Comparing<'_> {
             }
             match self.pooled(reading, arm, until) {
                 Ok((estimate, _)) => {
-                    let has_all = is_over && mode != ReadingMode::Anytime;
                     estimates.push((day, estimate));
-                    if has_all && estimate.units >= planned && self.is_another(&estimates, planned)
-                    {
+                    // There is another look when there are enough more units for one.
+                    if mode == ReadingMode::Planned && !is_another(&estimates, planned) {
+                        estimates.pop();
+                    } else if is_over && mode != ReadingMode::Anytime && estimate.units >= planned {
                         break;
                     }
                 }
                 Err(undefined) => series.last = Err(undefined),
-            }
-        }
-        if mode == ReadingMode::Planned {
-            // There is another look when there are enough more units for one.
-            let all = std::mem::take(&mut estimates);
-            for look in all {
-                estimates.push(look);
-                if !self.is_another(&estimates, planned) {
-                    estimates.pop();
-                }
             }
         }
         let boundaries = match mode {
@@ -187,7 +179,7 @@ impl Comparing<'_> {
             // A plan that has a last look ends with it, or where an earlier one finds something: looking again would be peeking.
             let leaves_out_0 = |interval: Interval| interval.low > 0.0 || interval.high < 0.0;
             let has_found = inference.interval.is_ok_and(leaves_out_0);
-            if is_final || (has_found && mode != ReadingMode::Anytime) {
+            if is_final || (has_found && is_over) {
                 series.decided = Some((day, estimate));
                 break;
             }
@@ -195,12 +187,40 @@ impl Comparing<'_> {
         series
     }
 
-    /// Whether the last of some looks has enough more units than the one before for a look of its own.
-    fn is_another(&self, looks: &[(i64, Estimate)], planned: f64) -> bool {
-        match looks {
-            [.., (_, before), (_, last)] => last.units - before.units >= planned * SMALLEST_STEP,
-            _ => true,
+    /// The share of all units that an arm got in an epoch and that no change of the weights has given to another until the end of a
+    /// day: those others are in no sum.
+    pub(super) fn kept_share(&self, arm: usize, epoch: usize, until: i64) -> f64 {
+        let experiment = self.experiment;
+        let range = |weights: &[u32]| {
+            let low: u32 = weights.iter().take(arm).sum();
+            (low, low + weights.get(arm).copied().unwrap_or(0))
+        };
+        let Some(own) = experiment.epochs.get(epoch) else {
+            return f64::from(experiment.arms[arm].weight) / f64::from(ALL_BASIS_POINTS);
+        };
+        let (mut low, mut high) = range(&own.weights);
+        let name = &experiment.arms[arm].name;
+        let later = experiment.epochs.iter().skip(epoch + 1);
+        let begun = |later: &&Epoch| {
+            later
+                .since
+                .as_microsecond()
+                .div_euclid(MICROSECONDS_PER_DAY)
+                <= until
+        };
+        for later in later.take_while(begun) {
+            let is_stopped = later.stopped_arm.as_ref().is_some_and(|s| s.arm == *name);
+            // What an arm had that nobody is in any more stays.
+            if is_stopped
+                || later.weights.get(arm) == Some(&0)
+                || experiment.unit == UnitKind::Request
+            {
+                break;
+            }
+            let (from, to) = range(&later.weights);
+            (low, high) = (low.max(from), high.min(to));
         }
+        f64::from(high.saturating_sub(low)) / f64::from(ALL_BASIS_POINTS)
     }
 
     /// Units of the control and an arm at which a plan has its last look: their part of those of all arms.
@@ -279,6 +299,14 @@ impl Comparing<'_> {
             1
         };
         self.experiment.plan.alpha / comparisons as f64
+    }
+}
+
+/// Whether the last of some looks has enough more units than the one before for a look of its own.
+fn is_another(looks: &[(i64, Estimate)], planned: f64) -> bool {
+    match looks {
+        [.., (_, before), (_, last)] => last.units - before.units >= planned * SMALLEST_STEP,
+        _ => true,
     }
 }
 

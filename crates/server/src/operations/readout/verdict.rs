@@ -24,6 +24,7 @@ pub(super) struct Evidence<'a> {
     pub(super) days: u32,
     /// Now, or the experiment's end.
     pub(super) until: Timestamp,
+    pub(super) now: Timestamp,
 }
 
 fn said(state: VerdictState, headline: &str, reason: String, next: &str) -> Verdict {
@@ -197,13 +198,20 @@ impl Evidence<'_> {
         primary: &'r MetricReadout,
     ) -> impl Iterator<Item = &'r Comparison> + Clone {
         let all = primary.comparisons.iter();
-        all.filter(|found| !self.experiment.is_stopped(&found.arm))
+        all.filter(|found| self.is_served(&found.arm))
+    }
+
+    /// Whether an arm is still filled, or the one that others are compared with.
+    fn is_served(&self, name: &ArmName) -> bool {
+        let is_filled = self.experiment.arm(name).is_some_and(|arm| arm.weight > 0);
+        let is_control = *name == self.experiment.plan.control;
+        (is_filled || is_control) && !self.experiment.is_stopped(name)
     }
 
     /// The values of arms that no guardrail has stopped.
     fn values<'r>(&'r self, primary: &'r MetricReadout) -> impl Iterator<Item = &'r ArmValue> {
         let all = primary.arms.iter();
-        all.filter(|value| !self.experiment.is_stopped(&value.arm))
+        all.filter(|value| self.is_served(&value.arm))
     }
 
     fn collecting(&self, primary: &MetricReadout) -> Option<Verdict> {
@@ -348,7 +356,7 @@ impl Evidence<'_> {
                 "Stop, and choose by cost or simplicity.",
             );
         }
-        if self.decided_on(primary).is_some() {
+        if self.decided_on(primary).is_some() && all(&|found| found.finding == Finding::Open) {
             return said(
                 VerdictState::NoVerdict,
                 "No difference was found.",
@@ -398,7 +406,7 @@ impl Evidence<'_> {
 
     fn better(&self, primary: &MetricReadout, found: &Comparison) -> Verdict {
         let plan = &self.experiment.plan;
-        let comparing = Comparing::new(self.experiment, self.statistics, self.until);
+        let comparing = Comparing::new(self.experiment, self.statistics, self.now);
         let place = self
             .experiment
             .arms

@@ -128,11 +128,16 @@ pub(super) fn follow(
             unit
         }
     };
+    if unit.standing == Standing::Moved && own.epoch == unit.epoch && own.arm != unit.arm {
+        unit.enter(counted, false, deltas);
+        unit.standing = Standing::InTwoArms;
+        unit.enter(counted, true, deltas);
+    }
     if unit.standing != Standing::Counts {
         return Ok(unit);
     }
     if unit.arm != own.arm {
-        if !running.is_stopped(unit.arm, own.epoch) {
+        if !running.is_out(unit.arm, own.epoch) {
             let standing = if unit.epoch == own.epoch {
                 Standing::InTwoArms
             } else {

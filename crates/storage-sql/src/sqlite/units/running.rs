@@ -41,13 +41,13 @@ impl Running {
         let arm = self.arms.iter().position(is_its)? as u32;
         let epoch = self.epoch_at(exposure.started_at);
         let is_own = exposure.app.as_deref() == Some(&self.app);
-        (is_own && !self.is_stopped(arm, epoch)).then_some(Own { arm, epoch })
+        (is_own && !self.is_out(arm, epoch)).then_some(Own { arm, epoch })
     }
 
     /// Whether a call changes what was counted of a unit's earlier ones: because it began before them, or because the unit is
     /// in another arm there.
     pub(super) fn is_changed(&self, unit: &Unit, own: Own, started_at: i64) -> bool {
-        let is_other = own.arm != unit.arm && !self.is_stopped(unit.arm, own.epoch);
+        let is_other = own.arm != unit.arm && !self.is_out(unit.arm, own.epoch);
         let is_moved = match unit.standing {
             Standing::Counts => true,
             // In the epoch of its first call too, which weighs more.
@@ -77,7 +77,7 @@ impl Running {
         let is_given = |(_, epoch): (usize, &Epoch)| arm_in(epoch) == Some(own.arm);
         epochs.next().is_some_and(is_given)
             && epochs
-                .take_while(|(place, _)| !self.is_stopped(own.arm, *place as u32))
+                .take_while(|(place, _)| !self.is_out(own.arm, *place as u32))
                 .any(|(_, epoch)| arm_in(epoch) != Some(own.arm))
     }
 
@@ -86,9 +86,17 @@ impl Running {
         self.epochs.iter().filter(begun).count().saturating_sub(1) as u32
     }
 
+    /// Whether nobody is in an arm any more: because it was stopped, or because it has no weight. Where all leave, those who do
+    /// are no others than those who stay, so that what they did until then stays.
+    pub(super) fn is_out(&self, arm: u32, epoch: u32) -> bool {
+        let weights = self.epochs.get(epoch as usize).map(|epoch| &epoch.weights);
+        let weight = weights.and_then(|weights| weights.get(arm as usize));
+        weight == Some(&0) || self.is_stopped(arm, epoch)
+    }
+
     /// Whether an arm was stopped until an epoch. What its units do elsewhere from then on counts nowhere, and what they did
     /// until then stays: if those who come back were taken out, those who do not would be left.
-    pub(super) fn is_stopped(&self, arm: u32, until: u32) -> bool {
+    fn is_stopped(&self, arm: u32, until: u32) -> bool {
         let name = self.arms.get(arm as usize).map(|arm| &arm.name);
         let begun = self.epochs.iter().take(until as usize + 1);
         let mut stopped = begun.filter_map(|epoch| epoch.stopped_arm.as_ref());
