@@ -279,7 +279,12 @@ pub trait StatisticsStore: Send + Sync {
     ) -> StorageResult<Vec<UnitRow>>;
 
     /// Forgets the statistics of an experiment and takes in all of its events again, which goes on after this returns.
-    async fn rebuild_statistics(&self, experiment: &ExperimentName) -> StorageResult<Rebuild>;
+    /// What becomes different counts from the day of `now` on: what could be read on days before stays as it was.
+    async fn rebuild_statistics(
+        &self,
+        experiment: &ExperimentName,
+        now: Timestamp,
+    ) -> StorageResult<Rebuild>;
 
     /// What metrics were before an experiment, from the newest calls of the time asked for.
     async fn unit_history(&self, query: &HistoryQuery) -> StorageResult<UnitHistory>;

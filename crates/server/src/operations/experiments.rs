@@ -432,7 +432,8 @@ pub async fn rebuild(context: &Context, caller: &Caller, name: &ExperimentName) 
     let mut session = context.state.read().await?;
     find(&mut *session, caller, name).await?;
     drop(session);
-    match context.statistics.rebuild_statistics(name).await? {
+    let now = context.sources.clock.now();
+    match context.statistics.rebuild_statistics(name, now).await? {
         Rebuild::Begun => Ok(()),
         Rebuild::EventsRemoved => {
             let detail = format!(

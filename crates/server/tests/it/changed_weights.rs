@@ -41,9 +41,21 @@ async fn whoever_is_given_another_arm_is_left_out() {
     visits(&app, &experiment, "first", 0..4000, random).await;
     advance_days(&app, 1);
     let path = "/api/v1/experiments/alike";
+    let first_day = async || {
+        let sums = app.viewer().get(&format!("{path}/sums")).await.ok();
+        let rows = sums["items"].as_array().unwrap().clone();
+        let day = rows[0]["day"].clone();
+        rows.into_iter()
+            .filter(|row| row["day"] == day)
+            .collect::<Vec<_>>()
+    };
+    let before = first_day().await;
     let body = json!({"weights": [2000, 8000]});
     let changed = app.editor().patch(path, &body).await.ok();
     let changed: Experiment = serde_json::from_value(changed).unwrap();
+    // Nothing has come on this day yet; what could be read yesterday stays all the same.
+    settled(&app, "alike").await;
+    assert_eq!(first_day().await, before);
     visits(&app, &changed, "again", (0..4000).step_by(2), random).await;
     let said = settled(&app, "alike").await;
     let moved = (0..4000).filter(|number| {

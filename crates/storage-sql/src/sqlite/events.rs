@@ -211,8 +211,12 @@ impl StatisticsStore for SqliteStore {
     }
 
     #[tracing::instrument(name = "db.experiments.rebuild", skip_all)]
-    async fn rebuild_statistics(&self, experiment: &ExperimentName) -> StorageResult<Rebuild> {
-        self.forget_units(experiment).await
+    async fn rebuild_statistics(
+        &self,
+        experiment: &ExperimentName,
+        now: Timestamp,
+    ) -> StorageResult<Rebuild> {
+        self.forget_units(experiment, now).await
     }
 
     #[tracing::instrument(name = "db.experiments.history", skip_all)]

@@ -19,6 +19,7 @@ use std::time::Duration;
 use flywheel_core::name::ExperimentName;
 use flywheel_storage::StorageResult;
 use flywheel_storage::statistics::Rebuild;
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tokio::time::Instant;
 
@@ -54,20 +55,25 @@ impl SqliteStore {
     }
 
     /// Forgets the statistics of an experiment, so that its events are taken in again.
-    pub(super) async fn forget_units(&self, experiment: &ExperimentName) -> StorageResult<Rebuild> {
+    pub(super) async fn forget_units(
+        &self,
+        experiment: &ExperimentName,
+        now: Timestamp,
+    ) -> StorageResult<Rebuild> {
         let _alone = self.summing.lock().await;
         let turn = writer::turn(&self.writer).await?;
         let experiment = experiment.clone();
+        let today = now.as_microsecond().div_euclid(DAY_MICROSECONDS);
         let forget = move |connection: &Connection| {
             let _turn = turn;
-            forget(connection, experiment.as_str())
+            forget(connection, experiment.as_str(), today)
                 .map_err(unfulfilled("forgetting the statistics of an experiment"))
         };
         self.appender.run(forget).await
     }
 }
 
-fn forget(connection: &Connection, experiment: &str) -> rusqlite::Result<Rebuild> {
+fn forget(connection: &Connection, experiment: &str, today: i64) -> rusqlite::Result<Rebuild> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     let archived = "SELECT status = 'archived' FROM experiments WHERE name = ?";
     let is_archived = transaction.query_row(archived, [experiment], |row| row.get(0));
@@ -101,6 +107,11 @@ fn forget(connection: &Connection, experiment: &str) -> rusqlite::Result<Rebuild
             [experiment],
         )?;
     }
+    transaction.execute(
+        "INSERT INTO experiment_made_again (experiment, day) VALUES (?1, ?2)
+         ON CONFLICT (experiment) DO UPDATE SET day = max(day, excluded.day)",
+        params![experiment, today],
+    )?;
     transaction.execute(
         "INSERT OR REPLACE INTO experiment_progress (experiment, calls, feedback) VALUES (?, 0, 0)",
         params![experiment],

@@ -565,7 +565,10 @@ async fn statistics_say_what_the_events_say_and_the_same_when_made_again() {
                     store = open_in(&folder).await;
                 }
                 2 => {
-                    let rebuilt = store.rebuild_statistics(&experiment.name).await.unwrap();
+                    let rebuilt = store
+                        .rebuild_statistics(&experiment.name, second(BEGIN))
+                        .await
+                        .unwrap();
                     assert_eq!(rebuilt, Rebuild::Begun);
                 }
                 _ => {}
@@ -576,7 +579,10 @@ async fn statistics_say_what_the_events_say_and_the_same_when_made_again() {
         }
         check(&store, &experiment, &stored, "at the end").await;
         let kept = settled(&store, &experiment.name).await;
-        store.rebuild_statistics(&experiment.name).await.unwrap();
+        store
+            .rebuild_statistics(&experiment.name, second(BEGIN))
+            .await
+            .unwrap();
         check(&store, &experiment, &stored, "made again").await;
         let again = store.experiment_statistics(&experiment.name).await.unwrap();
         assert_eq!(again.arms.len(), kept.arms.len());
@@ -651,7 +657,10 @@ async fn what_retention_removed_cannot_be_made_again() {
     assert_eq!(before.arms.len(), 1);
     let bound = PruneBound::Before(second(BEGIN + DAY));
     while store.prune(bound).await.unwrap() > 0 {}
-    let answer = store.rebuild_statistics(&experiment.name).await.unwrap();
+    let answer = store
+        .rebuild_statistics(&experiment.name, second(BEGIN))
+        .await
+        .unwrap();
     assert_eq!(answer, Rebuild::EventsRemoved);
     let after = store.experiment_statistics(&experiment.name).await.unwrap();
     assert_eq!(after, before);

@@ -86,7 +86,7 @@ pub async fn change(
     if are_weights_changed {
         // Units that have another arm now are left out, whether they come again or not. Where retention has removed calls, those
         // that come are.
-        context.statistics.rebuild_statistics(name).await?;
+        context.statistics.rebuild_statistics(name, now).await?;
     }
     Ok(experiment)
 }

@@ -26,7 +26,10 @@ pub(super) fn novelty(comparing: &Comparing<'_>) -> Vec<NoveltyReadout> {
     comparing
         .treatments()
         .filter_map(|arm| {
-            let estimate = |reading| comparing.total(reading, arm).ok();
+            let estimate = |reading| {
+                comparing.may_look(reading, arm, None).ok()?;
+                comparing.total(reading, arm).ok()
+            };
             let (first, second) = (estimate(early)?, estimate(late)?);
             let change = novelty::halves(&first, &second, comparing.experiment.plan.alpha).ok()?;
             Some(NoveltyReadout {

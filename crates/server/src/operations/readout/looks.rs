@@ -53,24 +53,37 @@ pub(super) struct Seen {
 impl Comparing<'_> {
     /// Whether an arm has enough for a look.
     pub(super) fn may_look(&self, reading: usize, arm: usize, until: Option<i64>) -> Defined<()> {
+        self.must_have(reading, arm, until, FIRST_LOOK)?;
         let metric = self.metric_of(reading);
-        for place in [self.control, arm] {
-            let mut sums = UnitSums::default();
-            for epoch in 0..self.epochs() {
-                sums.add(&self.source(epoch, place, reading).sums(until));
-            }
-            let units = u64::try_from(sums.n).unwrap_or(0);
-            if units < FIRST_LOOK {
-                return Err(Undefined::TooFewValues {
-                    needed: FIRST_LOOK,
-                    found: units,
-                });
-            }
-            if few::are_few(metric, &sums) {
-                return Err(few::TOO_FEW);
-            }
+        let is_few = |place| few::are_few(metric, &self.sums_until(reading, place, until));
+        match [self.control, arm].into_iter().any(is_few) {
+            true => Err(few::TOO_FEW),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether both arms have so many units with a value.
+    fn must_have(
+        &self,
+        reading: usize,
+        arm: usize,
+        until: Option<i64>,
+        needed: u64,
+    ) -> Defined<()> {
+        let units = |place| self.sums_until(reading, place, until).n;
+        let fewest = units(self.control).min(units(arm));
+        match u64::try_from(fewest).unwrap_or(0) {
+            found if found < needed => Err(Undefined::TooFewValues { needed, found }),
+            _ => Ok(()),
+        }
+    }
+
+    fn sums_until(&self, reading: usize, place: usize, until: Option<i64>) -> UnitSums {
+        let mut sums = UnitSums::default();
+        for epoch in 0..self.epochs() {
+            sums.add(&self.source(epoch, place, reading).sums(until));
+        }
+        sums
     }
 
     /// The days at whose end something was different.
@@ -132,7 +145,14 @@ impl Comparing<'_> {
                 continue;
             }
             let until = Some(day);
-            if let Err(undefined) = self.may_look(reading, arm, until) {
+            // A plan that ends with a look has none before a verdict may rest on it.
+            let fewest = match mode {
+                ReadingMode::Anytime => FIRST_LOOK,
+                _ => self.experiment.plan.floor.max(FIRST_LOOK),
+            };
+            let allowed = self.may_look(reading, arm, until);
+            let enough = self.must_have(reading, arm, until, fewest);
+            if let Err(undefined) = allowed.and(enough) {
                 series.last = Err(undefined);
                 continue;
             }

@@ -7,9 +7,9 @@ use flywheel_storage::statistics::UnitSums;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::super::error::unfulfilled;
+use super::ALL;
 use super::changes::Changes;
 use super::state::{CellKey, HistogramKey, Unit, write_values};
-use super::{ALL, DAY_MICROSECONDS};
 
 /// Writes what was read. Whether it was still new: if not, nothing changed.
 pub(super) fn apply(connection: &Connection, changes: &Changes) -> StorageResult<bool> {
@@ -72,15 +72,16 @@ fn catch_up(connection: &Connection, experiment: &str) -> rusqlite::Result<()> {
         connection.execute(&copy, [experiment])?;
     } else {
         let again = all_sums(connection, AGAIN, experiment)?;
-        // A day that is over is not changed, as far as the newest event tells which that is.
-        let newest: i64 = connection.query_row(
-            "SELECT max(coalesce((SELECT max(started_at) FROM calls), 0),
-                        coalesce((SELECT max(created_at) FROM feedback), 0))",
-            [],
-            |row| row.get(0),
-        )?;
+        // A day that was over when this was asked for is not changed.
+        let asked: Option<i64> = connection
+            .query_row(
+                "SELECT day FROM experiment_made_again WHERE experiment = ?",
+                [experiment],
+                |row| row.get(0),
+            )
+            .optional()?;
         let days = known.keys().chain(again.keys()).map(|key| key.day);
-        let last = days.chain([newest.div_euclid(DAY_MICROSECONDS)]).max();
+        let last = days.chain(asked).max();
         // What all days together are, and should be.
         let mut totals: BTreeMap<CellKey, [UnitSums; 2]> = BTreeMap::new();
         for (rows, place) in [(known, 0), (again, 1)] {
