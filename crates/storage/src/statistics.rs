@@ -286,6 +286,10 @@ pub trait StatisticsStore: Send + Sync {
         now: Timestamp,
     ) -> StorageResult<Rebuild>;
 
+    /// Says that the days of an experiment before that of `now` are over: what they come to stays, and what comes of them from
+    /// now on counts on a later one.
+    async fn close_days(&self, experiment: &ExperimentName, now: Timestamp) -> StorageResult<()>;
+
     /// What metrics were before an experiment, from the newest calls of the time asked for.
     async fn unit_history(&self, query: &HistoryQuery) -> StorageResult<UnitHistory>;
 

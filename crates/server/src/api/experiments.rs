@@ -261,7 +261,7 @@ pub async fn list_units(
     }
     let after = query.after.as_deref();
     // Every event that was acknowledged is in there.
-    context.statistics.experiment_statistics(&name).await?;
+    experiments::whole_statistics(&context, &name).await?;
     let found = context
         .statistics
         .experiment_units(&name, after, limit)

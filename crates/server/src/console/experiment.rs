@@ -219,7 +219,9 @@ async fn prepare(
 ) -> ApiResult<ExperimentPage> {
     let now = context.sources.clock.now();
     let (experiment, readout) = experiments::read(context, &visitor.caller, name).await?;
-    let histograms = histograms::read(context, &visitor.caller, name).await?;
+    // While they are made again there are none.
+    let statistics = context.statistics.experiment_statistics(name).await?;
+    let histograms = histograms::of_statistics(&experiment, &statistics);
     let may_change = visitor.caller.must_be_allowed(Permission::Change).is_ok();
     let problem = refused.as_ref().map(|(problem, _)| *problem);
     let reason = refused.as_ref().and_then(|(_, reason)| reason.clone());

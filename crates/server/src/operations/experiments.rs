@@ -9,11 +9,11 @@ use flywheel_core::experiment::{
     place_in_layer,
 };
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
-use flywheel_core::plan::Plan;
+use flywheel_core::plan::{Plan, ReadingMode};
 use flywheel_core::{AppName, Manifest, PromptName};
 use flywheel_storage::StateSession;
 use flywheel_storage::events::{SummaryFilter, SummaryKey};
-use flywheel_storage::statistics::Rebuild;
+use flywheel_storage::statistics::{ExperimentStatistics, Rebuild};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -388,9 +388,33 @@ async fn read_out(
     kept: Option<&Kept>,
 ) -> ApiResult<Readout> {
     let name = &experiment.name;
-    let statistics = context.statistics.experiment_statistics(name).await?;
     let now = context.sources.clock.now();
+    let is_kept = experiment.status != ExperimentStatus::Archived;
+    if experiment.started_at.is_some() && is_kept && experiment.plan.mode != ReadingMode::Anytime {
+        // What a look saw stays, whatever is logged late.
+        context.statistics.close_days(name, now).await?;
+    }
+    let statistics = context.statistics.experiment_statistics(name).await?;
     Ok(readout::read(experiment, &statistics, kept, now))
+}
+
+/// What is known of an experiment's units, when all of it is there.
+///
+/// # Errors
+/// When it is being made again, or cannot be read.
+pub async fn whole_statistics(
+    context: &Context,
+    name: &ExperimentName,
+) -> ApiResult<ExperimentStatistics> {
+    let statistics = context.statistics.experiment_statistics(name).await?;
+    match statistics.rebuilt {
+        None => Ok(statistics),
+        Some(_) => {
+            let detail = format!("the statistics of `{name}` are being made again");
+            let hint = "ask again when they are there; the readout says how far they are";
+            Err(Problem::conflict("rebuilding", detail).hint(hint))
+        }
+    }
 }
 
 /// What was said in the experiment's app and environment from the hour of its start on: of whole hours there are sums, of

@@ -135,7 +135,7 @@ pub fn of_statistics(
 /// How the values of an experiment are distributed.
 ///
 /// # Errors
-/// When there is none of that name, or its statistics cannot be read.
+/// When there is none of that name, or its statistics are being made again or cannot be read.
 pub async fn read(
     context: &Context,
     caller: &Caller,
@@ -144,7 +144,7 @@ pub async fn read(
     let mut session = context.state.read().await?;
     let experiment = experiments::find(&mut *session, caller, name).await?;
     drop(session);
-    let statistics = context.statistics.experiment_statistics(name).await?;
+    let statistics = experiments::whole_statistics(context, name).await?;
     Ok(of_statistics(&experiment, &statistics))
 }
 

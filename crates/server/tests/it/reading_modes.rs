@@ -6,7 +6,7 @@ use flywheel_stats::sequential::rho_squared;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
-use crate::readouts::{Arm, SOUND, advance_days, begin, plan, readout, users};
+use crate::readouts::{Arm, SOUND, advance_days, begin, plan, readout, send, users};
 
 /// A plan that is read once is decided by that reading, whatever comes later.
 #[tokio::test]
@@ -54,6 +54,16 @@ async fn a_plan_with_one_look_has_one() {
     let found = |said: &Value| said["metrics"][0]["comparisons"][0]["difference"].clone();
     assert_eq!(found(&later), found(&decided));
     assert_eq!(later["timeline"].as_array().unwrap().len(), 1);
+    // Nor does what is said late of the days before it.
+    let changes_mind = |number: u32| {
+        json!({"call_id": format!("once-{number}"), "app": "support", "kind": "outcome",
+            "name": "task_completed", "value": number.is_multiple_of(2), "created_at": "2026-01-05T00:00:00Z"})
+    };
+    send(&app, Vec::new(), (0..3000).map(changes_mind).collect()).await;
+    let still = readout(&app, "once").await;
+    assert_eq!(found(&still), found(&decided));
+    let days = |said: &Value| said["metrics"][0]["arms"].clone();
+    assert_ne!(days(&still), days(&later), "what was said counts otherwise");
 }
 
 /// Ten planned looks end with the last of them: what comes later neither widens the interval nor adds a look.

@@ -219,6 +219,11 @@ impl StatisticsStore for SqliteStore {
         self.forget_units(experiment, now).await
     }
 
+    #[tracing::instrument(name = "db.experiments.close_days", skip_all)]
+    async fn close_days(&self, experiment: &ExperimentName, now: Timestamp) -> StorageResult<()> {
+        self.open_units_from(experiment, now).await
+    }
+
     #[tracing::instrument(name = "db.experiments.history", skip_all)]
     async fn unit_history(&self, query: &HistoryQuery) -> StorageResult<UnitHistory> {
         let query = query.clone();

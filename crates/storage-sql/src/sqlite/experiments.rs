@@ -1,7 +1,7 @@
 //! Experiments.
 
 use async_trait::async_trait;
-use flywheel_core::experiment::{Arm, Experiment, ExperimentStatus};
+use flywheel_core::experiment::{Arm, Epoch, Experiment, ExperimentStatus};
 use flywheel_core::metric;
 use flywheel_core::name::ExperimentName;
 use flywheel_core::plan::Plan;
@@ -12,6 +12,7 @@ use sqlx::{SqliteConnection, query};
 
 use super::error::failed;
 use super::fields::{Fields, document, spelling};
+use super::units;
 
 /// The experiments, over one connection.
 pub(super) struct Experiments<'c>(pub(super) &'c mut SqliteConnection);
@@ -52,10 +53,46 @@ pub(super) fn unplanned(arms: &[Arm]) -> Option<Plan> {
     Some(Plan::unplanned(control, metric::starter_set()))
 }
 
+impl Experiments<'_> {
+    /// Says that units have another arm, if the experiment's weights are others than those that are stored. Where an arm was
+    /// stopped, only its own units do, and what they did until then stays.
+    async fn note_moves(&mut self, experiment: &Experiment) -> StorageResult<()> {
+        let Some(latest) = experiment.epochs.last() else {
+            return Ok(());
+        };
+        let row = query("SELECT name, epochs FROM experiments WHERE name = $1")
+            .bind(experiment.name.as_str())
+            .fetch_optional(&mut *self.0)
+            .await
+            .map_err(failed("reading the epochs of an experiment"))?;
+        let Some(row) = row else {
+            return Ok(());
+        };
+        let fields = Fields::new(&row, "experiments", &["name"]);
+        let known: Option<Vec<Epoch>> = fields.optional_json("epochs")?;
+        let is_moved = |before: &Epoch| before.weights != latest.weights;
+        if latest.stopped_arm.is_some() || !known.iter().flatten().next_back().is_some_and(is_moved)
+        {
+            return Ok(());
+        }
+        query(
+            "INSERT INTO experiment_moves (experiment, day) VALUES ($1, $2)
+             ON CONFLICT (experiment) DO UPDATE SET day = excluded.day, after = ''",
+        )
+        .bind(experiment.name.as_str())
+        .bind(units::day_of(latest.since))
+        .execute(&mut *self.0)
+        .await
+        .map_err(failed("noting that units have another arm"))?;
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl ExperimentRepository for Experiments<'_> {
     #[tracing::instrument(name = "db.experiments.put", skip_all)]
     async fn put(&mut self, experiment: &Experiment) -> StorageResult<()> {
+        self.note_moves(experiment).await?;
         query(
             "INSERT INTO experiments
                  (name, app, environment, hypothesis, salt, unit, layer, layer_share, layer_offset,

@@ -20,7 +20,7 @@ macro_rules! migration {
 }
 
 /// All of them, in order. They are listed here because the macro that finds them builds SQLite a second time.
-const MIGRATIONS: [(&str, &str); 7] = [
+const MIGRATIONS: [(&str, &str); 8] = [
     migration!("0001_initial"),
     migration!("0002_sums"),
     migration!("0003_experiment_statistics"),
@@ -28,6 +28,7 @@ const MIGRATIONS: [(&str, &str); 7] = [
     migration!("0005_weeks"),
     migration!("0006_tool_success"),
     migration!("0007_late_events"),
+    migration!("0008_open_days"),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -4,10 +4,12 @@
 //! short transaction with the number of the last event that is in it, so that every event counts once whatever happens. The
 //! values that feedback replaces are taken away again.
 
+mod again;
 mod changes;
 mod follow;
 mod history;
 mod late;
+mod moved;
 mod opinions;
 mod reading;
 mod running;
@@ -20,7 +22,7 @@ use flywheel_core::name::ExperimentName;
 use flywheel_storage::StorageResult;
 use flywheel_storage::statistics::Rebuild;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::Connection;
 use tokio::time::Instant;
 
 use super::error::unfulfilled;
@@ -39,6 +41,7 @@ const ALL: &str = "";
 impl SqliteStore {
     /// Takes in every event of experiments that was committed before this was called.
     pub(super) async fn advance_units(&self) -> StorageResult<()> {
+        self.take_in(moved::read, moved::apply).await?;
         self.take_in(changes::read, write::apply).await
     }
 
@@ -63,59 +66,44 @@ impl SqliteStore {
         let _alone = self.summing.lock().await;
         let turn = writer::turn(&self.writer).await?;
         let experiment = experiment.clone();
-        let today = now.as_microsecond().div_euclid(DAY_MICROSECONDS);
+        let today = day_of(now);
         let forget = move |connection: &Connection| {
             let _turn = turn;
-            forget(connection, experiment.as_str(), today)
+            again::forget(connection, experiment.as_str(), today)
                 .map_err(unfulfilled("forgetting the statistics of an experiment"))
         };
         self.appender.run(forget).await
     }
+
+    /// Says that the days of an experiment before that of a time are over.
+    pub(super) async fn open_units_from(
+        &self,
+        experiment: &ExperimentName,
+        now: Timestamp,
+    ) -> StorageResult<()> {
+        let (experiment, today) = (experiment.to_string(), day_of(now));
+        let known = experiment.clone();
+        let is_open = move |connection: &Connection| {
+            again::is_open_from(connection, &known, today)
+                .map_err(unfulfilled("looking for the open day of an experiment"))
+        };
+        if self.summer.run(is_open).await? {
+            return Ok(());
+        }
+        // What came until now is of those days.
+        self.advance_units().await?;
+        let _alone = self.summing.lock().await;
+        let turn = writer::turn(&self.writer).await?;
+        let close = move |connection: &Connection| {
+            let _turn = turn;
+            again::open_from(connection, &experiment, today)
+                .map_err(unfulfilled("closing the days of an experiment"))
+        };
+        self.appender.run(close).await
+    }
 }
 
-fn forget(connection: &Connection, experiment: &str, today: i64) -> rusqlite::Result<Rebuild> {
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let archived = "SELECT status = 'archived' FROM experiments WHERE name = ?";
-    let is_archived = transaction.query_row(archived, [experiment], |row| row.get(0));
-    if is_archived.optional()?.unwrap_or(false) {
-        return Ok(Rebuild::Archived);
-    }
-    // Retention removes the oldest events, hour by hour.
-    let removed: bool = transaction
-        .query_row(
-            "SELECT coalesce(started_at, created_at)
-                     - iif(coalesce(plan, '') LIKE '%\"covariate\":true%', 28 * 86400000000.0, 0)
-                     < (SELECT first_hour FROM sums_progress) * 3600000000.0
-                 OR (EXISTS (SELECT 1 FROM experiment_units WHERE experiment = name)
-                     AND NOT EXISTS (SELECT 1 FROM calls WHERE experiment = name))
-             FROM experiments WHERE name = ?",
-            [experiment],
-            |row| row.get(0),
-        )
-        .optional()?
-        .unwrap_or(false);
-    if removed {
-        return Ok(Rebuild::EventsRemoved);
-    }
-    for table in [
-        "experiment_units",
-        "experiment_sums_again",
-        "experiment_histograms",
-    ] {
-        transaction.execute(
-            &format!("DELETE FROM {table} WHERE experiment = ?"),
-            [experiment],
-        )?;
-    }
-    transaction.execute(
-        "INSERT INTO experiment_made_again (experiment, day) VALUES (?1, ?2)
-         ON CONFLICT (experiment) DO UPDATE SET day = max(day, excluded.day)",
-        params![experiment, today],
-    )?;
-    transaction.execute(
-        "INSERT OR REPLACE INTO experiment_progress (experiment, calls, feedback) VALUES (?, 0, 0)",
-        params![experiment],
-    )?;
-    transaction.commit()?;
-    Ok(Rebuild::Begun)
+/// The UTC day of a time, counted from 1970.
+pub(super) fn day_of(at: Timestamp) -> i64 {
+    at.as_microsecond().div_euclid(DAY_MICROSECONDS)
 }

@@ -6,6 +6,7 @@
 
 mod disk;
 mod inspection;
+mod moved_units;
 mod schema;
 mod sums;
 mod units;

@@ -74,7 +74,7 @@ async fn a_newer_schema_is_refused() {
             error,
             StorageError::NewerSchema {
                 found: 9999,
-                known: 7
+                known: 8
             }
         ),
         "{error}"

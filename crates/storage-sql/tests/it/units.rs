@@ -22,11 +22,11 @@ use tempfile::TempDir;
 
 use super::open_in;
 
-const DAY: i64 = 86_400;
+pub(super) const DAY: i64 = 86_400;
 /// A moment at which a day begins.
-const BEGIN: i64 = 19_676 * DAY;
+pub(super) const BEGIN: i64 = 19_676 * DAY;
 
-fn second(second: i64) -> Timestamp {
+pub(super) fn second(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
@@ -51,7 +51,7 @@ fn metrics() -> Vec<Metric> {
     metrics
 }
 
-fn experiment() -> Experiment {
+pub(super) fn experiment() -> Experiment {
     let arm = |text: &str| Arm {
         name: name(text),
         manifest: Some(ContentHash::of_bytes(text.as_bytes())),
@@ -95,7 +95,7 @@ fn experiment() -> Experiment {
     }
 }
 
-async fn keep(store: &SqliteStore, experiment: &Experiment) {
+pub(super) async fn keep(store: &SqliteStore, experiment: &Experiment) {
     let mut transaction = store.begin().await.unwrap();
     transaction.experiments().put(experiment).await.unwrap();
     transaction.commit().await.unwrap();
@@ -437,7 +437,11 @@ fn assert_alike(found: &UnitSums, expected: &UnitSums, what: &str) {
     }
 }
 
-fn total(statistics: &ExperimentStatistics, place: (usize, usize), reading: usize) -> UnitSums {
+pub(super) fn total(
+    statistics: &ExperimentStatistics,
+    place: (usize, usize),
+    reading: usize,
+) -> UnitSums {
     let mut sums = UnitSums::default();
     let days = statistics
         .arms
@@ -450,13 +454,41 @@ fn total(statistics: &ExperimentStatistics, place: (usize, usize), reading: usiz
 }
 
 /// What is known once nothing is being made again.
-async fn settled(store: &SqliteStore, name: &ExperimentName) -> ExperimentStatistics {
+pub(super) async fn settled(store: &SqliteStore, name: &ExperimentName) -> ExperimentStatistics {
     loop {
         let found = store.experiment_statistics(name).await.unwrap();
         if found.rebuilt.is_none() {
             return found;
         }
         store.maintain().await.unwrap();
+    }
+}
+
+/// Of days before one nothing was changed or added.
+fn assert_days_are_kept(
+    known: &ExperimentStatistics,
+    found: &ExperimentStatistics,
+    open: i64,
+    what: &str,
+) {
+    let before = |statistics: &ExperimentStatistics| {
+        let mut days = BTreeMap::new();
+        for (place, arm) in &statistics.arms {
+            for (reading, sums) in &arm.readings {
+                let earlier = sums.iter().filter(|(day, _)| **day < open);
+                days.extend(earlier.map(|(day, sums)| ((*place, *reading, *day), *sums)));
+            }
+        }
+        days
+    };
+    let (known, found) = (before(known), before(found));
+    assert_eq!(
+        known.keys().collect::<Vec<_>>(),
+        found.keys().collect::<Vec<_>>(),
+        "{what}"
+    );
+    for (key, sums) in &known {
+        assert_alike(&found[key], sums, &format!("{what}, {key:?}"));
     }
 }
 
@@ -551,6 +583,7 @@ async fn statistics_say_what_the_events_say_and_the_same_when_made_again() {
         let experiment = experiment();
         keep(&store, &experiment).await;
         let mut stored = Stored::default();
+        let mut closed: Vec<(i64, ExperimentStatistics)> = Vec::new();
         for round in 0..12 {
             let what = format!("seed {seed}, round {round}");
             let events: Vec<_> = (0..random.usize(1..150)).map(|_| made_up(random)).collect();
@@ -558,7 +591,7 @@ async fn statistics_say_what_the_events_say_and_the_same_when_made_again() {
                 stored.take(event.clone());
             }
             store.append(events).await.unwrap();
-            match random.u8(0..5) {
+            match random.u8(0..6) {
                 0 => store.maintain().await.unwrap(),
                 1 => {
                     store.close().await.unwrap();
@@ -570,6 +603,15 @@ async fn statistics_say_what_the_events_say_and_the_same_when_made_again() {
                         .await
                         .unwrap();
                     assert_eq!(rebuilt, Rebuild::Begun);
+                }
+                3 => {
+                    let known = settled(&store, &experiment.name).await;
+                    let open = random.i64(0..5);
+                    store
+                        .close_days(&experiment.name, second(BEGIN + open * DAY))
+                        .await
+                        .unwrap();
+                    closed.push((BEGIN / DAY + open, known));
                 }
                 _ => {}
             }
@@ -586,16 +628,14 @@ async fn statistics_say_what_the_events_say_and_the_same_when_made_again() {
         check(&store, &experiment, &stored, "made again").await;
         let again = store.experiment_statistics(&experiment.name).await.unwrap();
         assert_eq!(again.arms.len(), kept.arms.len());
+        for (open, known) in closed {
+            assert_days_are_kept(&known, &again, open, &format!("seed {seed}, before {open}"));
+        }
         for (place, arm) in &kept.arms {
             assert_eq!(again.arms[place].histograms, arm.histograms, "seed {seed}");
-            // What could be read on past days stays what it was.
-            for (reading, days) in &arm.readings {
-                for (day, sums) in days {
-                    let what = format!("seed {seed}, {place:?}, reading {reading}, day {day}");
-                    assert_alike(&again.arms[place].readings[reading][day], sums, &what);
-                }
-            }
         }
+        // What could be read on past days stays what it was.
+        assert_days_are_kept(&kept, &again, i64::MAX, &format!("seed {seed}"));
     }
 }
 
@@ -624,7 +664,8 @@ async fn statistics_of_an_earlier_release_are_made_again() {
              DROP TABLE week_sums;
              ALTER TABLE calls DROP COLUMN tool_success;
              DROP TABLE experiment_sums_again;
-             DROP TABLE experiment_made_again;
+             DROP TABLE experiment_open_days;
+             DROP TABLE experiment_moves;
              UPDATE experiment_sums SET sums = '[1.0,0.0]';
              DELETE FROM experiment_histograms;",
         )

@@ -73,8 +73,8 @@ pub async fn change(
     }
     let told = |experiment: &Experiment| json!({"exposure": experiment.exposure, "weights": weights(experiment)});
     let detail = json!({"before": told(&before), "after": told(&experiment), "plan": changed});
-    let are_weights_changed = is_running && before.arms != experiment.arms;
-    let experiment = save(
+    // The store leaves out units that have another arm now, whether they come again or not.
+    save(
         context,
         transaction,
         caller,
@@ -82,13 +82,7 @@ pub async fn change(
         "experiment.change",
         detail,
     )
-    .await?;
-    if are_weights_changed {
-        // Units that have another arm now are left out, whether they come again or not. Where retention has removed calls, those
-        // that come are.
-        context.statistics.rebuild_statistics(name, now).await?;
-    }
-    Ok(experiment)
+    .await
 }
 
 /// Serves an arm of a running experiment to nobody any more, while the others go on; nothing if the experiment is not any

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use flywheel_core::metric::{Measured, Metric};
 use flywheel_storage::StorageResult;
-use rusqlite::{Connection, OptionalExtension as _, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 use super::super::error::unfulfilled;
 use super::super::sums::TakenIn;
@@ -398,28 +398,31 @@ fn load(
     let found = connection
         .prepare_cached(
             "SELECT epoch, arm, first_at,
-                 max(day, coalesce((SELECT day FROM experiment_made_again AS again
-                                    WHERE again.experiment = experiment_units.experiment), day)),
+                 max(day, coalesce((SELECT day FROM experiment_open_days AS open
+                                    WHERE open.experiment = experiment_units.experiment), day)),
                  state, segments, readings
              FROM experiment_units WHERE experiment = ? AND unit = ?",
         )?
-        .query_row(params![key.0, key.1], |row| {
-            let segments: Option<String> = row.get(5)?;
-            Ok(Unit {
-                epoch: row.get(0)?,
-                arm: row.get(1)?,
-                first_at: row.get(2)?,
-                day: row.get(3)?,
-                standing: Standing::of(row.get(4)?),
-                segments: segments
-                    .and_then(|text| document(&text))
-                    .unwrap_or_default(),
-                values: read_values(&row.get::<_, String>(6)?),
-            })
-        })
+        .query_row(params![key.0, key.1], unit_from)
         .optional()?;
     if let Some(unit) = found {
         units.insert(key.clone(), unit);
     }
     Ok(())
+}
+
+/// A unit of a row that begins with its columns.
+pub(super) fn unit_from(row: &Row<'_>) -> rusqlite::Result<Unit> {
+    let segments: Option<String> = row.get(5)?;
+    Ok(Unit {
+        epoch: row.get(0)?,
+        arm: row.get(1)?,
+        first_at: row.get(2)?,
+        day: row.get(3)?,
+        standing: Standing::of(row.get(4)?),
+        segments: segments
+            .and_then(|text| document(&text))
+            .unwrap_or_default(),
+        values: read_values(&row.get::<_, String>(6)?),
+    })
 }

@@ -110,7 +110,7 @@ pub(super) fn follow(
                 epoch: own.epoch,
                 arm: own.arm,
                 first_at: at,
-                day,
+                day: day.max(running.open_day),
                 standing: Standing::Counts,
                 segments: exposure.segments(&counted.plan.segments),
                 values: BTreeMap::new(),

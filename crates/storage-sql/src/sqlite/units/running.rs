@@ -24,6 +24,8 @@ pub(super) struct Running {
     pub(super) is_whole: bool,
     /// From when on all events are there.
     first_at: f64,
+    /// The first day that is not over: what comes of earlier ones counts there.
+    pub(super) open_day: i64,
 }
 
 /// The arm and the epoch that a call belongs to.
@@ -114,7 +116,8 @@ pub(super) fn running(
     connection
         .prepare_cached(
             "SELECT unit, arms, plan, epochs, app, environment,
-                 coalesce(started_at, created_at), (SELECT first_hour FROM sums_progress) * 3600000000.0, salt
+                 coalesce(started_at, created_at), (SELECT first_hour FROM sums_progress) * 3600000000.0, salt,
+                 coalesce((SELECT day FROM experiment_open_days WHERE experiment = name), 0)
              FROM experiments
              WHERE name = ?1 AND (?2 OR status <> 'archived')",
         )?
@@ -124,7 +127,7 @@ pub(super) fn running(
             let unit = serde_json::from_value(serde_json::Value::String(row.get(0)?)).ok();
             let (app, environment) = (row.get(4)?, row.get(5)?);
             let (begun_at, first_at): (f64, f64) = (row.get::<_, i64>(6)? as f64, row.get(7)?);
-            let salt = row.get(8)?;
+            let (salt, open_day) = (row.get(8)?, row.get(9)?);
             let read = || {
                 let arms: Vec<Arm> = document(&arms?)?;
                 let plan: Plan = match plan {
@@ -142,6 +145,7 @@ pub(super) fn running(
                     environment,
                     is_whole: begun_at >= first_at,
                     first_at,
+                    open_day,
                 })
             };
             Ok(read())

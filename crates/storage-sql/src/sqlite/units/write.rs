@@ -7,9 +7,9 @@ use flywheel_storage::statistics::UnitSums;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::super::error::unfulfilled;
-use super::ALL;
 use super::changes::Changes;
-use super::state::{CellKey, HistogramKey, Unit, write_values};
+use super::state::{CellKey, Deltas, HistogramKey, Unit, write_values};
+use super::{ALL, again};
 
 /// Writes what was read. Whether it was still new: if not, nothing changed.
 pub(super) fn apply(connection: &Connection, changes: &Changes) -> StorageResult<bool> {
@@ -42,20 +42,39 @@ fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<bool> {
     if changed != 1 {
         return Ok(false);
     }
-    for ((experiment, name), unit) in &changes.units {
-        put_unit(connection, experiment, name, unit)?;
-    }
     let sums_of = if changes.of == ALL { SUMS } else { AGAIN };
-    for (key, sums) in &changes.deltas.cells {
-        add_sums(connection, sums_of, key, sums)?;
-    }
-    for (key, classes) in &changes.deltas.histograms {
-        add_classes(connection, key, classes)?;
-    }
+    put_in(connection, sums_of, &changes.units, &changes.deltas)?;
     if changes.has_caught_up {
         catch_up(connection, &changes.of)?;
     }
     Ok(true)
+}
+
+/// Writes units, and what changes in what is read of them.
+pub(super) fn put(
+    connection: &Connection,
+    units: &BTreeMap<(String, String), Unit>,
+    deltas: &Deltas,
+) -> rusqlite::Result<()> {
+    put_in(connection, SUMS, units, deltas)
+}
+
+fn put_in(
+    connection: &Connection,
+    sums_of: &str,
+    units: &BTreeMap<(String, String), Unit>,
+    deltas: &Deltas,
+) -> rusqlite::Result<()> {
+    for ((experiment, name), unit) in units {
+        put_unit(connection, experiment, name, unit)?;
+    }
+    for (key, sums) in &deltas.cells {
+        add_sums(connection, sums_of, key, sums)?;
+    }
+    for (key, classes) in &deltas.histograms {
+        add_classes(connection, key, classes)?;
+    }
+    Ok(())
 }
 
 /// The sums that are read.
@@ -75,7 +94,7 @@ fn catch_up(connection: &Connection, experiment: &str) -> rusqlite::Result<()> {
         // A day that was over when this was asked for is not changed.
         let asked: Option<i64> = connection
             .query_row(
-                "SELECT day FROM experiment_made_again WHERE experiment = ?",
+                "SELECT day FROM experiment_open_days WHERE experiment = ?",
                 [experiment],
                 |row| row.get(0),
             )
@@ -100,10 +119,7 @@ fn catch_up(connection: &Connection, experiment: &str) -> rusqlite::Result<()> {
                 add_sums(connection, SUMS, &key, &missing)?;
             }
         }
-        connection.execute(
-            "INSERT OR REPLACE INTO experiment_made_again (experiment, day) VALUES (?, ?)",
-            params![experiment, last.unwrap_or_default()],
-        )?;
+        again::open_from(connection, experiment, last.unwrap_or_default())?;
     }
     for table in [AGAIN, "experiment_progress"] {
         let forget = format!("DELETE FROM {table} WHERE experiment = ?");

@@ -1,0 +1,165 @@
+//! Units that a change of the weights gives to another arm: they are left out whether they come again or not. The change says so
+//! in its own transaction, and before statistics are read or advanced it is done, so that no crash comes in between.
+
+use std::collections::BTreeMap;
+
+use flywheel_storage::StorageResult;
+use flywheel_storage::statistics::Rebuild;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use super::super::error::unfulfilled;
+use super::super::sums::TakenIn;
+use super::changes::unit_from;
+use super::running::{Own, Running, running};
+use super::state::{Deltas, Standing, Unit};
+use super::{again, write};
+
+/// How many units are looked at in one step, while everybody who writes waits for what changes.
+const MOST: usize = 4000;
+
+/// What follows for an experiment whose weights were changed.
+pub(super) struct Moved {
+    experiment: String,
+    day: i64,
+    after: String,
+    what: Following,
+    is_all: bool,
+}
+
+enum Following {
+    /// All of its events are there: it is made again.
+    MadeAgain,
+    /// Retention has removed some: units that have another arm are taken out of the sums. What their calls measured stays in
+    /// the histograms of quantiles, because not all of those calls are there.
+    LeftOut {
+        units: BTreeMap<(String, String), Unit>,
+        deltas: Deltas,
+        /// The last unit that was looked at, if there are more.
+        last: Option<String>,
+    },
+}
+
+impl TakenIn for Moved {
+    fn is_all(&self) -> bool {
+        self.is_all
+    }
+}
+
+/// Reads what is to be done next; nothing if nothing is.
+pub(super) fn read(connection: &Connection) -> StorageResult<Option<Moved>> {
+    next(connection).map_err(unfulfilled("looking for units with another arm"))
+}
+
+fn next(connection: &Connection) -> rusqlite::Result<Option<Moved>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let waiting: Vec<(String, i64, String)> = snapshot
+        .prepare_cached("SELECT experiment, day, after FROM experiment_moves LIMIT 2")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let is_only = waiting.len() < 2;
+    let Some((experiment, day, after)) = waiting.into_iter().next() else {
+        return Ok(None);
+    };
+    let what = match again::refusal(&snapshot, &experiment)? {
+        None => Following::MadeAgain,
+        Some(_) => left_out(&snapshot, &experiment, day, &after)?,
+    };
+    let is_last = !matches!(&what, Following::LeftOut { last: Some(_), .. });
+    Ok(Some(Moved {
+        experiment,
+        day,
+        after,
+        what,
+        is_all: is_only && is_last,
+    }))
+}
+
+fn left_out(
+    connection: &Connection,
+    experiment: &str,
+    day: i64,
+    after: &str,
+) -> rusqlite::Result<Following> {
+    let mut units = BTreeMap::new();
+    let mut deltas = Deltas::default();
+    let Some(running) = running(connection, experiment, false)? else {
+        return Ok(Following::LeftOut {
+            units,
+            deltas,
+            last: None,
+        });
+    };
+    let found: Vec<(String, Unit)> = connection
+        .prepare_cached(
+            "SELECT epoch, arm, first_at, day, state, segments, readings, unit FROM experiment_units
+             WHERE experiment = ? AND unit > ? ORDER BY unit LIMIT ?",
+        )?
+        .query_map(params![experiment, after, MOST as i64], |row| {
+            Ok((row.get(7)?, unit_from(row)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let last = found.get(MOST - 1).map(|(name, _)| name.clone());
+    for (name, mut unit) in found {
+        if is_moved(&running, &name, &unit) {
+            unit.day = unit.day.max(day);
+            unit.drop_from(&running.counted, Standing::Moved, &mut deltas);
+            units.insert((experiment.to_owned(), name), unit);
+        }
+    }
+    Ok(Following::LeftOut {
+        units,
+        deltas,
+        last,
+    })
+}
+
+fn is_moved(running: &Running, name: &str, unit: &Unit) -> bool {
+    let own = Own {
+        arm: unit.arm,
+        epoch: unit.epoch,
+    };
+    unit.standing == Standing::Counts && running.is_given_away(name, own)
+}
+
+/// Writes what was read. Whether it was still to be done: if not, nothing changed.
+pub(super) fn apply(connection: &Connection, moved: &Moved) -> StorageResult<bool> {
+    match &moved.what {
+        Following::MadeAgain => again::forget(connection, &moved.experiment, moved.day)
+            .map(|answer| answer == Rebuild::Begun)
+            .map_err(unfulfilled("forgetting the statistics of an experiment")),
+        Following::LeftOut {
+            units,
+            deltas,
+            last,
+        } => leave_out(connection, moved, (units, deltas, last.as_deref()))
+            .map_err(unfulfilled("leaving out units with another arm")),
+    }
+}
+
+fn leave_out(
+    connection: &Connection,
+    moved: &Moved,
+    (units, deltas, last): (&BTreeMap<(String, String), Unit>, &Deltas, Option<&str>),
+) -> rusqlite::Result<bool> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    let after: Option<String> = transaction
+        .prepare_cached("SELECT after FROM experiment_moves WHERE experiment = ?")?
+        .query_row([&moved.experiment], |row| row.get(0))
+        .optional()?;
+    if after.as_deref() != Some(&moved.after) {
+        return Ok(false);
+    }
+    write::put(&transaction, units, deltas)?;
+    match last {
+        Some(last) => transaction.execute(
+            "UPDATE experiment_moves SET after = ? WHERE experiment = ?",
+            params![last, moved.experiment],
+        )?,
+        None => transaction.execute(
+            "DELETE FROM experiment_moves WHERE experiment = ?",
+            [&moved.experiment],
+        )?,
+    };
+    transaction.commit()?;
+    Ok(true)
+}

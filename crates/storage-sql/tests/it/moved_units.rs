@@ -1,0 +1,177 @@
+//! Units that a change of the weights gives to another arm leave the sums, whatever happens in between.
+
+use flywheel_core::experiment::{Epoch, Experiment};
+use flywheel_core::plan::Reading;
+use flywheel_storage::conformance::samples::{call, feedback, name, outcome};
+use flywheel_storage::events::PruneBound;
+use flywheel_storage::statistics::{Rebuild, StatisticsStore as _};
+use flywheel_storage::{EventStore as _, NewEvent};
+use flywheel_storage_sql::SqliteStore;
+use tempfile::TempDir;
+
+use super::open_in;
+use super::units::{BEGIN, DAY, experiment, keep, second, settled, total};
+
+const UNITS: u32 = 300;
+
+fn even() -> Experiment {
+    let mut experiment = experiment();
+    experiment.epochs.truncate(1);
+    experiment
+}
+
+/// The same with other weights from the third day on.
+fn changed() -> Experiment {
+    let mut experiment = even();
+    for (arm, weight) in experiment.arms.iter_mut().zip([2000, 8000]) {
+        arm.weight = weight;
+    }
+    experiment.epochs.push(Epoch {
+        since: second(BEGIN + 2 * DAY),
+        weights: vec![2000, 8000],
+        ..experiment.epochs[0].clone()
+    });
+    experiment
+}
+
+fn arm_of(experiment: &Experiment, unit: u32) -> usize {
+    let given = experiment.assign(&format!("u{unit}")).unwrap();
+    let is_it = |arm: &_| std::ptr::eq::<flywheel_core::experiment::Arm>(arm, given);
+    experiment.arms.iter().position(is_it).unwrap()
+}
+
+/// Every unit has called once, and completed.
+async fn filled(store: &SqliteStore) {
+    let experiment = even();
+    keep(store, &experiment).await;
+    let mut events = Vec::new();
+    for unit in 0..UNITS {
+        let id = format!("c{unit}");
+        let mut call = call(&id, "support", second(BEGIN + 10));
+        call.facts.experiment = Some(experiment.name.clone());
+        call.facts.arm = Some(name(["a", "b"][arm_of(&experiment, unit)]));
+        call.facts.unit = Some(format!("u{unit}"));
+        call.facts.environment = Some(name("production"));
+        call.facts.latency_us = Some(1000);
+        events.push(NewEvent::Call(Box::new(call)));
+        let body = outcome("task_completed", 1.0);
+        let said = feedback("f", &id, body, second(BEGIN + 20));
+        events.push(NewEvent::Feedback(Box::new(said)));
+    }
+    store.append(events).await.unwrap();
+}
+
+fn moved() -> i64 {
+    let (before, after) = (even(), changed());
+    let is_moved = |unit: &u32| arm_of(&before, *unit) != arm_of(&after, *unit);
+    (0..UNITS).filter(is_moved).count() as i64
+}
+
+/// The reading of the primary metric.
+fn completed(experiment: &Experiment) -> usize {
+    let plan = &experiment.plan;
+    let is_it = |reading: &Reading| plan.metrics[reading.metric].name.as_str() == "task_completed";
+    plan.readings().iter().position(is_it).unwrap()
+}
+
+async fn assert_left_out(store: &SqliteStore) {
+    let experiment = changed();
+    let found = settled(store, &experiment.name).await;
+    let primary = completed(&experiment);
+    let arm = &found.arms[&(0, 0)];
+    assert_eq!(arm.moved, moved());
+    assert!(moved() > 50);
+    let assigned: i64 = arm.assigned.values().sum();
+    assert_eq!(total(&found, (0, 0), primary).n, assigned - moved());
+    let other = &found.arms[&(0, 1)];
+    assert_eq!(other.moved, 0);
+    assert_eq!(
+        total(&found, (0, 1), primary).n,
+        other.assigned.values().sum::<i64>()
+    );
+    // The day on which they counted stays as it was.
+    let first_day = BEGIN / DAY;
+    assert_eq!(arm.readings[&primary][&first_day].n, assigned);
+    assert_eq!(arm.readings[&primary][&(first_day + 2)].n, -moved());
+}
+
+#[tokio::test]
+async fn a_crash_after_the_change_makes_no_difference() {
+    let folder = TempDir::new().unwrap();
+    let store = open_in(&folder).await;
+    filled(&store).await;
+    settled(&store, &even().name).await;
+    keep(&store, &changed()).await;
+    store.close().await.unwrap();
+    let store = open_in(&folder).await;
+    assert_left_out(&store).await;
+    // Nothing is to be done any more.
+    let name = changed().name;
+    let found = store.experiment_statistics(&name).await.unwrap();
+    assert_eq!(found.rebuilt, None);
+}
+
+#[tokio::test]
+async fn units_leave_where_retention_has_removed_their_calls() {
+    let folder = TempDir::new().unwrap();
+    let store = open_in(&folder).await;
+    filled(&store).await;
+    settled(&store, &even().name).await;
+    let bound = PruneBound::Before(second(BEGIN + DAY));
+    while store.prune(bound).await.unwrap() > 0 {}
+    keep(&store, &changed()).await;
+    assert_left_out(&store).await;
+    let name = changed().name;
+    let answer = store.rebuild_statistics(&name, second(BEGIN)).await;
+    assert_eq!(answer.unwrap(), Rebuild::EventsRemoved);
+}
+
+/// What of a day that is over is logged late counts on the first that is not.
+#[tokio::test]
+async fn days_that_are_over_stay() {
+    let folder = TempDir::new().unwrap();
+    let store = open_in(&folder).await;
+    filled(&store).await;
+    let name = even().name;
+    let before = settled(&store, &name).await;
+    store
+        .close_days(&name, second(BEGIN + 3 * DAY + 5))
+        .await
+        .unwrap();
+    // Later it is never open again.
+    store.close_days(&name, second(BEGIN)).await.unwrap();
+    let mut events = Vec::new();
+    for unit in 0..2 * UNITS {
+        let id = format!("late{unit}");
+        let mut call = call(&id, "support", second(BEGIN + 30));
+        call.facts.experiment = Some(name.clone());
+        call.facts.arm = Some(flywheel_storage::conformance::samples::name(
+            ["a", "b"][arm_of(&even(), unit)],
+        ));
+        call.facts.unit = Some(format!("u{unit}"));
+        events.push(NewEvent::Call(Box::new(call)));
+        let body = outcome("task_completed", 0.0);
+        let said = feedback("f", &format!("c{unit}"), body, second(BEGIN + 40));
+        events.push(NewEvent::Feedback(Box::new(said)));
+        let body = outcome("task_completed", 1.0);
+        let said = feedback("f", &id, body, second(BEGIN + 40));
+        events.push(NewEvent::Feedback(Box::new(said)));
+    }
+    store.append(events).await.unwrap();
+    let after = settled(&store, &name).await;
+    let (first_day, open) = (BEGIN / DAY, BEGIN / DAY + 3);
+    let mut units = 0;
+    let primary = completed(&even());
+    for (place, arm) in &before.arms {
+        let now = &after.arms[place];
+        let days: Vec<i64> = now.readings[&primary].keys().copied().collect();
+        assert_eq!(days, [first_day, open]);
+        assert_eq!(
+            now.readings[&primary][&first_day],
+            arm.readings[&primary][&first_day]
+        );
+        assert_eq!(now.assigned[&first_day], arm.assigned[&first_day]);
+        units += total(&after, *place, primary).n;
+    }
+    assert_eq!(units, i64::from(2 * UNITS));
+}
