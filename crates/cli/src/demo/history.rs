@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use flywheel_core::audit::AuditDraft;
 use flywheel_core::call::{Call, CallContent, CallFacts, CallStatus};
 use flywheel_core::deployment::{App, AppSettings, DeploymentKind};
@@ -14,6 +14,7 @@ use flywheel_core::name::ArmName;
 use flywheel_core::plan::{Effect, Guardrail, Plan};
 use flywheel_core::{Manifest, ManifestId, PromptContent};
 use flywheel_gateway::clock::Sources;
+use flywheel_server::operations::planning;
 use flywheel_storage::deployments::NewDeployment;
 use flywheel_storage::prompts::NewPromptVersion;
 use flywheel_storage::weeks::WeeksQuery;
@@ -33,7 +34,10 @@ const DAYS: i64 = 7;
 const MOMENTS: (i64, i64) = (1000, 698);
 
 /// Calls of one user in the week, about.
-const CALLS_PER_USER: u32 = 7;
+const CALLS_PER_USER: u32 = 3;
+
+/// How many of a hundred answers somebody grades.
+const GRADED: u32 = 40;
 
 /// How many events are written at a time.
 const GROUP: usize = 500;
@@ -42,21 +46,19 @@ const GROUP: usize = 500;
 const DEPLOYED_HOURS_AGO: [i64; 3] = [7 * 24, 4 * 24 + 10, 22];
 
 /// Hours before now at which each was registered and went to staging.
-const REGISTERED_HOURS_AGO: [i64; 3] = [7 * 24 + 1, 4 * 24 + 11, 61];
+const REGISTERED_HOURS_AGO: [i64; 3] = [7 * 24 + 1, 4 * 24 + 11, 85];
 
 /// The experiment began so long ago.
-const EXPERIMENT_HOURS_AGO: i64 = 60;
+const EXPERIMENT_HOURS_AGO: i64 = 84;
 
 /// The share of users in it, in basis points.
-const EXPOSURE: u32 = 5000;
+const EXPOSURE: u32 = 7000;
 
-/// About the time, in ms, that nineteen of twenty answers before the experiment took at most.
-const LATENCY_P95_MS: f64 = 2000.0;
-
-/// What the example's versions became.
-struct Registered {
+/// What the example's versions are as manifests, and the experiment between two of them.
+struct Example {
     manifests: Vec<Manifest>,
     experiment: Experiment,
+    started_at: Timestamp,
 }
 
 /// Writes the example into a new store, with about so many calls.
@@ -70,9 +72,8 @@ pub(super) async fn write(
         .await
         .context("the store of the demo cannot be made")?;
     let now = sources.clock.now();
-    let mut transaction = store.begin().await?;
-    let registered = register(&mut *transaction, model, now).await?;
-    transaction.commit().await?;
+    let mut example = example(now)?;
+    let mut is_registered = false;
     let mut random = fastrand::Rng::with_seed(7);
     let mut events = Vec::with_capacity(GROUP + 2);
     let total = i64::from(calls) * MOMENTS.0 / MOMENTS.1;
@@ -86,10 +87,16 @@ pub(super) async fn write(
         if !is_busy(at, &mut random) {
             continue;
         }
+        if at >= example.started_at && !is_registered {
+            // The plan knows the traffic before it.
+            store.append(std::mem::take(&mut events)).await?;
+            register(&store, &mut example, model, now).await?;
+            is_registered = true;
+        }
         let user = format!("user_{}", random.u32(0..users));
         add_call(
             &mut events,
-            &registered,
+            &example,
             user,
             (at.min(now), now),
             sources,
@@ -132,21 +139,56 @@ fn is_busy(at: Timestamp, random: &mut fastrand::Rng) -> bool {
     random.i64(0..100) < share
 }
 
+fn example(now: Timestamp) -> Result<Example> {
+    let manifests = VERSIONS.iter().map(manifest).collect::<Result<Vec<_>>>()?;
+    let [_, control, shorter] = manifests.as_slice() else {
+        bail!("the example has three versions");
+    };
+    let started_at = now - SignedDuration::from_hours(EXPERIMENT_HOURS_AGO);
+    Ok(Example {
+        experiment: experiment(control, shorter, started_at)?,
+        manifests,
+        started_at,
+    })
+}
+
+fn manifest(version: &story::Version) -> Result<Manifest> {
+    let content = PromptContent::from_json(version.content())?;
+    Ok(Manifest {
+        model_id: content.model_id.clone(),
+        model_version: content.model_version.clone(),
+        prompt_id: story::PROMPT.parse()?,
+        prompt_version: content.id(),
+        retriever_index_version: None,
+        guards_version: None,
+    })
+}
+
+/// Writes all that was registered and deployed in the week, in the order in which it happened, which is that of the audit log.
 async fn register(
-    transaction: &mut dyn StateTransaction,
+    store: &SqliteStore,
+    example: &mut Example,
     model: &str,
     now: Timestamp,
-) -> Result<Registered> {
+) -> Result<()> {
+    let Example {
+        manifests,
+        experiment,
+        started_at,
+    } = example;
+    match planning::estimate(store, experiment, *started_at).await {
+        Ok(plan) => experiment.plan = plan,
+        Err(problem) => bail!("the demo has no plan: {}", problem.detail()),
+    }
+    experiment.plan_hash = Some(experiment.plan.hash());
+    let mut begun = store.begin().await?;
+    let transaction = &mut *begun;
     let ago = |hours| now - SignedDuration::from_hours(hours);
-    let begun = ago(DEPLOYED_HOURS_AGO[0] + 2);
-    register_app(transaction, model, begun).await?;
-    let mut manifests: Vec<Manifest> = Vec::new();
-    let mut running = None;
-    // In the order in which it happened, which is that of the audit log.
-    for (index, version) in VERSIONS.iter().enumerate() {
+    register_app(transaction, model, ago(DEPLOYED_HOURS_AGO[0] + 2)).await?;
+    let mut previous = None;
+    for (index, (version, manifest)) in VERSIONS.iter().zip(&*manifests).enumerate() {
         let pushed = ago(REGISTERED_HOURS_AGO[index]);
-        let manifest = register_version(transaction, version, pushed).await?;
-        let previous = manifests.last().map(Manifest::id);
+        register_version(transaction, version, manifest, pushed).await?;
         let mut move_to = Step {
             environment: "staging",
             actor: "ci",
@@ -156,51 +198,31 @@ async fn register(
             at: pushed,
         };
         deploy(transaction, &move_to).await?;
-        manifests.push(manifest);
-        if let [_, control, shorter] = manifests.as_slice() {
-            let started = ago(EXPERIMENT_HOURS_AGO);
-            let experiment = experiment(control, shorter, started)?;
-            transaction.experiments().put(&experiment).await?;
+        if index + 1 == manifests.len() {
+            transaction.experiments().put(experiment).await?;
             let (action, detail) = ("experiment.start", json!(experiment));
-            note(
-                transaction,
-                started,
-                "ops",
-                action,
-                story::EXPERIMENT,
-                detail,
-            )
-            .await?;
-            running = Some(experiment);
+            let subject = story::EXPERIMENT;
+            note(transaction, *started_at, "ops", action, subject, detail).await?;
         }
         move_to.environment = "production";
         move_to.actor = "ops";
         move_to.at = ago(DEPLOYED_HOURS_AGO[index]);
         deploy(transaction, &move_to).await?;
+        previous = Some(manifest.id());
     }
-    Ok(Registered {
-        manifests,
-        experiment: running.context("the example has three versions")?,
-    })
+    begun.commit().await?;
+    Ok(())
 }
 
 async fn register_version(
     transaction: &mut dyn StateTransaction,
     version: &story::Version,
+    manifest: &Manifest,
     at: Timestamp,
-) -> Result<Manifest> {
-    let content = PromptContent::from_json(version.content())?;
-    let manifest = Manifest {
-        model_id: content.model_id.clone(),
-        model_version: content.model_version.clone(),
-        prompt_id: story::PROMPT.parse()?,
-        prompt_version: content.id(),
-        retriever_index_version: None,
-        guards_version: None,
-    };
+) -> Result<()> {
     let new = NewPromptVersion {
         prompt: manifest.prompt_id.clone(),
-        content,
+        content: PromptContent::from_json(version.content())?,
         author: "ci".to_owned(),
         description: version.description.to_owned(),
         created_at: at,
@@ -216,11 +238,8 @@ async fn register_version(
         detail,
     )
     .await?;
-    transaction
-        .deployments()
-        .put_manifest(&manifest, at)
-        .await?;
-    Ok(manifest)
+    transaction.deployments().put_manifest(manifest, at).await?;
+    Ok(())
 }
 
 /// A deployment of the week.
@@ -325,7 +344,6 @@ fn experiment(control: &Manifest, shorter: &Manifest, at: Timestamp) -> Result<E
         ],
         // The week has few users; what is planned for real traffic waits for twice as many.
         floor: 100,
-        thresholds: [("latency_p95".parse()?, LATENCY_P95_MS)].into(),
         ..Plan::unplanned(control_arm, metric::starter_set())
     };
     Ok(Experiment {
@@ -344,7 +362,7 @@ fn experiment(control: &Manifest, shorter: &Manifest, at: Timestamp) -> Result<E
         created_at: at,
         started_at: Some(at),
         stopped_at: None,
-        plan_hash: Some(plan.hash()),
+        plan_hash: None,
         plan,
         plan_changes: Vec::new(),
         epochs: vec![Epoch {
@@ -378,7 +396,7 @@ async fn note(
 
 fn add_call(
     events: &mut Vec<NewEvent>,
-    registered: &Registered,
+    example: &Example,
     user: String,
     (at, now): (Timestamp, Timestamp),
     sources: &Sources,
@@ -389,15 +407,14 @@ fn add_call(
         .iter()
         .rposition(|deployed| hours < *deployed)
         .unwrap_or(0);
-    let experiment = &registered.experiment;
-    let arm = experiment
-        .started_at
+    let experiment = &example.experiment;
+    let arm = Some(example.started_at)
         .filter(|started| at >= *started)
         .and_then(|_| experiment.assign(&user));
     if let Some(arm) = arm {
         index = usize::from(arm.name.as_str() == "shorter") + 1;
     }
-    let (version, manifest) = (&VERSIONS[index], &registered.manifests[index]);
+    let (version, manifest) = (&VERSIONS[index], &example.manifests[index]);
     let ticket = story::ticket(random.u32(0..100_000));
     let (answer, reason) = version.answer(&ticket);
     let words = |text: &str| text.split_whitespace().count() as u64;
@@ -464,7 +481,7 @@ fn add_call(
     };
     let call_id = call.id.clone();
     events.push(NewEvent::Call(Box::new(call)));
-    if fails || random.u32(0..100) >= 30 {
+    if fails || random.u32(0..100) >= GRADED {
         return;
     }
     let said = (at + SignedDuration::from_secs(random.i64(20..600))).min(now);

@@ -25,7 +25,7 @@ pub use self::ending::{Aborted, abort_violated, archive, objection, promote, sto
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::operations::deploy::{self, Selection, find_app, find_environment, select};
-use crate::operations::planning::{self, NewPlan, Traffic};
+use crate::operations::planning::{self, NewPlan};
 use crate::operations::readout::{self, Kept, Readout};
 use crate::problem::{ApiResult, Problem};
 
@@ -333,16 +333,8 @@ fn epoch(experiment: &Experiment, since: Timestamp) -> Epoch {
 
 /// An experiment's plan with what the app's traffic says now.
 async fn estimated(context: &Context, experiment: &Experiment) -> ApiResult<Plan> {
-    let share = |basis_points: u32| f64::from(basis_points) / 10_000.0;
-    let traffic = Traffic {
-        app: &experiment.app,
-        environment: &experiment.environment,
-        unit: experiment.unit,
-        arms: &experiment.arms,
-        share: share(experiment.exposure) * share(experiment.layer_share),
-    };
     let now = context.sources.clock.now();
-    planning::estimate(context, experiment.plan.clone(), &traffic, now).await
+    planning::estimate(&*context.statistics, experiment, now).await
 }
 
 async fn must_be_servable(

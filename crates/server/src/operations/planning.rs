@@ -3,26 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flywheel_core::deployment::AppSettings;
-use flywheel_core::experiment::{Arm, UnitKind};
+use flywheel_core::experiment::{Arm, Experiment};
 use flywheel_core::metric::{Direction, Metric, MetricKind};
 use flywheel_core::name::{ArmName, MetricName};
 use flywheel_core::plan::{
     self, Baseline, DEFAULT_ALPHA, DEFAULT_DAYS, DEFAULT_POWER, DEFAULT_TUNING, Effect, Guardrail,
     InvalidPlan, Plan, ReadingMode, Size,
 };
-use flywheel_core::{AppName, EnvironmentName};
 use flywheel_stats::decision::GUARDRAIL_ALPHA;
 use flywheel_stats::planning::duration::{self, Looks};
 use flywheel_stats::planning::{ErrorRates, means, proportions};
 use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_stats::{quantile, ratio};
-use flywheel_storage::statistics::{HistoryQuery, UnitHistory};
+use flywheel_storage::statistics::{HistoryQuery, StatisticsStore, UnitHistory};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::moments;
-use crate::context::Context;
 use crate::problem::{ApiResult, Problem};
 
 /// How far back traffic is looked at.
@@ -155,45 +153,47 @@ pub(super) fn differences(before: &Plan, after: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// Where a plan's traffic comes from.
-pub(super) struct Traffic<'a> {
-    pub(super) app: &'a AppName,
-    pub(super) environment: &'a EnvironmentName,
-    pub(super) unit: UnitKind,
-    pub(super) arms: &'a [Arm],
-    /// The share of units that will take part.
-    pub(super) share: f64,
+/// Who will take part.
+struct Traffic<'a> {
+    arms: &'a [Arm],
+    /// The share of units that will.
+    share: f64,
 }
 
-/// Adds to a plan what the app's traffic until now says: the baseline, how many units it takes and how long.
+/// An experiment's plan with what the app's traffic until a time says: the baseline, how many units it takes and how long.
 ///
 /// # Errors
 /// When the store fails, or the smallest effect that matters is larger than the metric can have.
-pub(super) async fn estimate(
-    context: &Context,
-    mut plan: Plan,
-    traffic: &Traffic<'_>,
+pub async fn estimate(
+    statistics: &dyn StatisticsStore,
+    experiment: &Experiment,
     now: Timestamp,
 ) -> ApiResult<Plan> {
+    let mut plan = experiment.plan.clone();
+    let share = |basis_points: u32| f64::from(basis_points) / 10_000.0;
+    let traffic = Traffic {
+        arms: &experiment.arms,
+        share: share(experiment.exposure) * share(experiment.layer_share),
+    };
     let since = now
         .checked_sub(SignedDuration::from_hours(24 * HISTORY_DAYS))
         .unwrap_or(Timestamp::MIN);
     let query = HistoryQuery {
-        app: traffic.app.clone(),
-        environment: traffic.environment.clone(),
-        unit: traffic.unit,
+        app: experiment.app.clone(),
+        environment: experiment.environment.clone(),
+        unit: experiment.unit,
         metrics: plan.metrics.clone(),
         since,
         until: now,
     };
-    let history = context.statistics.unit_history(&query).await?;
+    let history = statistics.unit_history(&query).await?;
     plan.thresholds = thresholds(&plan, &history);
     plan.baseline = baseline(&plan, &history, since, now);
-    let sized = size(&plan, traffic)?;
+    let sized = size(&plan, &traffic)?;
     plan.size = sized.map(|(size, _)| size);
     plan.tuned_for = sized.map_or(DEFAULT_TUNING, |(_, one_look)| one_look.max(1.0));
     plan.guardrail_baselines = guardrail_baselines(&plan, &history);
-    plan.guardrail_units = guardrail_units(&plan, traffic);
+    plan.guardrail_units = guardrail_units(&plan, &traffic);
     Ok(plan)
 }
 

@@ -54,36 +54,45 @@ pub(super) fn unplanned(arms: &[Arm]) -> Option<Plan> {
 }
 
 impl Experiments<'_> {
-    /// Says that units have another arm, if the experiment's weights are others than those that are stored. Where an arm was
-    /// stopped, only its own units do, and what they did until then stays.
-    async fn note_moves(&mut self, experiment: &Experiment) -> StorageResult<()> {
+    /// Says that units are to be counted otherwise, if a change of an experiment that was started makes it so.
+    async fn note_recount(&mut self, experiment: &Experiment) -> StorageResult<()> {
         let Some(latest) = experiment.epochs.last() else {
             return Ok(());
         };
-        let row = query("SELECT name, epochs FROM experiments WHERE name = $1")
+        let row = query("SELECT name, epochs, plan FROM experiments WHERE name = $1")
             .bind(experiment.name.as_str())
             .fetch_optional(&mut *self.0)
             .await
-            .map_err(failed("reading the epochs of an experiment"))?;
+            .map_err(failed("reading how the units of an experiment count"))?;
         let Some(row) = row else {
             return Ok(());
         };
         let fields = Fields::new(&row, "experiments", &["name"]);
-        let known: Option<Vec<Epoch>> = fields.optional_json("epochs")?;
-        let is_moved = |before: &Epoch| before.weights != latest.weights;
-        if latest.stopped_arm.is_some() || !known.iter().flatten().next_back().is_some_and(is_moved)
-        {
+        let epochs: Option<Vec<Epoch>> = fields.optional_json("epochs")?;
+        let plan: Option<Plan> = fields.optional_json("plan")?;
+        let Some(before) = epochs.iter().flatten().next_back() else {
+            return Ok(());
+        };
+        // Where an arm was stopped, only its own units have another, and what they did until then stays.
+        let is_moved = before.weights != latest.weights && latest.stopped_arm.is_none();
+        let newcomer = experiment.plan.newcomer_seconds();
+        let is_early_otherwise = plan.is_some_and(|plan| plan.newcomer_seconds() != newcomer);
+        let changed_at = match experiment.plan_changes.last() {
+            Some(change) => change.at.max(latest.since),
+            None => latest.since,
+        };
+        if !is_moved && !is_early_otherwise {
             return Ok(());
         }
         query(
-            "INSERT INTO experiment_moves (experiment, day) VALUES ($1, $2)
+            "INSERT INTO experiment_recounts (experiment, day) VALUES ($1, $2)
              ON CONFLICT (experiment) DO UPDATE SET day = excluded.day, after = ''",
         )
         .bind(experiment.name.as_str())
-        .bind(units::day_of(latest.since))
+        .bind(units::day_of(changed_at))
         .execute(&mut *self.0)
         .await
-        .map_err(failed("noting that units have another arm"))?;
+        .map_err(failed("noting that units count otherwise"))?;
         Ok(())
     }
 }
@@ -92,7 +101,7 @@ impl Experiments<'_> {
 impl ExperimentRepository for Experiments<'_> {
     #[tracing::instrument(name = "db.experiments.put", skip_all)]
     async fn put(&mut self, experiment: &Experiment) -> StorageResult<()> {
-        self.note_moves(experiment).await?;
+        self.note_recount(experiment).await?;
         query(
             "INSERT INTO experiments
                  (name, app, environment, hypothesis, salt, unit, layer, layer_share, layer_offset,

@@ -9,9 +9,9 @@ mod changes;
 mod follow;
 mod history;
 mod late;
-mod moved;
 mod opinions;
 mod reading;
+mod recount;
 mod running;
 mod state;
 mod write;
@@ -41,7 +41,7 @@ const ALL: &str = "";
 impl SqliteStore {
     /// Takes in every event of experiments that was committed before this was called.
     pub(super) async fn advance_units(&self) -> StorageResult<()> {
-        self.take_in(moved::read, moved::apply).await?;
+        self.take_in(recount::read, recount::apply).await?;
         self.take_in(changes::read, write::apply).await
     }
 

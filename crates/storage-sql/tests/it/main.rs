@@ -6,7 +6,7 @@
 
 mod disk;
 mod inspection;
-mod moved_units;
+mod recount;
 mod schema;
 mod sums;
 mod units;

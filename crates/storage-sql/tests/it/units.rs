@@ -665,7 +665,7 @@ async fn statistics_of_an_earlier_release_are_made_again() {
              ALTER TABLE calls DROP COLUMN tool_success;
              DROP TABLE experiment_sums_again;
              DROP TABLE experiment_open_days;
-             DROP TABLE experiment_moves;
+             DROP TABLE experiment_recounts;
              UPDATE experiment_sums SET sums = '[1.0,0.0]';
              DELETE FROM experiment_histograms;",
         )

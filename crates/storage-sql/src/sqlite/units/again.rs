@@ -42,8 +42,8 @@ pub(super) fn forget(
         "experiment_units",
         "experiment_sums_again",
         "experiment_histograms",
-        // Who has another arm by now is known when events are taken in.
-        "experiment_moves",
+        // Changes until now are known when events are taken in.
+        "experiment_recounts",
     ] {
         transaction.execute(
             &format!("DELETE FROM {table} WHERE experiment = ?"),

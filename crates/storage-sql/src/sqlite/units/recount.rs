@@ -1,5 +1,6 @@
-//! Units that a change of the weights gives to another arm: they are left out whether they come again or not. The change says so
-//! in its own transaction, and before statistics are read or advanced it is done, so that no crash comes in between.
+//! Experiments that were changed so that their units count otherwise: by other weights units have another arm, and are left out
+//! whether they come again or not; by other minimum days other calls are early. The change says so in its own transaction, and
+//! before statistics are read or advanced it is done, so that no crash comes in between.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +18,8 @@ use super::{again, write};
 /// How many units are looked at in one step, while everybody who writes waits for what changes.
 const MOST: usize = 4000;
 
-/// What follows for an experiment whose weights were changed.
-pub(super) struct Moved {
+/// What follows for an experiment that was changed.
+pub(super) struct Recount {
     experiment: String,
     day: i64,
     after: String,
@@ -39,21 +40,21 @@ enum Following {
     },
 }
 
-impl TakenIn for Moved {
+impl TakenIn for Recount {
     fn is_all(&self) -> bool {
         self.is_all
     }
 }
 
 /// Reads what is to be done next; nothing if nothing is.
-pub(super) fn read(connection: &Connection) -> StorageResult<Option<Moved>> {
-    next(connection).map_err(unfulfilled("looking for units with another arm"))
+pub(super) fn read(connection: &Connection) -> StorageResult<Option<Recount>> {
+    next(connection).map_err(unfulfilled("looking for experiments that were changed"))
 }
 
-fn next(connection: &Connection) -> rusqlite::Result<Option<Moved>> {
+fn next(connection: &Connection) -> rusqlite::Result<Option<Recount>> {
     let snapshot = connection.unchecked_transaction()?;
     let waiting: Vec<(String, i64, String)> = snapshot
-        .prepare_cached("SELECT experiment, day, after FROM experiment_moves LIMIT 2")?
+        .prepare_cached("SELECT experiment, day, after FROM experiment_recounts LIMIT 2")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let is_only = waiting.len() < 2;
@@ -65,7 +66,7 @@ fn next(connection: &Connection) -> rusqlite::Result<Option<Moved>> {
         Some(_) => left_out(&snapshot, &experiment, day, &after)?,
     };
     let is_last = !matches!(&what, Following::LeftOut { last: Some(_), .. });
-    Ok(Some(Moved {
+    Ok(Some(Recount {
         experiment,
         day,
         after,
@@ -122,42 +123,42 @@ fn is_moved(running: &Running, name: &str, unit: &Unit) -> bool {
 }
 
 /// Writes what was read. Whether it was still to be done: if not, nothing changed.
-pub(super) fn apply(connection: &Connection, moved: &Moved) -> StorageResult<bool> {
-    match &moved.what {
-        Following::MadeAgain => again::forget(connection, &moved.experiment, moved.day)
+pub(super) fn apply(connection: &Connection, recount: &Recount) -> StorageResult<bool> {
+    match &recount.what {
+        Following::MadeAgain => again::forget(connection, &recount.experiment, recount.day)
             .map(|answer| answer == Rebuild::Begun)
             .map_err(unfulfilled("forgetting the statistics of an experiment")),
         Following::LeftOut {
             units,
             deltas,
             last,
-        } => leave_out(connection, moved, (units, deltas, last.as_deref()))
+        } => leave_out(connection, recount, (units, deltas, last.as_deref()))
             .map_err(unfulfilled("leaving out units with another arm")),
     }
 }
 
 fn leave_out(
     connection: &Connection,
-    moved: &Moved,
+    recount: &Recount,
     (units, deltas, last): (&BTreeMap<(String, String), Unit>, &Deltas, Option<&str>),
 ) -> rusqlite::Result<bool> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     let after: Option<String> = transaction
-        .prepare_cached("SELECT after FROM experiment_moves WHERE experiment = ?")?
-        .query_row([&moved.experiment], |row| row.get(0))
+        .prepare_cached("SELECT after FROM experiment_recounts WHERE experiment = ?")?
+        .query_row([&recount.experiment], |row| row.get(0))
         .optional()?;
-    if after.as_deref() != Some(&moved.after) {
+    if after.as_deref() != Some(&recount.after) {
         return Ok(false);
     }
     write::put(&transaction, units, deltas)?;
     match last {
         Some(last) => transaction.execute(
-            "UPDATE experiment_moves SET after = ? WHERE experiment = ?",
-            params![last, moved.experiment],
+            "UPDATE experiment_recounts SET after = ? WHERE experiment = ?",
+            params![last, recount.experiment],
         )?,
         None => transaction.execute(
-            "DELETE FROM experiment_moves WHERE experiment = ?",
-            [&moved.experiment],
+            "DELETE FROM experiment_recounts WHERE experiment = ?",
+            [&recount.experiment],
         )?,
     };
     transaction.commit()?;

@@ -1,7 +1,7 @@
-//! Units that a change of the weights gives to another arm leave the sums, whatever happens in between.
+//! What a change of an experiment makes of its units is so before anything else is read, whatever happens in between.
 
 use flywheel_core::experiment::{Epoch, Experiment};
-use flywheel_core::plan::Reading;
+use flywheel_core::plan::{Part, Reading};
 use flywheel_storage::conformance::samples::{call, feedback, name, outcome};
 use flywheel_storage::events::PruneBound;
 use flywheel_storage::statistics::{Rebuild, StatisticsStore as _};
@@ -124,6 +124,42 @@ async fn units_leave_where_retention_has_removed_their_calls() {
     let name = changed().name;
     let answer = store.rebuild_statistics(&name, second(BEGIN)).await;
     assert_eq!(answer.unwrap(), Rebuild::EventsRemoved);
+}
+
+/// Early is the first half of the minimum days, as they are now.
+#[tokio::test]
+async fn other_minimum_days_make_other_calls_early() {
+    let folder = TempDir::new().unwrap();
+    let store = open_in(&folder).await;
+    filled(&store).await;
+    let mut events = Vec::new();
+    for unit in 0..UNITS {
+        let id = format!("later{unit}");
+        let mut call = call(&id, "support", second(BEGIN + 2 * DAY));
+        call.facts.experiment = Some(even().name);
+        call.facts.arm = Some(name(["a", "b"][arm_of(&even(), unit)]));
+        call.facts.unit = Some(format!("u{unit}"));
+        events.push(NewEvent::Call(Box::new(call)));
+        let body = outcome("task_completed", 1.0);
+        let said = feedback("f", &id, body, second(BEGIN + 2 * DAY));
+        events.push(NewEvent::Feedback(Box::new(said)));
+    }
+    store.append(events).await.unwrap();
+    let early = async || {
+        let readings = even().plan.readings();
+        let is_early = |reading: &Reading| reading.part == Part::Early;
+        let place = readings.iter().position(is_early).unwrap();
+        let found = settled(&store, &even().name).await;
+        [0, 1]
+            .map(|arm| total(&found, (0, arm), place).sum(1))
+            .iter()
+            .sum::<f64>()
+    };
+    assert_eq!(early().await, f64::from(UNITS));
+    let mut longer = even();
+    longer.plan.minimum_days = 14;
+    keep(&store, &longer).await;
+    assert_eq!(early().await, f64::from(2 * UNITS));
 }
 
 /// What of a day that is over is logged late counts on the first that is not.
