@@ -161,7 +161,7 @@ pub enum InvalidFeedback {
     #[error("`text` must have 1 to {LONGEST_TEXT} bytes")]
     Text,
     /// An outcome that is no number.
-    #[error("outcome `{0}` must be a finite number, true or false")]
+    #[error("outcome `{0}` must be true, false or a number between -1e100 and 1e100")]
     Outcome(String),
 }
 
@@ -243,7 +243,7 @@ impl FeedbackBody {
                 if name.is_empty() || name.len() > LONGEST_ID {
                     return Err(InvalidFeedback::Id("name", LONGEST_ID));
                 }
-                if !value.is_finite() {
+                if !(-LARGEST_OUTCOME..=LARGEST_OUTCOME).contains(value) {
                     return Err(InvalidFeedback::Outcome(name.clone()));
                 }
                 Ok(())
@@ -251,6 +251,9 @@ impl FeedbackBody {
         }
     }
 }
+
+/// Beyond this sums of squares over many units, and with them variances, are more than a number holds.
+pub const LARGEST_OUTCOME: f64 = 1e100;
 
 /// How long an id that a sender chooses may be.
 const LONGEST_ID: usize = 200;

@@ -8,6 +8,8 @@ use crate::undefined::{Defined, Undefined};
 pub const FEWEST_USERS: u64 = 30;
 /// A variance below this many units in the last place of its terms is rounding.
 const ROUNDING: f64 = 16.0;
+/// A standard deviation below this share of the mean is what is left of rounding values that are all alike.
+const NOISE: f64 = 1e-12;
 
 /// The ratio of one arm, from each user's numerator (column 0) and denominator (column 1).
 ///
@@ -23,7 +25,8 @@ pub fn arm(users: &CrossMoments<2>) -> Defined<ArmEstimate> {
     let cross = ratio * users.covariance(0, 1)?;
     let other = ratio * ratio * users.covariance(1, 1)?;
     let mut variance = own - 2.0 * cross + other;
-    if variance <= ROUNDING * f64::EPSILON * (own + other) {
+    let least = (ROUNDING * f64::EPSILON * (own + other)).max((NOISE * mean_x).powi(2));
+    if variance <= least {
         variance = 0.0;
     }
     Ok(ArmEstimate {

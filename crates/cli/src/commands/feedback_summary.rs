@@ -85,7 +85,7 @@ impl SummaryArgs {
             context.show_table(&table(answer, by.as_str()), "no calls match")?;
             let mut series = answer.items("items").flat_map(|item| item.items("series"));
             if series.any(|series| series.member("low").is_some()) {
-                context.printer.hint("ranges hold the true value in 95 of 100 cases; more feedback makes them narrower");
+                context.printer.hint("95% ranges, as if every call were somebody else's: where users call often, `--weekly` and experiments count them together");
             }
             let fallbacks: f64 = answer
                 .items("items")

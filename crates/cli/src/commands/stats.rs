@@ -47,7 +47,7 @@ pub(crate) enum StatsCommand {
 #[derive(Debug, Clone, Copy, Args)]
 struct Level {
     /// The chance of a false alarm that is accepted
-    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = inputs::parse_share)]
+    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = inputs::parse_open_share)]
     alpha: f64,
 }
 

@@ -5,6 +5,7 @@
 mod balance;
 mod checks;
 mod compare;
+mod days;
 mod delays;
 mod few;
 mod hints;

@@ -38,4 +38,5 @@ mod samples;
 mod sources;
 mod stopped_arms;
 mod store_full;
+mod totals;
 mod weekly;

@@ -960,3 +960,31 @@ async fn quantiles_follow_from_what_is_exported() {
         "{error} {variance}"
     );
 }
+
+/// What a guardrail's margin allows has been accepted: it stands in nobody's way, however well it is known.
+#[tokio::test]
+async fn what_a_margin_allows_may_become_worse() {
+    for (margin, may_promote) in [(0.06, true), (0.025, false)] {
+        let app = TestApp::furnished().await;
+        let mut asked = plan();
+        asked["guardrails"] = json!([{"metric": "hard_failures", "margin": {"absolute": margin}}]);
+        let experiment = begin(&app, "allowed", asked).await;
+        let random = &mut fastrand::Rng::with_seed(11);
+        let failing = |failing: f64, completed: f64| Arm {
+            failing,
+            completed,
+            ..SOUND
+        };
+        let arms = [failing(0.01, 0.6), failing(0.03, 0.75)];
+        users(&app, &experiment, 0..6000, arms, random).await;
+        advance_days(&app, 8);
+        let said = readout(&app, "allowed").await;
+        let metrics = said["metrics"].as_array().unwrap();
+        let is_it = |found: &&Value| found["metric"]["name"] == "hard_failures";
+        let found = &metrics.iter().find(is_it).unwrap()["comparisons"][0];
+        assert_eq!(found["finding"], "worse", "{found}");
+        let verdict = &said["verdict"];
+        assert_eq!(verdict["state"], "better", "{verdict}");
+        assert_eq!(verdict["may_promote"], may_promote, "{margin}: {verdict}");
+    }
+}

@@ -58,7 +58,7 @@ fn show(context: &Context<'_>, readout: Record<'_>) -> Printed {
         arms.row([
             id_cell(arm.text("arm")),
             whole(arm.number("units")).into(),
-            whole(arm.number("expected")).into(),
+            whole(arm.number("expected").map(f64::round)).into(),
             whole(arm.number("dropped")).into(),
         ]);
     }
@@ -111,8 +111,7 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
                 true => ("not to be used", Style::Dim),
                 false => says(metric.text("role"), found),
             };
-            let is_told = found.number("low").is_none() || found.optional("decided_on").is_some();
-            if let Some(why) = instead(found).filter(|_| is_told) {
+            if let Some(why) = instead(found) {
                 let name = format!("{} of {arm}", declared.text("name"));
                 match notes.iter_mut().find(|(known, _)| *known == why) {
                     Some((_, names)) => names.push(name),
@@ -167,12 +166,21 @@ fn shared_level(readout: Record<'_>) -> Option<String> {
 
 /// What stands in for an interval, or why there is none; of a plan that has ended, with which look.
 fn instead(found: Record<'_>) -> Option<String> {
-    if let Some(day) = found.optional("decided_on") {
-        return Some(format!("as of the last look, of {day}; values are of now"));
-    }
     let counts = found.record("small_counts");
     let said = counts.map(|counts| counts.text("said").to_owned());
-    let why = || Some(found.text("undefined").to_owned());
+    if let Some(day) = found.optional("decided_on") {
+        let counted = said.map_or_else(String::new, |said| format!("; {said}"));
+        return Some(format!(
+            "as of the last look, of {day}; values are of now{counted}"
+        ));
+    }
+    if found.member("is_unstable") == Some(&Value::Bool(true)) {
+        return Some(
+            "looks of different days contradict each other: the effect changes".to_owned(),
+        );
+    }
+    let is_told = found.number("low").is_none();
+    let why = || is_told.then(|| found.text("undefined").to_owned());
     said.or_else(why).filter(|text| !text.is_empty())
 }
 

@@ -10,7 +10,8 @@ use flywheel_stats::estimate::Estimate;
 use flywheel_stats::inference::{Inference, Mode, infer};
 use flywheel_stats::proportion::{Proportion, wilson_interval};
 use flywheel_stats::rank::{RankMethod, RankedCounts};
-use flywheel_stats::sequential::rho_squared;
+use flywheel_stats::sequential::randomisation::{self, UnitCounts};
+use flywheel_stats::sequential::{p_from_log_e, rho_squared};
 use flywheel_stats::two_proportions::{self, TestKind};
 use flywheel_stats::undefined::Defined;
 use flywheel_stats::{Interval, means, ratio};
@@ -102,7 +103,30 @@ impl RatesArgs {
             Err(_) => in_points,
         };
         entries.push(("looked at any time", in_points));
+        let counted = few.then(|| self.few());
+        if let Some(counted) = counted {
+            entries.push((
+                "the few, at any time",
+                shown(counted, |p| {
+                    format!(
+                        "p {} by the randomisation e-test, if users were split {} to {}",
+                        p_value(p),
+                        self.control.n,
+                        self.treatment.n
+                    )
+                }),
+            ));
+        }
+        let report = verdict(anytime, points(difference), entries, self.looking);
+        let is_found = matches!(counted, Some(Ok(p)) if p <= alpha);
         Ok(Report {
+            headline: match is_found {
+                true if difference > 0.0 => {
+                    format!("The treatment is higher: {}.", points(difference))
+                }
+                true => format!("The treatment is lower: {}.", points(difference)),
+                false => report.headline,
+            },
             value: json!({
                 "difference": difference,
                 "once": {
@@ -111,9 +135,22 @@ impl RatesArgs {
                     "p": member(test.map(|(_, p)| p), Value::from),
                 },
                 "anytime": member(anytime, inference_json),
+                "few_p": counted.map(|p| member(p, Value::from)),
             }),
-            ..verdict(anytime, points(difference), entries, self.looking)
+            ..report
         })
+    }
+
+    /// p of small counts, which may be looked at as often as one likes.
+    fn few(&self) -> Defined<f64> {
+        let units = |rate: Rate| UnitCounts {
+            n: rate.n as f64,
+            any: rate.successes as f64,
+            not_all: (rate.n - rate.successes) as f64,
+        };
+        let share = self.treatment.n as f64 / (self.control.n + self.treatment.n) as f64;
+        let log_e = randomisation::log_e_of_few(units(self.control), units(self.treatment), share)?;
+        Ok(p_from_log_e(log_e))
     }
 }
 

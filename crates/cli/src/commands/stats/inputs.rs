@@ -18,6 +18,15 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a share, such as `60%` or `0.6`".to_owned())
 }
 
+/// A share that is neither none nor all, such as a level or a power.
+pub(super) fn parse_open_share(text: &str) -> Result<f64, String> {
+    let share = parse_share(text)?;
+    match share > 0.0 && share < 1.0 {
+        true => Ok(share),
+        false => Err("expected a share between 0 and 100%, and neither".to_owned()),
+    }
+}
+
 /// `5pt`, points of a rate, or `5%` of it. "5% on 60%" is 65% to some and 63% to others, so a bare number is refused.
 pub(super) fn parse_effect(text: &str) -> Result<Effect, String> {
     let number = |text: &str| {
@@ -196,6 +205,8 @@ mod tests {
         assert_eq!(parse_share("60%"), Ok(0.6));
         assert_eq!(parse_share("0.6"), Ok(0.6));
         assert!(parse_share("60").is_err());
+        assert_eq!(parse_open_share("5%"), Ok(0.05));
+        assert!(parse_open_share("0").is_err() && parse_open_share("100%").is_err());
         assert!(parse_effect("5").unwrap_err().contains("points or percent"));
         assert!(
             matches!(parse_effect("5pt"), Ok(Effect(DetectableEffect::Absolute(points))) if points == 0.05)

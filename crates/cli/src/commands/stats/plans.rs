@@ -7,7 +7,7 @@ use flywheel_stats::planning::proportions::DetectableEffect;
 use flywheel_stats::planning::{ArmSizes, ErrorRates, means, proportions};
 use serde_json::json;
 
-use super::inputs::{Effect, parse_effect, parse_share};
+use super::inputs::{Effect, parse_effect, parse_open_share, parse_share};
 use super::{Level, Report, count, member, must, percent, points, shown, signed, trimmed};
 use crate::printer::Style;
 
@@ -28,7 +28,7 @@ pub(crate) struct SizeArgs {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     difference: Option<f64>,
     /// The chance to find it
-    #[arg(long, value_name = "SHARE", default_value = "80%", value_parser = parse_share)]
+    #[arg(long, value_name = "SHARE", default_value = "80%", value_parser = parse_open_share)]
     power: f64,
     /// Users of the treatment for each one of the control
     #[arg(long, value_name = "N", default_value_t = 1.0)]
@@ -107,6 +107,7 @@ impl SizeArgs {
         let (first, second) = (sizes.first_rounded(), sizes.second_rounded());
         let all = first + second;
         let per_arm = match first == second {
+            true if first == 1.0 => "1 user per arm".to_owned(),
             true => format!("{} users per arm", count(first)),
             false => format!("{} and {} users", count(first), count(second)),
         };

@@ -213,7 +213,7 @@ fn bars(readout: &Readout, is_anytime: bool) -> String {
         let found = metrics.find_map(|metric| metric.comparisons.first())?;
         Some(format!("{}%", amounts::number((1.0 - found.alpha) * 100.0)))
     };
-    let hold = "hold however often you look";
+    let hold = "hold however often you look, each for itself";
     match (level(true), level(false)) {
         (Some(primary), Some(others)) if !is_anytime => format!(
             "Bars are {others} intervals that {hold}; that of the primary metric is at {primary}, and holds when the plan reads it."

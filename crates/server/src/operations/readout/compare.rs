@@ -140,6 +140,7 @@ impl<'a> Comparing<'a> {
         arm: usize,
         until: Option<i64>,
     ) -> Defined<(Estimate, Option<f64>)> {
+        let until = self.compared_until(reading, arm, until);
         let (mut parts, mut plain) = (Vec::new(), Vec::new());
         let mut is_adjusted = false;
         let mut problem = Undefined::NoData;
@@ -309,17 +310,20 @@ impl<'a> Comparing<'a> {
         (metric, role, margin, base): (&Metric, MetricRole, Option<f64>, Option<f64>),
     ) -> Comparison {
         let alpha = self.level(role == MetricRole::Primary);
-        if let Some(few) = self.few(reading, arm) {
-            return self.comparison_of_few(&few, reading, arm, (metric, role, margin, base));
+        if let Some(few) = self.few(reading, arm, alpha) {
+            return self.comparison_of_few(few, reading, arm, (metric, role, margin, base));
         }
         let series = self.series(reading, arm, alpha);
         let mode = self.mode(reading);
         let decided = series.decided;
-        let has_all = decided.is_some_and(|(_, seen)| seen.units >= self.planned_units(arm));
+        let end = self.end_day(reading, arm);
+        let has_all = decided.is_some_and(|(day, _)| Some(day) == end);
         let estimate = decided
             .map(|(_, estimate)| estimate)
             .or(series.estimate.ok());
+        // Of a plan that is read once there is no interval before, not even to look at.
         let fixed = estimate
+            .filter(|_| mode != ReadingMode::Fixed || decided.is_some())
             .and_then(|estimate| one_look(&estimate, alpha).ok())
             .and_then(|look| look.interval.ok());
         // The running intersection of sequences; the repeated interval of planned looks; the one of the last look.
@@ -403,7 +407,8 @@ impl<'a> Comparing<'a> {
             .iter()
             .enumerate()
             .map(|(place, epoch)| {
-                let found = self.within(place, reading, arm, None).ok();
+                let until = self.compared_until(reading, arm, None);
+                let found = self.within(place, reading, arm, until).ok();
                 let estimate = found.map(|(estimate, _)| estimate);
                 EpochComparison {
                     since: epoch.since,

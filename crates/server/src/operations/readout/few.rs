@@ -18,7 +18,7 @@ use serde::Serialize;
 pub(super) use said::say;
 
 use super::compare::Comparing;
-use super::{Comparison, Finding, GuardrailState, MetricRole, oriented};
+use super::{Comparison, Finding, GuardrailState, MetricRole, oriented, words};
 use crate::operations::moments;
 
 /// Counts of units, where an arm has fewer than ten events or fewer than ten values without one: too few for a normal
@@ -61,6 +61,8 @@ const EARLIER: Undefined = Undefined::Domain(
     "units with an event were not counted when these statistics were kept; make them again with `flywheel stats rebuild`",
 );
 
+const NOT_BEFORE_THE_END: &str = "an arm has too few events for an interval, and this plan reads counts once, when it has its units";
+
 const METHOD: &str = "randomisation e-test of units (small counts)";
 
 /// Whether there are too few for a normal interval.
@@ -77,6 +79,10 @@ pub(super) struct Few {
     difference: f64,
     /// The smallest 1/E of all days' ends, and the difference at that one.
     smallest: Defined<(f64, f64)>,
+    /// Which part of a level it takes to decide now; none if a plan with a last look keeps all of it for that.
+    part: Option<f64>,
+    /// The day that ended a plan which has an end: with its last look, or one that found something.
+    decided: Option<i64>,
 }
 
 impl Few {
@@ -85,9 +91,10 @@ impl Few {
         oriented(metric.direction, self.difference) < 0.0
     }
 
-    /// The smallest p of all days' ends.
-    fn p(&self) -> Defined<f64> {
-        self.smallest.map(|(p, _)| p)
+    /// The smallest p of all days' ends, which may be held against the whole level.
+    fn p(&self) -> Defined<Option<f64>> {
+        self.smallest
+            .map(|(p, _)| self.part.map(|part| (p / part).min(1.0)))
     }
 
     fn is_below(&self, level: f64) -> bool {
@@ -147,24 +154,49 @@ fn unit_counts(sums: &UnitSums) -> Defined<UnitCounts> {
 }
 
 impl Comparing<'_> {
-    /// Counts, and what they say, where one of the arms has too few events for anything else.
-    pub(super) fn few(&self, reading: usize, arm: usize) -> Option<Few> {
+    /// Counts, and what they say at a level, where one of the arms has too few events for anything else.
+    pub(super) fn few(&self, reading: usize, arm: usize, level: f64) -> Option<Few> {
         let metric = self.metric_of(reading);
-        let control = self.all_sums(self.control, reading);
-        let own = self.all_sums(arm, reading);
-        let has_units = control.n > 0 && own.n > 0;
-        if !has_units || !(are_few(metric, &control) || are_few(metric, &own)) {
-            return None;
+        let (mode, end) = (self.mode(reading), self.end_day(reading, arm));
+        let mut until = self.compared_until(reading, arm, end);
+        let sums = |until: Option<i64>| {
+            [self.control, arm].map(|place| self.sums_until(reading, place, until))
+        };
+        let is_it = |sums: &[UnitSums; 2]| {
+            sums.iter().all(|sums| sums.n > 0) && sums.iter().any(|sums| are_few(metric, sums))
+        };
+        is_it(&sums(until)).then_some(())?;
+        let mut smallest: Defined<(f64, f64)> = Ok((1.0, 0.0));
+        let mut decided = end;
+        for day in self.days(reading, arm) {
+            if until.is_some_and(|until| day > until) {
+                break;
+            }
+            smallest = smallest.and_then(|least| {
+                let look = self.look_at_few(reading, arm, day)?;
+                Ok(if look.0 < least.0 { look } else { least })
+            });
+            // What a hybrid finds while it runs ends it.
+            let is_found = smallest.is_ok_and(|(p, _)| p <= level * RUNNING_SHARE);
+            if mode == ReadingMode::Hybrid && is_found && day < self.open_day {
+                (decided, until) = (Some(day), Some(day));
+            }
         }
-        let days = self.days(reading, arm).into_iter();
-        let mut looks = days.map(|day| self.look_at_few(reading, arm, day));
+        let [control, own] = sums(until);
         Some(Few {
-            difference: self.plain_difference(reading, arm, None)?,
+            difference: self.plain_difference(reading, arm, until)?,
             control,
             arm: own,
-            smallest: looks.try_fold((1.0, 0.0), |least: (f64, f64), look| {
-                look.map(|look| if look.0 < least.0 { look } else { least })
-            }),
+            smallest,
+            part: match mode {
+                ReadingMode::Anytime => Some(1.0),
+                ReadingMode::Hybrid if decided.is_some() && decided == end => {
+                    Some(1.0 - RUNNING_SHARE)
+                }
+                ReadingMode::Hybrid => Some(RUNNING_SHARE),
+                ReadingMode::Planned | ReadingMode::Fixed => end.map(|_| 1.0),
+            },
+            decided,
         })
     }
 
@@ -229,43 +261,23 @@ impl Comparing<'_> {
         (units > 0.0).then(|| sum / units)
     }
 
-    /// The level at which counts decide now. The evidence may be looked at at any time; a plan with one look waits for it,
-    /// and one with a last look keeps its level for that.
-    fn level_of_few(
-        &self,
-        reading: usize,
-        arm: usize,
-        units: f64,
-        is_primary: bool,
-    ) -> Option<f64> {
-        let level = self.level(is_primary);
-        match self.mode(reading) {
-            ReadingMode::Anytime => Some(level),
-            // The rest is for looks at more.
-            ReadingMode::Planned => Some(level * RUNNING_SHARE),
-            ReadingMode::Hybrid if units < self.planned_units(arm) => Some(level * RUNNING_SHARE),
-            ReadingMode::Hybrid => Some(level * (1.0 - RUNNING_SHARE)),
-            ReadingMode::Fixed => (units >= self.planned_units(arm)).then_some(level),
-        }
-    }
-
     pub(super) fn comparison_of_few(
         &self,
-        few: &Few,
+        few: Few,
         reading: usize,
         arm: usize,
         (metric, role, margin, base): (&Metric, MetricRole, Option<f64>, Option<f64>),
     ) -> Comparison {
-        let level = self.level_of_few(reading, arm, few.units(), role == MetricRole::Primary);
+        let level = self.level(role == MetricRole::Primary);
         let is_guardrail = role == MetricRole::Guardrail;
         let highest = highest_failures(metric, &few.arm, self.experiment.plan.tuned_for)
             .filter(|_| is_guardrail);
         let is_beyond = |margin: f64| few.difference.abs() > margin && few.is_worse(metric);
-        let is_below = |level: f64| few.is_below(level);
+        let part = few.part.unwrap_or(0.0);
         Comparison {
             arm: self.name(arm),
-            alpha: level.unwrap_or(self.level(role == MetricRole::Primary)),
-            decided_on: None,
+            alpha: level * few.part.unwrap_or(1.0),
+            decided_on: few.decided.map(words::day),
             method: METHOD,
             difference: Some(few.difference),
             standard_error: None,
@@ -273,23 +285,23 @@ impl Comparing<'_> {
             units: few.units(),
             low: None,
             high: None,
-            p: level.and(few.p().ok()).filter(|_| few.has_events()),
+            p: few.p().ok().flatten().filter(|_| few.has_events()),
             fixed_low: None,
             fixed_high: None,
-            relative: base.map(|base| few.difference / base.abs()),
-            finding: match level {
-                Some(level) if is_below(level) && few.difference != 0.0 => {
-                    if few.is_worse(metric) {
-                        Finding::Worse
-                    } else {
-                        Finding::Better
-                    }
-                }
-                _ => Finding::Open,
+            // The control's value is of now.
+            relative: base
+                .filter(|_| few.decided.is_none())
+                .map(|base| few.difference / base.abs()),
+            finding: if few.difference == 0.0 || !few.is_below(level * part) {
+                Finding::Open
+            } else if few.is_worse(metric) {
+                Finding::Worse
+            } else {
+                Finding::Better
             },
             guardrail: is_guardrail.then(|| match (margin, highest) {
                 // The test has two sides, so that the harmful one alone is as strict again.
-                (Some(margin), _) if is_below(ABORT_ALPHA) && is_beyond(margin) => {
+                (Some(margin), _) if few.is_below(ABORT_ALPHA) && is_beyond(margin) => {
                     GuardrailState::Violated
                 }
                 (Some(margin), Some(highest)) if highest < margin => GuardrailState::Holds,
@@ -300,9 +312,9 @@ impl Comparing<'_> {
             epochs: self.by_epoch(reading, arm),
             is_unstable: false,
             small_counts: Some(few.counts(highest)),
-            undefined: Some(match (level, few.p()) {
-                (None, _) => "this plan is read once, when it has its units".to_owned(),
-                (_, Err(undefined)) => undefined.to_string(),
+            undefined: Some(match few.p() {
+                Ok(None) => NOT_BEFORE_THE_END.to_owned(),
+                Err(undefined) => undefined.to_string(),
                 _ => TOO_FEW.to_string(),
             }),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flywheel_core::metric::MetricKind;
 use flywheel_core::plan::{Part, Reading};
 use flywheel_stats::estimate::Estimate;
 use flywheel_stats::multiplicity::benjamini_hochberg;
@@ -47,19 +48,34 @@ pub(super) fn novelty(comparing: &Comparing<'_>) -> Vec<NoveltyReadout> {
 pub(super) fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
     let experiment = comparing.experiment;
     let mut sums: BTreeMap<(String, usize), BTreeMap<usize, UnitSums>> = BTreeMap::new();
+    let mut is_total = false;
     for ((epoch, arm), found) in &comparing.statistics.arms {
-        for ((_, segment), part) in &found.segments {
+        for ((reading, segment), part) in &found.segments {
+            is_total |= comparing.metric_of(*reading).kind == MetricKind::Count;
             let of_arm = sums.entry((segment.clone(), *arm)).or_default();
             of_arm.entry(*epoch).or_default().add(part);
         }
     }
-    let units =
-        |epochs: &BTreeMap<usize, UnitSums>| epochs.values().map(|sums| sums.n).sum::<i64>();
     let mut found = Vec::new();
     for ((segment, arm), own) in &sums {
         let control = sums.get(&(segment.clone(), comparing.control));
         let Some(control) = control.filter(|_| *arm != comparing.control) else {
             continue;
+        };
+        // Totals of an arm that nobody is in any more have stopped growing, and the control's have not.
+        if is_total && comparing.is_out(*arm) {
+            continue;
+        }
+        let both: Vec<usize> = own
+            .keys()
+            .filter(|e| control.contains_key(e))
+            .copied()
+            .collect();
+        let units = |epochs: &BTreeMap<usize, UnitSums>| -> i64 {
+            both.iter()
+                .filter_map(|epoch| epochs.get(epoch))
+                .map(|sums| sums.n)
+                .sum()
         };
         if units(own).min(units(control)) < FEWEST_IN_SEGMENT {
             continue;

@@ -85,14 +85,18 @@ pub(super) fn outcomes(comparing: &Comparing<'_>, kept: &Kept, arms: &[ArmUnits]
         found.outside += of(&kept.of_all, series).saturating_sub(own);
     }
     let named: BTreeSet<&str> = by_series.into_keys().collect();
-    found.said = said(&found, &named);
+    let is_feedback = |metric: &Metric| matches!(metric.source, MetricSource::Feedback(_));
+    found.said = said(&found, &named, metrics.iter().any(is_feedback));
     found
 }
 
-fn said(found: &KeptOutcomes, series: &BTreeSet<&str>) -> String {
+fn said(found: &KeptOutcomes, series: &BTreeSet<&str>, reads_feedback: bool) -> String {
     let count = |n: u64| words::count(n as f64);
     if series.is_empty() {
-        return "No metric reads feedback.".to_owned();
+        return match reads_feedback {
+            true => "Of ratios and totals of what is said, how many outcomes they contain is not counted.".to_owned(),
+            false => "No metric reads feedback.".to_owned(),
+        };
     }
     let analysed = format!("{} analysed", words::plural(found.analysed, "outcome"));
     let dropped = match found.dropped_units {

@@ -1,9 +1,6 @@
 //! Looks: what may be read of a metric at the end of each day, by the plan's way of reading.
 
-use std::collections::BTreeSet;
-
-use flywheel_core::assignment::ALL_BASIS_POINTS;
-use flywheel_core::experiment::{Epoch, UnitKind};
+use flywheel_core::metric::MetricKind;
 use flywheel_core::plan::ReadingMode;
 use flywheel_stats::Interval;
 use flywheel_stats::estimate::Estimate;
@@ -16,7 +13,7 @@ use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_storage::statistics::UnitSums;
 
 use super::compare::{Comparing, one_look};
-use super::{Look, MICROSECONDS_PER_DAY, deciding, few, is_quantile, words};
+use super::{Look, deciding, few, is_quantile, words};
 
 /// Which share of a plan's units a planned look has more than the one before.
 const SMALLEST_STEP: f64 = 0.005;
@@ -53,6 +50,7 @@ pub(super) struct Seen {
 impl Comparing<'_> {
     /// Whether an arm has enough for a look.
     pub(super) fn may_look(&self, reading: usize, arm: usize, until: Option<i64>) -> Defined<()> {
+        let until = self.compared_until(reading, arm, until);
         self.must_have(reading, arm, until, FIRST_LOOK)?;
         let metric = self.metric_of(reading);
         let is_few = |place| few::are_few(metric, &self.sums_until(reading, place, until));
@@ -78,25 +76,12 @@ impl Comparing<'_> {
         }
     }
 
-    fn sums_until(&self, reading: usize, place: usize, until: Option<i64>) -> UnitSums {
+    pub(super) fn sums_until(&self, reading: usize, place: usize, until: Option<i64>) -> UnitSums {
         let mut sums = UnitSums::default();
         for epoch in 0..self.epochs() {
             sums.add(&self.source(epoch, place, reading).sums(until));
         }
         sums
-    }
-
-    /// The days at whose end something was different.
-    pub(super) fn days(&self, reading: usize, arm: usize) -> BTreeSet<i64> {
-        let mut days = BTreeSet::new();
-        for epoch in 0..self.epochs() {
-            for place in [self.control, arm] {
-                let source = self.source(epoch, place, reading);
-                let found = source.arm.and_then(|arm| arm.readings.get(&reading));
-                days.extend(found.into_iter().flat_map(|days| days.keys().copied()));
-            }
-        }
-        days
     }
 
     /// How a metric may be read: the plan says it of the one that decides. Others, and quantiles, of which only the present is
@@ -133,8 +118,10 @@ impl Comparing<'_> {
             false => self.days(reading, arm).into_iter().collect(),
         };
         let planned = self.planned_units(arm);
+        let end = self.end_day(reading, arm);
         let mut estimates = Vec::new();
-        for day in moments {
+        let until_end = |day: &i64| end.is_none_or(|end| *day <= end);
+        for day in moments.into_iter().filter(until_end) {
             // A look at a day that goes on would be one of many.
             let is_over = day < self.open_day;
             if !is_over && matches!(mode, ReadingMode::Planned | ReadingMode::Fixed) {
@@ -159,28 +146,31 @@ impl Comparing<'_> {
             match self.pooled(reading, arm, until) {
                 Ok((estimate, _)) => {
                     estimates.push((day, estimate));
-                    // There is another look when there are enough more units for one.
-                    if mode == ReadingMode::Planned && !is_another(&estimates, planned) {
+                    // There is another look when there are enough more units for one, and at the end.
+                    let is_one = Some(day) == end || is_another(&estimates, planned);
+                    if mode == ReadingMode::Planned && !is_one {
                         estimates.pop();
-                    } else if is_over && mode != ReadingMode::Anytime && estimate.units >= planned {
-                        break;
                     }
                 }
                 Err(undefined) => series.last = Err(undefined),
             }
         }
         let boundaries = match mode {
-            ReadingMode::Planned => boundaries(&estimates, planned, alpha),
+            ReadingMode::Planned => boundaries(&estimates, planned, alpha, end),
             _ => Vec::new(),
         };
         for (place, (day, estimate)) in estimates.into_iter().enumerate() {
             let is_over = day < self.open_day && mode != ReadingMode::Anytime;
-            let is_final = is_over && estimate.units >= planned;
+            let is_final = Some(day) == end;
             let boundary = boundaries.get(place).copied();
             series.last = self.look(mode, &estimate, boundary, is_final, alpha);
             let Ok(inference) = series.last else {
                 continue;
             };
+            if self.metric_of(reading).kind == MetricKind::Count {
+                // A total grows with the time since the first exposure, and so does its difference: each look is at another.
+                (series.running, series.p) = (Running::default(), None);
+            }
             series.running.push(&inference);
             let p = inference.p.ok().map(|p| match mode {
                 // Each part of the level against the whole.
@@ -205,50 +195,6 @@ impl Comparing<'_> {
             }
         }
         series
-    }
-
-    /// The share of all units that an arm got in an epoch and that no change of the weights has given to another until the end of a
-    /// day: those others are in no sum.
-    pub(super) fn kept_share(&self, arm: usize, epoch: usize, until: i64) -> f64 {
-        let experiment = self.experiment;
-        let range = |weights: &[u32]| {
-            let low: u32 = weights.iter().take(arm).sum();
-            (low, low + weights.get(arm).copied().unwrap_or(0))
-        };
-        let Some(own) = experiment.epochs.get(epoch) else {
-            return f64::from(experiment.arms[arm].weight) / f64::from(ALL_BASIS_POINTS);
-        };
-        let (mut low, mut high) = range(&own.weights);
-        let name = &experiment.arms[arm].name;
-        let later = experiment.epochs.iter().skip(epoch + 1);
-        let begun = |later: &&Epoch| {
-            later
-                .since
-                .as_microsecond()
-                .div_euclid(MICROSECONDS_PER_DAY)
-                <= until
-        };
-        for later in later.take_while(begun) {
-            let is_stopped = later.stopped_arm.as_ref().is_some_and(|s| s.arm == *name);
-            // What an arm had that nobody is in any more stays.
-            if is_stopped
-                || later.weights.get(arm) == Some(&0)
-                || experiment.unit == UnitKind::Request
-            {
-                break;
-            }
-            let (from, to) = range(&later.weights);
-            (low, high) = (low.max(from), high.min(to));
-        }
-        f64::from(high.saturating_sub(low)) / f64::from(ALL_BASIS_POINTS)
-    }
-
-    /// Units of the control and an arm at which a plan has its last look: their part of those of all arms.
-    pub(super) fn planned_units(&self, arm: usize) -> f64 {
-        let plan = &self.experiment.plan;
-        let all = plan.size.map_or(plan.tuned_for, |size| size.largest);
-        let weights = [self.control, arm].map(|place| self.experiment.planned_weight(place));
-        all * f64::from(weights[0] + weights[1]) / f64::from(ALL_BASIS_POINTS)
     }
 
     fn look(
@@ -330,11 +276,17 @@ fn is_another(looks: &[(i64, Estimate)], planned: f64) -> bool {
     }
 }
 
-/// |z| at each look of a plan with looks: of α a share t² is spent until the share t of the units is there.
-fn boundaries(looks: &[(i64, Estimate)], planned: f64, alpha: f64) -> Vec<f64> {
+/// |z| at each look of a plan with looks: of α a share t² is spent until the share t of the units is there, and all of it at the
+/// last.
+fn boundaries(looks: &[(i64, Estimate)], planned: f64, alpha: f64, end: Option<i64>) -> Vec<f64> {
     if looks.is_empty() {
         return Vec::new();
     }
     let information: Vec<f64> = looks.iter().map(|(_, e)| e.units / planned).collect();
-    group_sequential::boundaries(&information, alpha, SPENDING_EXPONENT, 2).unwrap_or_default()
+    let is_ended = looks.last().map(|(day, _)| *day) == end;
+    let found = match is_ended {
+        true => group_sequential::boundaries_at_early_end,
+        false => group_sequential::boundaries,
+    };
+    found(&information, alpha, SPENDING_EXPONENT, 2).unwrap_or_default()
 }

@@ -118,7 +118,8 @@ fn no_size(plan: &Plan) -> String {
     "The app's traffic until now does not tell how many units it takes.".to_owned()
 }
 
-/// Units with an outcome that came per day, over the last whole UTC days; nothing before there was one.
+/// Units with an outcome that came per day, over the last whole UTC days, if there is one since shares last changed over those
+/// after that; nothing before there was one.
 fn pace(
     experiment: &Experiment,
     statistics: &ExperimentStatistics,
@@ -135,7 +136,11 @@ fn pace(
     let reading = deciding(&plan.readings(), place)?;
     let day = |at: Timestamp| at.as_second().div_euclid(SECONDS_PER_DAY);
     let today = day(until);
-    let first = (day(started) + 1).max(today - PACE_DAYS);
+    let mut first = (day(started) + 1).max(today - PACE_DAYS);
+    let changed = experiment.epochs.last().map(|epoch| day(epoch.since) + 1);
+    if let Some(changed) = changed.filter(|changed| *changed < today) {
+        first = first.max(changed);
+    }
     let days = today - first;
     if days < 1 {
         return None;

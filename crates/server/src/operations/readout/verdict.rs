@@ -294,12 +294,22 @@ impl Evidence<'_> {
         missing
     }
 
+    /// A metric that became worse, if one did. What a guardrail's margin allows, the plan has accepted.
     fn deteriorated(&self, comparing: &Comparing<'_>, arm: usize) -> Option<&Metric> {
         let metrics = &self.experiment.plan.metrics;
         let alpha = ABORT_ALPHA / metrics.len().max(1) as f64;
+        let name = &self.experiment.arms.get(arm)?.name;
+        let is_allowed = |metric: &Metric| {
+            self.guardrails().any(|(guarded, found)| {
+                guarded.metric.name == metric.name
+                    && found.arm == *name
+                    && found.guardrail == Some(GuardrailState::Holds)
+            })
+        };
         metrics
             .iter()
             .enumerate()
+            .filter(|(_, metric)| !is_allowed(metric))
             .find(|(place, _)| comparing.has_deteriorated(*place, arm, alpha))
             .map(|(_, metric)| metric)
     }
@@ -356,14 +366,10 @@ impl Evidence<'_> {
                 "Stop, and choose by cost or simplicity.",
             );
         }
-        if self.decided_on(primary).is_some() && all(&|found| found.finding == Finding::Open) {
-            return said(
-                VerdictState::NoVerdict,
-                "No difference was found.",
-                format!(
-                    "{figures} The units of the plan are there, and looking again would find too much."
-                ),
-                "Stop, and keep the control; a smaller effect takes another experiment.",
+        if self.decided_on(primary).is_some() {
+            return ended(
+                &figures,
+                effect.map(|effect| words::difference(&primary.metric, effect)),
             );
         }
         let next = match plan.mode {
@@ -398,7 +404,7 @@ impl Evidence<'_> {
         }
         said(
             VerdictState::NoVerdict,
-            "No difference, as it should be.",
+            "No difference was found, as it should be.",
             format!("All arms serve the same; {}.", self.behind(primary)),
             "Stop it when you have seen enough.",
         )
@@ -467,6 +473,22 @@ impl Evidence<'_> {
             may_promote: may_promote && self.arms.iter().any(|arm| arm.arm == found.arm),
         }
     }
+}
+
+/// A plan whose last look has found no arm to be better, and has not ruled out that one is.
+fn ended(figures: &str, effect: Option<String>) -> Verdict {
+    let possible = effect.map_or_else(String::new, |effect| {
+        let effect = effect.trim_start_matches('+');
+        format!(" That one differs by {effect}, which would matter, is not ruled out.")
+    });
+    said(
+        VerdictState::NoVerdict,
+        "Inconclusive: no arm was found to be better.",
+        format!(
+            "{figures}{possible} The units of the plan are there, and looking again would find too much."
+        ),
+        "Stop, and keep the control; a smaller effect takes another experiment.",
+    )
 }
 
 fn guardrails(metrics: &[MetricReadout]) -> impl Iterator<Item = (&MetricReadout, &Comparison)> {

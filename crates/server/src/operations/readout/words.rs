@@ -30,11 +30,10 @@ fn signed(metric: &Metric, value: f64) -> String {
     } else {
         value
     };
-    let text = trimmed(value);
-    if value > 0.0 && text != "0" {
-        format!("+{text}")
-    } else {
-        text.replacen('-', "−", 1)
+    match trimmed(value) {
+        text if text == "0" => text,
+        text if value > 0.0 => format!("+{text}"),
+        text => text.replacen('-', "−", 1),
     }
 }
 
@@ -56,9 +55,14 @@ pub(crate) fn trimmed(value: f64) -> String {
     }
     let digits = (2 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
     let text = format!("{value:.digits$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
+    let text = match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => &text,
+    };
+    match text {
+        // What rounds to nothing has no sign.
+        "-0" => "0".to_owned(),
+        text => text.to_owned(),
     }
 }
 
@@ -70,13 +74,15 @@ pub(crate) fn p_value(p: f64) -> String {
     format!("{p:.4}")
 }
 
-/// Evidence against chance, given its logarithm: of 1,000 and more the power of ten.
+/// Evidence against chance, given its logarithm: of 1,000 and more with its power of ten.
 pub(crate) fn evidence(log_e: f64) -> String {
     let e = log_e.exp();
-    match e {
-        ..1000.0 => trimmed(e),
-        _ => format!("10^{:.0}", log_e / std::f64::consts::LN_10),
+    if e < 1000.0 {
+        return trimmed(e);
     }
+    let tens = log_e / std::f64::consts::LN_10;
+    let digits = 10_f64.powf(tens - tens.floor());
+    format!("{digits:.1}·10^{:.0}", tens.floor())
 }
 
 /// A time in the unit that suits it.
@@ -134,6 +140,10 @@ mod tests {
         assert_eq!(difference(completed, 0.0613), "+6.13 points");
         assert_eq!(difference(completed, -0.01), "−1 point");
         assert_eq!(difference(completed, 0.0), "0 points");
+        assert_eq!(difference(completed, -1e-13), "0 points");
+        assert_eq!(interval(completed, -1e-13, 1e-13), "0 to 0");
+        assert_eq!(evidence(4.78e7_f64.ln()), "4.8·10^7");
+        assert_eq!(evidence(99.0_f64.ln()), "99");
         assert_eq!(interval(completed, -0.065, 0.057), "−6.5 to +5.7");
         assert_eq!(difference(metric("latency_p95"), 1234.5), "+1234 ms");
         assert_eq!(day(0), "1970-01-01");

@@ -1,9 +1,7 @@
 //! Moments from which values can be taken away again, with a trace of the 32nd digit at most.
 
+use flywheel_core::feedback::LARGEST_OUTCOME;
 use flywheel_storage::exact::Double;
-
-/// Beyond this the square of a value is more than a number holds.
-const LARGEST: f64 = 1e150;
 
 /// Moments of values, in which one can be added or taken away.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -24,7 +22,7 @@ impl Moments {
     }
 
     fn put(&mut self, value: f64, sign: i64) {
-        if value.abs() > LARGEST {
+        if value.abs() > LARGEST_OUTCOME {
             self.beyond += sign;
             return;
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use flywheel_core::experiment::UnitKind;
+use flywheel_core::feedback::LARGEST_OUTCOME;
 use flywheel_core::metric::{self, Measured, Metric, MetricKind, MetricSource};
 use flywheel_storage::StorageResult;
 use flywheel_storage::statistics::{HistoryQuery, MetricHistory, UnitHistory};
@@ -12,7 +13,6 @@ use rusqlite::{Connection, named_params};
 use super::super::error::unfulfilled;
 use super::DAY_MICROSECONDS;
 use super::follow::{MEASURED, measured};
-use super::opinions::LARGEST;
 use super::running::Running;
 
 /// How many of the newest calls a plan looks at.
@@ -73,7 +73,7 @@ fn parts(
         MetricSource::Feedback(series) => said
             .get(series)
             .and_then(|(value, scale)| metric.value_of_feedback(*value, *scale))
-            .filter(|value| value.abs() <= LARGEST),
+            .filter(|value| value.abs() <= LARGEST_OUTCOME),
     };
     Ok(metrics
         .iter()

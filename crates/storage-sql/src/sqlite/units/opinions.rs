@@ -1,10 +1,8 @@
 //! What feedback says of a call: the latest of a series, and what that adds to a metric.
 
+use flywheel_core::feedback::LARGEST_OUTCOME;
 use flywheel_core::metric::{Metric, MetricKind, MetricSource};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
-
-/// Beyond this values are left out: squares of their sums would be more than a number holds.
-pub(super) const LARGEST: f64 = 1e100;
 
 /// A series of a call.
 pub(super) struct Said<'a> {
@@ -60,7 +58,7 @@ pub(super) fn latest(
 pub(super) fn part_of(metric: &Metric, series: &str, opinion: &Opinion) -> Option<(f64, f64)> {
     let is = |source: &MetricSource| matches!(source, MetricSource::Feedback(s) if s == series);
     let value = metric.value_of_feedback(opinion.value, opinion.scale)?;
-    if value.abs() > LARGEST {
+    if value.abs() > LARGEST_OUTCOME {
         return None;
     }
     if metric.kind == MetricKind::Ratio {

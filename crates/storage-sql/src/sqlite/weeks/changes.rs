@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use flywheel_core::feedback::LARGEST_OUTCOME;
 use flywheel_core::metric::{self, MetricSource, Signal};
 use flywheel_storage::StorageResult;
 use flywheel_storage::exact::Double;
@@ -22,9 +23,6 @@ const MOST: i64 = 500;
 
 /// Of how many weeks the units are kept, the newest among them: what is said of calls before that comes too late.
 const KEPT: i64 = 8;
-
-/// Beyond this values are left out: squares of their sums would be more than a number holds.
-const LARGEST: f64 = 1e100;
 
 /// A week of a prompt version in one environment of an app.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -271,7 +269,7 @@ fn value_of(opinion: Opinion) -> Option<f64> {
         None => 1.0,
         Some(_) => opinion.share()?,
     };
-    (value.abs() <= LARGEST).then_some(value)
+    (value.abs() <= LARGEST_OUTCOME).then_some(value)
 }
 
 fn load(connection: &Connection, cell: &Cell, unit: &str) -> rusqlite::Result<Values> {

@@ -1,0 +1,138 @@
+//! Days: until when an arm is compared, when a plan ends, and what of an arm changed weights have left to it.
+
+use std::collections::BTreeSet;
+
+use flywheel_core::assignment::ALL_BASIS_POINTS;
+use flywheel_core::experiment::{Epoch, UnitKind};
+use flywheel_core::metric::MetricKind;
+use flywheel_core::plan::ReadingMode;
+
+use super::MICROSECONDS_PER_DAY;
+use super::compare::Comparing;
+
+/// Which share of a plan's units is enough for the last of its planned looks: one just before the end would leave hardly any
+/// of the level for the end.
+const ENOUGH_TO_END: f64 = 0.95;
+
+impl Comparing<'_> {
+    /// The days at whose end something was different, as far as an arm is compared.
+    pub(super) fn days(&self, reading: usize, arm: usize) -> BTreeSet<i64> {
+        let mut days = BTreeSet::new();
+        let last = self.last_day(reading, arm).unwrap_or(i64::MAX);
+        for epoch in 0..self.epochs() {
+            for place in [self.control, arm] {
+                let source = self.source(epoch, place, reading);
+                let found = source.arm.and_then(|arm| arm.readings.get(&reading));
+                let found = found.into_iter().flat_map(|days| days.keys().copied());
+                days.extend(found.filter(|day| *day <= last));
+            }
+        }
+        days
+    }
+
+    /// The last day that an arm is compared on, if it or the control is served to nobody any more: what the others do later
+    /// is of another time. Totals grow, and end with the last day on which both were served throughout.
+    pub(super) fn last_day(&self, reading: usize, arm: usize) -> Option<i64> {
+        let day = self.out_since(arm)?;
+        match self.metric_of(reading).kind {
+            MetricKind::Count => Some(day - 1),
+            _ => Some(day),
+        }
+    }
+
+    /// The day since which an arm or the control is served to nobody.
+    fn out_since(&self, arm: usize) -> Option<i64> {
+        let is_out = |epoch: &&Epoch| {
+            let mut both = [self.control, arm].into_iter();
+            both.any(|place| epoch.weights.get(place) == Some(&0))
+        };
+        let epochs = self.experiment.epochs.iter().rev();
+        let since = epochs.take_while(is_out).last()?.since;
+        Some(since.as_microsecond().div_euclid(MICROSECONDS_PER_DAY))
+    }
+
+    /// Whether an arm or the control is served to nobody any more.
+    pub(super) fn is_out(&self, arm: usize) -> bool {
+        self.out_since(arm).is_some()
+    }
+
+    /// A day, or now, as far as an arm is compared.
+    pub(super) fn compared_until(
+        &self,
+        reading: usize,
+        arm: usize,
+        until: Option<i64>,
+    ) -> Option<i64> {
+        let last = self.last_day(reading, arm);
+        until.into_iter().chain(last).min()
+    }
+
+    /// Units of both arms, in epochs in which both have some.
+    fn units_until(&self, reading: usize, arm: usize, until: i64) -> f64 {
+        let of_epoch = |epoch: usize| {
+            let n = |place: usize| self.source(epoch, place, reading).sums(Some(until)).n;
+            let (control, own) = (n(self.control), n(arm));
+            if control.min(own) > 0 {
+                (control + own) as f64
+            } else {
+                0.0
+            }
+        };
+        (0..self.epochs()).map(of_epoch).sum()
+    }
+
+    /// The day of a plan's last look, if it has one and that day is over.
+    pub(super) fn end_day(&self, reading: usize, arm: usize) -> Option<i64> {
+        let needed = match self.mode(reading) {
+            ReadingMode::Anytime => return None,
+            ReadingMode::Planned => ENOUGH_TO_END * self.planned_units(arm),
+            ReadingMode::Hybrid | ReadingMode::Fixed => self.planned_units(arm),
+        };
+        let mut days = self.days(reading, arm).into_iter();
+        days.find(|day| *day < self.open_day && self.units_until(reading, arm, *day) >= needed)
+    }
+
+    /// The share of all units that an arm got in an epoch and that no change of the weights has given to another until the end of a
+    /// day: those others are in no sum.
+    pub(super) fn kept_share(&self, arm: usize, epoch: usize, until: i64) -> f64 {
+        let experiment = self.experiment;
+        let range = |weights: &[u32]| {
+            let low: u32 = weights.iter().take(arm).sum();
+            (low, low + weights.get(arm).copied().unwrap_or(0))
+        };
+        let Some(own) = experiment.epochs.get(epoch) else {
+            return f64::from(experiment.arms[arm].weight) / f64::from(ALL_BASIS_POINTS);
+        };
+        let (mut low, mut high) = range(&own.weights);
+        let name = &experiment.arms[arm].name;
+        let later = experiment.epochs.iter().skip(epoch + 1);
+        let begun = |later: &&Epoch| {
+            later
+                .since
+                .as_microsecond()
+                .div_euclid(MICROSECONDS_PER_DAY)
+                <= until
+        };
+        for later in later.take_while(begun) {
+            let is_stopped = later.stopped_arm.as_ref().is_some_and(|s| s.arm == *name);
+            // What an arm had that nobody is in any more stays.
+            if is_stopped
+                || later.weights.get(arm) == Some(&0)
+                || experiment.unit == UnitKind::Request
+            {
+                break;
+            }
+            let (from, to) = range(&later.weights);
+            (low, high) = (low.max(from), high.min(to));
+        }
+        f64::from(high.saturating_sub(low)) / f64::from(ALL_BASIS_POINTS)
+    }
+
+    /// Units of the control and an arm at which a plan has its last look: their part of those of all arms.
+    pub(super) fn planned_units(&self, arm: usize) -> f64 {
+        let plan = &self.experiment.plan;
+        let all = plan.size.map_or(plan.tuned_for, |size| size.largest);
+        let weights = [self.control, arm].map(|place| self.experiment.planned_weight(place));
+        all * f64::from(weights[0] + weights[1]) / f64::from(ALL_BASIS_POINTS)
+    }
+}
