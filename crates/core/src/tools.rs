@@ -10,6 +10,8 @@ use serde_json::Value;
 /// schema: references to references double what there is to check with each of a few lines, and nobody may wait for that.
 const LARGEST_SCHEMA: usize = 5_000;
 const LONGEST_ARGUMENTS: usize = 256 * 1024;
+/// How many members, times the bytes of arguments that are held against them: each may be looked at for each.
+const MOST_STEPS: usize = 1 << 24;
 /// How deep its parts may lie in each other, and how many patterns it may have.
 const DEEPEST_SCHEMA: usize = 64;
 const MOST_PATTERNS: usize = 32;
@@ -32,7 +34,14 @@ pub fn fit(offered: Option<&Value>, calls: &Value) -> Option<bool> {
 }
 
 /// The schemas that were compiled, by the tool's name; none for a tool without.
-type Schemas<'t> = BTreeMap<&'t str, Option<Validator>>;
+type Schemas<'t> = BTreeMap<&'t str, Option<Checked>>;
+
+/// A schema that may be checked.
+struct Checked {
+    validator: Validator,
+    /// How many members it has, those that are referred to again each time.
+    members: usize,
+}
 
 fn fits<'t>(offered: &'t [Value], call: &'t Value, schemas: &mut Schemas<'t>) -> Option<bool> {
     for kind in ["function", "custom"] {
@@ -57,7 +66,7 @@ fn fits<'t>(offered: &'t [Value], call: &'t Value, schemas: &mut Schemas<'t>) ->
 }
 
 /// The schema of a tool's parameters, if it has one.
-fn compile(schema: &Value) -> Option<Option<Validator>> {
+fn compile(schema: &Value) -> Option<Option<Checked>> {
     if schema.is_null() {
         return Some(None);
     }
@@ -74,7 +83,9 @@ fn compile(schema: &Value) -> Option<Option<Validator>> {
         .size_limit(LARGEST_PATTERN)
         .dfa_size_limit(LARGEST_PATTERN);
     let options = jsonschema::options().with_pattern_options(patterns);
-    options.build(schema).ok().map(Some)
+    let validator = options.build(schema).ok()?;
+    let members = LARGEST_SCHEMA - size.left;
+    Some(Some(Checked { validator, members }))
 }
 
 /// How much of a schema may still be looked at.
@@ -117,7 +128,10 @@ impl<'s> Size<'s> {
             ("unevaluatedProperties" | "unevaluatedItems", _) => false,
             ("$id" | "id" | "$dynamicRef" | "$recursiveRef", Value::String(_)) => false,
             ("$ref", Value::String(reference)) => {
-                let target = reference.strip_prefix('#');
+                // What is percent-encoded names something else to the validator than it does here.
+                let target = reference
+                    .strip_prefix('#')
+                    .filter(|path| !path.contains('%'));
                 let target = target.and_then(|path| self.root.pointer(path));
                 let Some(target) = target.filter(|_| !self.open.contains(&reference.as_str()))
                 else {
@@ -133,20 +147,21 @@ impl<'s> Size<'s> {
     }
 }
 
-fn takes(schema: Option<&Validator>, arguments: &Value) -> Option<bool> {
+fn takes(schema: Option<&Checked>, arguments: &Value) -> Option<bool> {
     // Without parameters some models send no text at all.
     let text = match arguments.as_str() {
         Some("") | None => "{}",
         Some(text) => text,
     };
-    if text.len() > LONGEST_ARGUMENTS {
+    let members = schema.map_or(1, |schema| schema.members);
+    if text.len() > LONGEST_ARGUMENTS || members.saturating_mul(text.len()) > MOST_STEPS {
         return None;
     }
     let Ok(arguments) = serde_json::from_str::<Value>(text) else {
         return Some(false);
     };
     Some(match schema {
-        Some(schema) => schema.is_valid(&arguments),
+        Some(schema) => schema.validator.is_valid(&arguments),
         None => arguments.is_object(),
     })
 }
@@ -169,6 +184,15 @@ mod tests {
             let next = json!({"$ref": format!("#/$defs/a{}", level + 1)});
             definitions[format!("a{level}")] = json!({"allOf": [next, next]});
         }
+        // The validator decodes these references, beside which others lie that are what they say.
+        let mut encoded = json!({"x40": {"type": "object"}});
+        for level in 0..40 {
+            let tens = format!("x{}%3{}", (level + 1) / 10, (level + 1) % 10);
+            let next = json!({"$ref": format!("#/$defs/{tens}")});
+            encoded[tens] = json!(true);
+            encoded[format!("x{:02}", level)] = json!({"allOf": [next, next]});
+        }
+        let encoded = json!({"$ref": "#/$defs/x00", "$defs": encoded});
         let itself = json!({"properties": {"next": {"$ref": "#"}}});
         let far = json!({"$ref": "https://example.com/schema"});
         let doubling = json!({"$ref": "#/$defs/a0", "$defs": definitions});
@@ -181,7 +205,9 @@ mod tests {
             .map(|n| (format!("^{n}"), json!({})))
             .collect();
         let patterns = json!({"patternProperties": patterns});
-        for schema in [doubling, itself, far, evaluated, elsewhere, patterns] {
+        for schema in [
+            doubling, encoded, itself, far, evaluated, elsewhere, patterns,
+        ] {
             let offered = json!([{"function": {"name": "f", "parameters": schema}}]);
             assert_eq!(
                 fit(Some(&offered), &json!([call("f", "{}")])),
@@ -199,6 +225,15 @@ mod tests {
         assert_eq!(found(r#"{"a": 1, "b": "2"}"#), Some(false));
         let long = format!(r#"{{"c": "{}"}}"#, "x".repeat(LONGEST_ARGUMENTS));
         assert_eq!(found(&long), None);
+        let many: serde_json::Map<String, Value> = (0..2000)
+            .map(|n| (format!("m{n}"), json!({"type": "string"})))
+            .collect();
+        let offered = json!([{"function": {"name": "f", "parameters": {"properties": many}}}]);
+        let found = |length: usize| {
+            let arguments = format!(r#"{{"c": "{}"}}"#, "x".repeat(length));
+            fit(Some(&offered), &json!([call("f", &arguments)]))
+        };
+        assert_eq!((found(1000), found(5000)), (Some(true), None));
     }
 
     #[test]

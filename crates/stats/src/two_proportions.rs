@@ -232,7 +232,8 @@ pub fn noninferiority(a: Proportion, b: Proportion, margin: f64) -> Defined<Scor
         ));
     }
     let z = score(a, b, -margin);
-    if !z.is_finite() || (z == 0.0 && variance(a, b, -margin) == 0.0) {
+    let are_alike = a.successes() + b.successes() == 0 || a.failures() + b.failures() == 0;
+    if !z.is_finite() || (margin == 0.0 && are_alike) {
         return Err(Undefined::NoEvents);
     }
     Ok(ScoreTest {

@@ -266,6 +266,8 @@ pub async fn list_units(
         .statistics
         .experiment_units(&name, after, limit)
         .await?;
+    // Nor were any forgotten meanwhile, which would make this page the last.
+    experiments::whole_statistics(&context, &name).await?;
     let readings = experiment.plan.readings();
     let whole = |place: &usize| {
         let reading = readings.get(*place).filter(|r| r.part == Part::Whole)?;

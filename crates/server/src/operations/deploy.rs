@@ -198,7 +198,9 @@ pub(super) async fn promote(
         let detail = format!("experiment `{}` is not running any more", experiment.name);
         return Err(Problem::conflict("wrong_status", detail));
     }
-    if kept.is_some_and(|kept| kept.epochs != experiment.epochs) {
+    let is_changed =
+        |kept: Experiment| (&kept.epochs, &kept.plan) != (&experiment.epochs, &experiment.plan);
+    if kept.is_some_and(is_changed) {
         let detail = format!("experiment `{}` was changed meanwhile", experiment.name);
         return Err(Problem::conflict("experiment_changed", detail).hint("look at it again"));
     }

@@ -9,7 +9,7 @@ use flywheel_core::experiment::{
     place_in_layer,
 };
 use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
-use flywheel_core::plan::{Plan, ReadingMode};
+use flywheel_core::plan::Plan;
 use flywheel_core::{AppName, Manifest, PromptName};
 use flywheel_storage::StateSession;
 use flywheel_storage::events::{SummaryFilter, SummaryKey};
@@ -382,8 +382,8 @@ async fn read_out(
     let name = &experiment.name;
     let now = context.sources.clock.now();
     let is_kept = experiment.status != ExperimentStatus::Archived;
-    if experiment.started_at.is_some() && is_kept && experiment.plan.mode != ReadingMode::Anytime {
-        // What a look saw stays, whatever is logged late.
+    if experiment.started_at.is_some() && is_kept {
+        // What could be read of a day that is over stays, whatever is logged late.
         context.statistics.close_days(name, now).await?;
     }
     let statistics = context.statistics.experiment_statistics(name).await?;

@@ -85,11 +85,13 @@ impl Experiments<'_> {
             return Ok(());
         }
         query(
-            "INSERT INTO experiment_recounts (experiment, day) VALUES ($1, $2)
-             ON CONFLICT (experiment) DO UPDATE SET day = excluded.day, after = ''",
+            "INSERT INTO experiment_recounts (experiment, day, again) VALUES ($1, $2, $3)
+             ON CONFLICT (experiment) DO UPDATE
+             SET day = excluded.day, after = '', again = max(again, excluded.again)",
         )
         .bind(experiment.name.as_str())
         .bind(units::day_of(changed_at))
+        .bind(is_early_otherwise)
         .execute(&mut *self.0)
         .await
         .map_err(failed("noting that units count otherwise"))?;

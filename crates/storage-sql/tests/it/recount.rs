@@ -109,6 +109,60 @@ async fn a_crash_after_the_change_makes_no_difference() {
     let name = changed().name;
     let found = store.experiment_statistics(&name).await.unwrap();
     assert_eq!(found.rebuilt, None);
+    // It is what comes of all events, with what calls measured.
+    let day = second(BEGIN + 2 * DAY);
+    store.rebuild_statistics(&name, day).await.unwrap();
+    let again = settled(&store, &name).await;
+    for (place, arm) in &found.arms {
+        assert_eq!(again.arms[place].histograms, arm.histograms);
+        assert_eq!(again.arms[place].readings, arm.readings);
+        assert_eq!(again.arms[place].moved, arm.moved);
+    }
+}
+
+/// Who was in an arm before nobody was for a time stays with what they did until then, whether they come again or not, in it or
+/// elsewhere.
+#[tokio::test]
+async fn what_an_arm_had_before_a_pause_stays() {
+    let folder = TempDir::new().unwrap();
+    let store = open_in(&folder).await;
+    filled(&store).await;
+    let before = settled(&store, &even().name).await;
+    let mut resumed = even();
+    for (day, weights) in [(1, [10_000, 0]), (2, [9000, 1000])] {
+        for (arm, weight) in resumed.arms.iter_mut().zip(weights) {
+            arm.weight = weight;
+        }
+        resumed.epochs.push(Epoch {
+            since: second(BEGIN + day * DAY),
+            weights: weights.to_vec(),
+            ..resumed.epochs[0].clone()
+        });
+        keep(&store, &resumed).await;
+    }
+    let mut events = Vec::new();
+    for unit in (0..UNITS).step_by(2) {
+        let id = format!("again{unit}");
+        let mut call = call(&id, "support", second(BEGIN + 3 * DAY));
+        call.facts.experiment = Some(resumed.name.clone());
+        call.facts.arm = Some(name(["a", "b"][arm_of(&resumed, unit)]));
+        call.facts.unit = Some(format!("u{unit}"));
+        events.push(NewEvent::Call(Box::new(call)));
+        let body = outcome("task_completed", 0.0);
+        let said = feedback("f", &id, body, second(BEGIN + 3 * DAY));
+        events.push(NewEvent::Feedback(Box::new(said)));
+    }
+    store.append(events).await.unwrap();
+    let primary = completed(&resumed);
+    for what in ["as it came", "made again"] {
+        let after = settled(&store, &resumed.name).await;
+        assert_eq!(after.arms[&(0, 1)].moved, 0, "{what}");
+        let now = total(&after, (0, 1), primary);
+        let then = total(&before, (0, 1), primary);
+        assert_eq!((now.n, now.sum(1)), (then.n, then.sum(1)), "{what}");
+        let day = second(BEGIN + 3 * DAY);
+        store.rebuild_statistics(&resumed.name, day).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use flywheel_core::experiment::{Decision, Experiment, ExperimentStatus};
 use flywheel_core::name::{ArmName, ExperimentName};
+use flywheel_storage::StateTransaction;
 use serde_json::json;
 
 use super::change::stop_arm;
@@ -25,7 +26,18 @@ pub async fn stop(
     let (running, readout) = read(context, caller, name).await?;
     must_be(&running, ExperimentStatus::Running, "stopped")?;
     let mut transaction = context.state.begin().await?;
-    let mut experiment = find(&mut *transaction, caller, name).await?;
+    let experiment = find(&mut *transaction, caller, name).await?;
+    end(context, transaction, caller, experiment, (reason, &readout)).await
+}
+
+/// Stops an experiment in a transaction in which it was read, for what it said.
+async fn end(
+    context: &Context,
+    transaction: Box<dyn StateTransaction>,
+    caller: &Caller,
+    mut experiment: Experiment,
+    (reason, readout): (&str, &Readout),
+) -> ApiResult<Experiment> {
     must_be(&experiment, ExperimentStatus::Running, "stopped")?;
     experiment.status = ExperimentStatus::Stopped;
     experiment.stopped_at = Some(context.sources.clock.now());
@@ -33,18 +45,11 @@ pub async fn stop(
         by: caller.name.clone(),
         reason: reason.to_owned(),
         promoted: None,
-        readout: serde_json::to_value(&readout).ok(),
+        readout: serde_json::to_value(readout).ok(),
     });
     let detail = json!({"reason": reason, "verdict": readout.verdict});
-    save(
-        context,
-        transaction,
-        caller,
-        experiment,
-        "experiment.stop",
-        detail,
-    )
-    .await
+    let action = "experiment.stop";
+    save(context, transaction, caller, experiment, action, detail).await
 }
 
 /// Puts an experiment that was stopped, or never started, away. Its statistics stay as they are from then on, so that every number of its
@@ -207,7 +212,14 @@ async fn abort(
             .treatments()
             .any(|other| other.weight > 0 && other.name != arm);
         if !goes_on {
-            stop(context, &caller, &name, &reason).await?;
+            let (_, evidence) = read(context, &caller, &name).await?;
+            let mut transaction = context.state.begin().await?;
+            let now = find(&mut *transaction, &caller, &name).await?;
+            // What was judged may have been changed meanwhile: it is judged again.
+            if now != experiment {
+                return Ok(());
+            }
+            end(context, transaction, &caller, now, (&reason, &evidence)).await?;
             aborted.push(Aborted {
                 experiment: name,
                 arm: None,

@@ -140,11 +140,11 @@ impl<'a> Comparing<'a> {
         arm: usize,
         until: Option<i64>,
     ) -> Defined<(Estimate, Option<f64>)> {
-        let until = self.compared_until(reading, arm, until);
         let (mut parts, mut plain) = (Vec::new(), Vec::new());
         let mut is_adjusted = false;
         let mut problem = Undefined::NoData;
         for epoch in 0..self.epochs() {
+            let until = self.compared_until(epoch, reading, arm, until);
             match self.within(epoch, reading, arm, until) {
                 Ok((estimate, unadjusted)) => {
                     is_adjusted |= unadjusted.is_some();
@@ -310,10 +310,11 @@ impl<'a> Comparing<'a> {
         (metric, role, margin, base): (&Metric, MetricRole, Option<f64>, Option<f64>),
     ) -> Comparison {
         let alpha = self.level(role == MetricRole::Primary);
-        if let Some(few) = self.few(reading, arm, alpha) {
+        let series = self.series(reading, arm, alpha);
+        let few = self.few(reading, arm, alpha);
+        if let Some(few) = few.filter(|few| few.comes_before(series.decided.map(|(day, _)| day))) {
             return self.comparison_of_few(few, reading, arm, (metric, role, margin, base));
         }
-        let series = self.series(reading, arm, alpha);
         let mode = self.mode(reading);
         let decided = series.decided;
         let end = self.end_day(reading, arm);
@@ -407,7 +408,7 @@ impl<'a> Comparing<'a> {
             .iter()
             .enumerate()
             .map(|(place, epoch)| {
-                let until = self.compared_until(reading, arm, None);
+                let until = self.compared_until(place, reading, arm, None);
                 let found = self.within(place, reading, arm, until).ok();
                 let estimate = found.map(|(estimate, _)| estimate);
                 EpochComparison {

@@ -6,9 +6,12 @@ use flywheel_core::assignment::ALL_BASIS_POINTS;
 use flywheel_core::experiment::{Epoch, UnitKind};
 use flywheel_core::metric::MetricKind;
 use flywheel_core::plan::ReadingMode;
+use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
+use flywheel_storage::statistics::UnitSums;
+use jiff::Timestamp;
 
-use super::MICROSECONDS_PER_DAY;
 use super::compare::Comparing;
+use super::{MICROSECONDS_PER_DAY, few};
 
 /// Which share of a plan's units is enough for the last of its planned looks: one just before the end would leave hardly any
 /// of the level for the end.
@@ -18,8 +21,8 @@ impl Comparing<'_> {
     /// The days at whose end something was different, as far as an arm is compared.
     pub(super) fn days(&self, reading: usize, arm: usize) -> BTreeSet<i64> {
         let mut days = BTreeSet::new();
-        let last = self.last_day(reading, arm).unwrap_or(i64::MAX);
         for epoch in 0..self.epochs() {
+            let last = self.last_day(epoch, reading, arm).unwrap_or(i64::MAX);
             for place in [self.control, arm] {
                 let source = self.source(epoch, place, reading);
                 let found = source.arm.and_then(|arm| arm.readings.get(&reading));
@@ -30,47 +33,65 @@ impl Comparing<'_> {
         days
     }
 
-    /// The last day that an arm is compared on, if it or the control is served to nobody any more: what the others do later
-    /// is of another time. Totals grow, and end with the last day on which both were served throughout.
-    pub(super) fn last_day(&self, reading: usize, arm: usize) -> Option<i64> {
-        let day = self.out_since(arm)?;
+    /// The last day on which units of an epoch are compared, if their arm or the control was served to nobody later: what the
+    /// others do from then on is of another time. Totals grow, and end with the last day on which both were served throughout.
+    fn last_day(&self, epoch: usize, reading: usize, arm: usize) -> Option<i64> {
+        let day = self.out_since(epoch, arm)?;
         match self.metric_of(reading).kind {
             MetricKind::Count => Some(day - 1),
             _ => Some(day),
         }
     }
 
-    /// The day since which an arm or the control is served to nobody.
-    fn out_since(&self, arm: usize) -> Option<i64> {
+    /// The day on which an arm or the control was first served to nobody, after an epoch.
+    fn out_since(&self, epoch: usize, arm: usize) -> Option<i64> {
         let is_out = |epoch: &&Epoch| {
             let mut both = [self.control, arm].into_iter();
             both.any(|place| epoch.weights.get(place) == Some(&0))
         };
-        let epochs = self.experiment.epochs.iter().rev();
-        let since = epochs.take_while(is_out).last()?.since;
-        Some(since.as_microsecond().div_euclid(MICROSECONDS_PER_DAY))
+        let mut later = self.experiment.epochs.iter().skip(epoch + 1);
+        Some(day_of(later.find(is_out)?.since))
     }
 
-    /// Whether an arm or the control is served to nobody any more.
-    pub(super) fn is_out(&self, arm: usize) -> bool {
-        self.out_since(arm).is_some()
+    /// Whether an arm or the control was served to nobody at some time after others were in it.
+    pub(super) fn was_out(&self, arm: usize) -> bool {
+        (0..self.epochs()).any(|epoch| self.out_since(epoch, arm).is_some())
     }
 
-    /// A day, or now, as far as an arm is compared.
+    /// A day, or now, as far as units of an epoch are compared.
     pub(super) fn compared_until(
         &self,
+        epoch: usize,
         reading: usize,
         arm: usize,
         until: Option<i64>,
     ) -> Option<i64> {
-        let last = self.last_day(reading, arm);
+        let last = self.last_day(epoch, reading, arm);
         until.into_iter().chain(last).min()
+    }
+
+    /// Sums of the control and of an arm, over epochs, as far as they are compared.
+    pub(super) fn both_until(
+        &self,
+        reading: usize,
+        arm: usize,
+        until: Option<i64>,
+    ) -> [UnitSums; 2] {
+        [self.control, arm].map(|place| {
+            let mut sums = UnitSums::default();
+            for epoch in 0..self.epochs() {
+                let until = self.compared_until(epoch, reading, arm, until);
+                sums.add(&self.source(epoch, place, reading).sums(until));
+            }
+            sums
+        })
     }
 
     /// Units of both arms, in epochs in which both have some.
     fn units_until(&self, reading: usize, arm: usize, until: i64) -> f64 {
         let of_epoch = |epoch: usize| {
-            let n = |place: usize| self.source(epoch, place, reading).sums(Some(until)).n;
+            let until = self.compared_until(epoch, reading, arm, Some(until));
+            let n = |place: usize| self.source(epoch, place, reading).sums(until).n;
             let (control, own) = (n(self.control), n(arm));
             if control.min(own) > 0 {
                 (control + own) as f64
@@ -81,15 +102,26 @@ impl Comparing<'_> {
         (0..self.epochs()).map(of_epoch).sum()
     }
 
-    /// The day of a plan's last look, if it has one and that day is over.
+    /// The day of a plan's last look, if it has one and that day is over: there are enough units, of each arm too, and there is
+    /// something to look at.
     pub(super) fn end_day(&self, reading: usize, arm: usize) -> Option<i64> {
         let needed = match self.mode(reading) {
             ReadingMode::Anytime => return None,
             ReadingMode::Planned => ENOUGH_TO_END * self.planned_units(arm),
             ReadingMode::Hybrid | ReadingMode::Fixed => self.planned_units(arm),
         };
+        let metric = self.metric_of(reading);
+        let fewest = self.experiment.plan.floor.max(FIRST_LOOK);
+        let can_end = |day: i64| {
+            let both = self.both_until(reading, arm, Some(day));
+            let has_enough = both.iter().all(|sums| sums.n >= fewest as i64);
+            let is_few = || both.iter().any(|sums| few::are_few(metric, sums));
+            self.units_until(reading, arm, day) >= needed
+                && has_enough
+                && (is_few() || self.pooled(reading, arm, Some(day)).is_ok())
+        };
         let mut days = self.days(reading, arm).into_iter();
-        days.find(|day| *day < self.open_day && self.units_until(reading, arm, *day) >= needed)
+        days.find(|day| *day < self.open_day && can_end(*day))
     }
 
     /// The share of all units that an arm got in an epoch and that no change of the weights has given to another until the end of a
@@ -106,13 +138,7 @@ impl Comparing<'_> {
         let (mut low, mut high) = range(&own.weights);
         let name = &experiment.arms[arm].name;
         let later = experiment.epochs.iter().skip(epoch + 1);
-        let begun = |later: &&Epoch| {
-            later
-                .since
-                .as_microsecond()
-                .div_euclid(MICROSECONDS_PER_DAY)
-                <= until
-        };
+        let begun = |later: &&Epoch| day_of(later.since) <= until;
         for later in later.take_while(begun) {
             let is_stopped = later.stopped_arm.as_ref().is_some_and(|s| s.arm == *name);
             // What an arm had that nobody is in any more stays.
@@ -135,4 +161,8 @@ impl Comparing<'_> {
         let weights = [self.control, arm].map(|place| self.experiment.planned_weight(place));
         all * f64::from(weights[0] + weights[1]) / f64::from(ALL_BASIS_POINTS)
     }
+}
+
+fn day_of(at: Timestamp) -> i64 {
+    at.as_microsecond().div_euclid(MICROSECONDS_PER_DAY)
 }

@@ -97,6 +97,15 @@ impl Few {
             .map(|(p, _)| self.part.map(|part| (p / part).min(1.0)))
     }
 
+    /// Whether they are what is to be read, where something else is decided on a day: what came first stays.
+    pub(super) fn comes_before(&self, other: Option<i64>) -> bool {
+        match (self.decided, other) {
+            (_, None) => true,
+            (Some(own), Some(other)) => own <= other,
+            (None, Some(_)) => false,
+        }
+    }
+
     fn is_below(&self, level: f64) -> bool {
         let agrees = |then: f64| then * self.difference > 0.0;
         self.smallest
@@ -158,18 +167,13 @@ impl Comparing<'_> {
     pub(super) fn few(&self, reading: usize, arm: usize, level: f64) -> Option<Few> {
         let metric = self.metric_of(reading);
         let (mode, end) = (self.mode(reading), self.end_day(reading, arm));
-        let mut until = self.compared_until(reading, arm, end);
-        let sums = |until: Option<i64>| {
-            [self.control, arm].map(|place| self.sums_until(reading, place, until))
-        };
-        let is_it = |sums: &[UnitSums; 2]| {
+        let are_it = |sums: &[UnitSums; 2]| {
             sums.iter().all(|sums| sums.n > 0) && sums.iter().any(|sums| are_few(metric, sums))
         };
-        is_it(&sums(until)).then_some(())?;
         let mut smallest: Defined<(f64, f64)> = Ok((1.0, 0.0));
-        let mut decided = end;
+        let mut found = None;
         for day in self.days(reading, arm) {
-            if until.is_some_and(|until| day > until) {
+            if found.or(end).is_some_and(|last| day > last) {
                 break;
             }
             smallest = smallest.and_then(|least| {
@@ -178,19 +182,26 @@ impl Comparing<'_> {
             });
             // What a hybrid finds while it runs ends it.
             let is_found = smallest.is_ok_and(|(p, _)| p <= level * RUNNING_SHARE);
-            if mode == ReadingMode::Hybrid && is_found && day < self.open_day {
-                (decided, until) = (Some(day), Some(day));
+            if mode == ReadingMode::Hybrid
+                && is_found
+                && day < self.open_day
+                && are_it(&self.both_until(reading, arm, Some(day)))
+            {
+                found = Some(day);
             }
         }
-        let [control, own] = sums(until);
+        let decided = found.or(end);
+        let both = self.both_until(reading, arm, decided);
+        are_it(&both).then_some(())?;
+        let [control, own] = both;
         Some(Few {
-            difference: self.plain_difference(reading, arm, until)?,
+            difference: self.plain_difference(reading, arm, decided)?,
             control,
             arm: own,
             smallest,
             part: match mode {
                 ReadingMode::Anytime => Some(1.0),
-                ReadingMode::Hybrid if decided.is_some() && decided == end => {
+                ReadingMode::Hybrid if found.is_none() && end.is_some() => {
                     Some(1.0 - RUNNING_SHARE)
                 }
                 ReadingMode::Hybrid => Some(RUNNING_SHARE),
@@ -207,13 +218,8 @@ impl Comparing<'_> {
             return None;
         }
         let were_few = |day: &i64| {
-            [self.control, arm].into_iter().any(|place| {
-                let mut sums = UnitSums::default();
-                for epoch in 0..self.epochs() {
-                    sums.add(&self.source(epoch, place, reading).sums(Some(*day)));
-                }
-                are_few(metric, &sums)
-            })
+            let both = self.both_until(reading, arm, Some(*day));
+            both.iter().any(|sums| are_few(metric, sums))
         };
         // Once there are enough there stay enough, but for what is taken back.
         let few = self.days(reading, arm).into_iter().take_while(were_few);
@@ -233,8 +239,8 @@ impl Comparing<'_> {
         let mut log_e = 0.0;
         for epoch in 0..self.epochs() {
             let weight = |place: usize| self.kept_share(place, epoch, day);
-            let of =
-                |place: usize| unit_counts(&self.source(epoch, place, reading).sums(Some(day)));
+            let until = self.compared_until(epoch, reading, arm, Some(day));
+            let of = |place: usize| unit_counts(&self.source(epoch, place, reading).sums(until));
             let (a, b) = (of(self.control)?, of(arm)?);
             let both = weight(self.control) + weight(arm);
             // Where one of them got nobody there is nothing to compare.
@@ -250,6 +256,7 @@ impl Comparing<'_> {
     fn plain_difference(&self, reading: usize, arm: usize, until: Option<i64>) -> Option<f64> {
         let (mut sum, mut units) = (0.0, 0.0);
         for epoch in 0..self.epochs() {
+            let until = self.compared_until(epoch, reading, arm, until);
             let of = |place: usize| self.source(epoch, place, reading).sums(until);
             let (a, b) = (of(self.control), of(arm));
             if a.n > 0 && b.n > 0 {

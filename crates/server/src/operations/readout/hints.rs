@@ -63,7 +63,7 @@ pub(super) fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
             continue;
         };
         // Totals of an arm that nobody is in any more have stopped growing, and the control's have not.
-        if is_total && comparing.is_out(*arm) {
+        if is_total && comparing.was_out(*arm) {
             continue;
         }
         let both: Vec<usize> = own

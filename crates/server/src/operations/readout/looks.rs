@@ -10,7 +10,6 @@ use flywheel_stats::sequential::hybrid::{self, RUNNING_SHARE};
 use flywheel_stats::sequential::running::Running;
 use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
 use flywheel_stats::undefined::{Defined, Undefined};
-use flywheel_storage::statistics::UnitSums;
 
 use super::compare::{Comparing, one_look};
 use super::{Look, deciding, few, is_quantile, words};
@@ -50,11 +49,10 @@ pub(super) struct Seen {
 impl Comparing<'_> {
     /// Whether an arm has enough for a look.
     pub(super) fn may_look(&self, reading: usize, arm: usize, until: Option<i64>) -> Defined<()> {
-        let until = self.compared_until(reading, arm, until);
         self.must_have(reading, arm, until, FIRST_LOOK)?;
         let metric = self.metric_of(reading);
-        let is_few = |place| few::are_few(metric, &self.sums_until(reading, place, until));
-        match [self.control, arm].into_iter().any(is_few) {
+        let both = self.both_until(reading, arm, until);
+        match both.iter().any(|sums| few::are_few(metric, sums)) {
             true => Err(few::TOO_FEW),
             false => Ok(()),
         }
@@ -68,20 +66,12 @@ impl Comparing<'_> {
         until: Option<i64>,
         needed: u64,
     ) -> Defined<()> {
-        let units = |place| self.sums_until(reading, place, until).n;
-        let fewest = units(self.control).min(units(arm));
+        let [control, own] = self.both_until(reading, arm, until);
+        let fewest = control.n.min(own.n);
         match u64::try_from(fewest).unwrap_or(0) {
             found if found < needed => Err(Undefined::TooFewValues { needed, found }),
             _ => Ok(()),
         }
-    }
-
-    pub(super) fn sums_until(&self, reading: usize, place: usize, until: Option<i64>) -> UnitSums {
-        let mut sums = UnitSums::default();
-        for epoch in 0..self.epochs() {
-            sums.add(&self.source(epoch, place, reading).sums(until));
-        }
-        sums
     }
 
     /// How a metric may be read: the plan says it of the one that decides. Others, and quantiles, of which only the present is

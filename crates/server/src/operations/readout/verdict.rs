@@ -198,7 +198,9 @@ impl Evidence<'_> {
         primary: &'r MetricReadout,
     ) -> impl Iterator<Item = &'r Comparison> + Clone {
         let all = primary.comparisons.iter();
-        all.filter(|found| self.is_served(&found.arm))
+        // If nobody is in any of them any more, what they came to is all there is.
+        let is_any_served = all.clone().any(|found| self.is_served(&found.arm));
+        all.filter(move |found| !is_any_served || self.is_served(&found.arm))
     }
 
     /// Whether an arm is still filled, or the one that others are compared with.
@@ -372,7 +374,11 @@ impl Evidence<'_> {
                 effect.map(|effect| words::difference(&primary.metric, effect)),
             );
         }
+        let is_anybody_in = self.experiment.treatments().any(|arm| arm.weight > 0);
         let next = match plan.mode {
+            _ if !is_anybody_in => {
+                "Nobody is in an arm but the control any more: stop, or give one weight."
+            }
             ReadingMode::Fixed | ReadingMode::Hybrid => {
                 "Let it run to its planned number of units."
             }

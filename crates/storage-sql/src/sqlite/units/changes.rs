@@ -363,10 +363,7 @@ impl Taking<'_> {
         let Some(unit) = self.units.get_mut(&key) else {
             return Ok(());
         };
-        let is_own = running
-            .admits(exposure)
-            .is_some_and(|own| own.arm == unit.arm);
-        if unit.standing != Standing::Counts || !is_own {
+        if !running.counts(unit, exposure) {
             return Ok(());
         }
         let series = Series {

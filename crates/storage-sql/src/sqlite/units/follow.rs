@@ -136,15 +136,16 @@ pub(super) fn follow(
     if unit.standing != Standing::Counts {
         return Ok(unit);
     }
+    if running.was_out(&unit, own.epoch) {
+        return Ok(unit);
+    }
     if unit.arm != own.arm {
-        if !running.is_out(unit.arm, own.epoch) {
-            let standing = if unit.epoch == own.epoch {
-                Standing::InTwoArms
-            } else {
-                Standing::Moved
-            };
-            unit.drop_from(counted, standing, deltas);
-        }
+        let standing = if unit.epoch == own.epoch {
+            Standing::InTwoArms
+        } else {
+            Standing::Moved
+        };
+        unit.drop_from(counted, standing, deltas);
         return Ok(unit);
     }
     let is_early = unit.is_early(counted, at);

@@ -2,14 +2,14 @@
 //! were counted. Such a unit is made again from its events, so that their order makes no difference.
 
 use flywheel_core::experiment::UnitKind;
-use flywheel_core::metric::{self, Measured, MetricKind, MetricSource, Signal};
+use flywheel_core::metric::{self, Measured, Metric, MetricKind, MetricSource, Signal};
 use rusqlite::{Connection, named_params, params};
 
 use super::ALL;
 use super::changes::Progress;
 use super::follow::{Exposure, MEASURED, MEASURED_COLUMNS, Series, follow, hear, measured};
 use super::running::Running;
-use super::state::{Deltas, Standing, Unit};
+use super::state::{Deltas, Unit};
 
 /// A unit made again from all its calls, of which those from the given number on are not counted yet, and from the feedback that
 /// is taken in. What it came to is taken out of the sums and what it comes to is put in; both on its last day, because the days
@@ -22,7 +22,9 @@ pub(super) fn anew(
     deltas: &mut Deltas,
 ) -> rusqlite::Result<Option<Unit>> {
     let counted = &running.counted;
-    let calls = calls_of(connection, running, name, progress.calls.1)?;
+    let Some(calls) = calls_of(connection, running, name, progress.calls.1)? else {
+        return Ok(None);
+    };
     let is_first = |(call, ..): &(Exposure, Measured, i64)| call.started_at == known.first_at;
     if !calls.iter().any(is_first) {
         return Ok(None);
@@ -43,10 +45,7 @@ pub(super) fn anew(
     if running.needs_history && !running.has_history(unit.first_at) {
         unit.keep_before(&known);
     }
-    let counts = |unit: &Unit, exposure: &Exposure| {
-        let own = running.admits(exposure);
-        unit.standing == Standing::Counts && own.is_some_and(|own| own.arm == unit.arm)
-    };
+    let counts = |unit: &Unit, exposure: &Exposure| running.counts(unit, exposure);
     // What was said of calls that are new now is taken in after all of them.
     let heard = calls
         .iter()
@@ -81,6 +80,28 @@ pub(super) fn anew(
     Ok(Some(unit))
 }
 
+/// Takes away what the calls of a unit measured for quantiles, of those up to a number.
+pub(super) fn unclassify(
+    (connection, running, name): (&Connection, &Running, &str),
+    unit: &Unit,
+    last: i64,
+    deltas: &mut Deltas,
+) -> rusqlite::Result<()> {
+    let is_quantile = |metric: &Metric| metric.kind == MetricKind::Quantile;
+    if !running.counted.plan.metrics.iter().any(is_quantile) {
+        return Ok(());
+    }
+    for (exposure, call, _) in calls_of(connection, running, name, last)?
+        .into_iter()
+        .flatten()
+    {
+        if running.counts(unit, &exposure) {
+            classify(running, unit, &call, -1, deltas);
+        }
+    }
+    Ok(())
+}
+
 /// Counts what a call measured for quantiles, or takes it away.
 fn classify(running: &Running, unit: &Unit, call: &Measured, sign: i64, deltas: &mut Deltas) {
     let counted = &running.counted;
@@ -99,13 +120,17 @@ fn classify(running: &Running, unit: &Unit, call: &Measured, sign: i64, deltas: 
     }
 }
 
-/// The calls of a unit in an experiment up to a number, in the order of their beginning, with their numbers.
+/// So many calls of a unit are brought into memory at most.
+const MOST_CALLS: usize = 20_000;
+
+/// The calls of a unit in an experiment up to a number, in the order of their beginning, with their numbers; nothing if they are
+/// too many, as those of everybody who has no name may be.
 fn calls_of(
     connection: &Connection,
     running: &Running,
     name: &str,
     last: i64,
-) -> rusqlite::Result<Vec<(Exposure, Measured, i64)>> {
+) -> rusqlite::Result<Option<Vec<(Exposure, Measured, i64)>>> {
     let column = match running.unit {
         UnitKind::User => "unit",
         UnitKind::Session => "session",
@@ -114,20 +139,22 @@ fn calls_of(
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {}, {MEASURED}, calls.number FROM calls
          WHERE {column} = :name AND +experiment = :experiment AND arm IS NOT NULL AND number <= :last
-         ORDER BY started_at, number",
-        Exposure::COLUMNS
+         ORDER BY started_at, number LIMIT {}",
+        Exposure::COLUMNS,
+        MOST_CALLS + 1
     ))?;
     let of = named_params! {
         ":name": name,
         ":experiment": running.counted.name,
         ":last": last,
     };
-    statement
+    let calls: Vec<_> = statement
         .query_map(of, |row| {
             let number = row.get(8 + MEASURED_COLUMNS)?;
             Ok((Exposure::read(row, 0)?, measured(row, 8)?, number))
         })?
-        .collect()
+        .collect::<rusqlite::Result<_>>()?;
+    Ok((calls.len() <= MOST_CALLS).then_some(calls))
 }
 
 /// Of which kinds, and which outcomes, there is feedback on a call up to a number.

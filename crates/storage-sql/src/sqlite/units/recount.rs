@@ -13,7 +13,7 @@ use super::super::sums::TakenIn;
 use super::changes::unit_from;
 use super::running::{Own, Running, running};
 use super::state::{Deltas, Standing, Unit};
-use super::{again, write};
+use super::{ALL, again, late, write};
 
 /// How many units are looked at in one step, while everybody who writes waits for what changes.
 const MOST: usize = 4000;
@@ -28,10 +28,10 @@ pub(super) struct Recount {
 }
 
 enum Following {
-    /// All of its events are there: it is made again.
+    /// It is made again.
     MadeAgain,
-    /// Retention has removed some: units that have another arm are taken out of the sums. What their calls measured stays in
-    /// the histograms of quantiles, because not all of those calls are there.
+    /// Units that have another arm are taken out of the sums. Where retention has removed events, what their calls measured
+    /// stays in the histograms of quantiles, because not all of those calls are there.
     LeftOut {
         units: BTreeMap<(String, String), Unit>,
         deltas: Deltas,
@@ -53,17 +53,24 @@ pub(super) fn read(connection: &Connection) -> StorageResult<Option<Recount>> {
 
 fn next(connection: &Connection) -> rusqlite::Result<Option<Recount>> {
     let snapshot = connection.unchecked_transaction()?;
-    let waiting: Vec<(String, i64, String)> = snapshot
-        .prepare_cached("SELECT experiment, day, after FROM experiment_recounts LIMIT 2")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+    // What is being made again begins anew.
+    let waiting: Vec<(String, i64, String, bool)> = snapshot
+        .prepare_cached(
+            "SELECT experiment, day, after, again OR EXISTS
+                 (SELECT 1 FROM experiment_progress AS own WHERE own.experiment = experiment_recounts.experiment)
+             FROM experiment_recounts LIMIT 2",
+        )?
+        .query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let is_only = waiting.len() < 2;
-    let Some((experiment, day, after)) = waiting.into_iter().next() else {
+    let Some((experiment, day, after, is_again)) = waiting.into_iter().next() else {
         return Ok(None);
     };
-    let what = match again::refusal(&snapshot, &experiment)? {
-        None => Following::MadeAgain,
-        Some(_) => left_out(&snapshot, &experiment, day, &after)?,
+    let what = match is_again && again::refusal(&snapshot, &experiment)?.is_none() {
+        true => Following::MadeAgain,
+        false => left_out(&snapshot, &experiment, day, &after)?,
     };
     let is_last = !matches!(&what, Following::LeftOut { last: Some(_), .. });
     Ok(Some(Recount {
@@ -100,9 +107,16 @@ fn left_out(
         })?
         .collect::<rusqlite::Result<_>>()?;
     let last = found.get(MOST - 1).map(|(name, _)| name.clone());
+    let taken_in: i64 = connection
+        .prepare_cached("SELECT calls FROM experiment_progress WHERE experiment = ?")?
+        .query_row([ALL], |row| row.get(0))?;
     for (name, mut unit) in found {
         if is_moved(&running, &name, &unit) {
-            unit.day = unit.day.max(day);
+            unit.day = unit.day.max(day).max(running.open_day);
+            if running.is_whole {
+                let of = (connection, &running, name.as_str());
+                late::unclassify(of, &unit, taken_in, &mut deltas)?;
+            }
             unit.drop_from(&running.counted, Standing::Moved, &mut deltas);
             units.insert((experiment.to_owned(), name), unit);
         }

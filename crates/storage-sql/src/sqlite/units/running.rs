@@ -49,7 +49,7 @@ impl Running {
     /// Whether a call changes what was counted of a unit's earlier ones: because it began before them, or because the unit is
     /// in another arm there.
     pub(super) fn is_changed(&self, unit: &Unit, own: Own, started_at: i64) -> bool {
-        let is_other = own.arm != unit.arm && !self.is_out(unit.arm, own.epoch);
+        let is_other = own.arm != unit.arm && !self.was_out(unit, own.epoch);
         let is_moved = match unit.standing {
             Standing::Counts => true,
             // In the epoch of its first call too, which weighs more.
@@ -57,6 +57,18 @@ impl Running {
             Standing::InTwoArms => false,
         };
         started_at < unit.first_at || (is_other && is_moved)
+    }
+
+    /// Whether a call is one of those that a unit comes to.
+    pub(super) fn counts(&self, unit: &Unit, exposure: &Exposure) -> bool {
+        let is_its = |own: Own| own.arm == unit.arm && !self.was_out(unit, own.epoch);
+        unit.standing == Standing::Counts && self.admits(exposure).is_some_and(is_its)
+    }
+
+    /// Whether nobody was in a unit's arm for a time between its epoch and another. What it did until then stays, and what it
+    /// does from then on counts nowhere: of those who are away for a time not all come back.
+    pub(super) fn was_out(&self, unit: &Unit, until: u32) -> bool {
+        (unit.epoch + 1..=until).any(|epoch| self.is_out(unit.arm, epoch))
     }
 
     /// Whether the calls before a first exposure are all there.
