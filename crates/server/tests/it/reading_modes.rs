@@ -339,3 +339,58 @@ async fn nearly_all_units_are_enough_for_the_last_planned_look() {
     let next = said["verdict"]["next"].as_str().unwrap();
     assert!(next.starts_with("Stop"), "{next}");
 }
+
+/// What a hybrid finds of few events stays found when there are more.
+#[tokio::test]
+async fn what_few_events_decided_stays() {
+    let app = TestApp::furnished().await;
+    let mut hybrid = plan();
+    hybrid["mode"] = json!("hybrid");
+    let experiment = begin(&app, "few", hybrid).await;
+    let random = &mut fastrand::Rng::with_seed(12);
+    let completing = |completed: f64| Arm { completed, ..SOUND };
+    let arms = [completing(1.0), completing(0.96)];
+    users(&app, &experiment, 0..2000, arms, random).await;
+    advance_days(&app, 1);
+    let found = |said: &Value| said["metrics"][0]["comparisons"][0].clone();
+    let decided = found(&readout(&app, "few").await);
+    assert!(decided["small_counts"].is_object(), "{decided}");
+    assert_eq!(decided["finding"], "worse", "{decided}");
+    assert!(decided["decided_on"].is_string(), "{decided}");
+    let arms = [completing(0.9), completing(0.95)];
+    users(&app, &experiment, 2000..6000, arms, random).await;
+    advance_days(&app, 1);
+    assert_eq!(found(&readout(&app, "few").await), decided);
+}
+
+/// A plan ends on a day on which each arm has what a verdict needs, however many units the others have.
+#[tokio::test]
+async fn a_plan_waits_for_its_smallest_arm() {
+    let app = TestApp::furnished().await;
+    let mut once = plan();
+    once["mode"] = json!("fixed");
+    let manifests = [app.deploy_greeting(2).await, app.deploy_greeting(1).await];
+    let arms = json!([
+        {"name": "a", "manifest": manifests[1], "weight": 9400},
+        {"name": "b", "manifest": manifests[0], "weight": 600},
+    ]);
+    let body = json!({"name": "small", "app": "support", "arms": arms, "plan": once});
+    let experiments = "/api/v1/experiments";
+    app.editor().post(experiments, &body).await.with_status(201);
+    let start = format!("{experiments}/small/start");
+    let started = app.editor().post(&start, &Value::Null).await.ok();
+    let experiment = serde_json::from_value(started).unwrap();
+    let random = &mut fastrand::Rng::with_seed(13);
+    let found = async || readout(&app, "small").await["metrics"][0]["comparisons"][0].clone();
+    // Without traffic before, it is planned for 5,000 units; a verdict needs 500 of each arm.
+    users(&app, &experiment, 0..6000, [SOUND; 2], random).await;
+    advance_days(&app, 1);
+    assert_eq!(found().await["decided_on"], Value::Null);
+    users(&app, &experiment, 6000..10_000, [SOUND; 2], random).await;
+    advance_days(&app, 1);
+    let ended = found().await;
+    assert!(
+        ended["decided_on"].is_string() && ended["low"].is_f64(),
+        "{ended}"
+    );
+}
