@@ -87,7 +87,7 @@ impl Experiments<'_> {
         query(
             "INSERT INTO experiment_recounts (experiment, day, again) VALUES ($1, $2, $3)
              ON CONFLICT (experiment) DO UPDATE
-             SET day = excluded.day, after = '', again = max(again, excluded.again)",
+             SET day = excluded.day, after = '', again = max(again, excluded.again), changes = changes + 1",
         )
         .bind(experiment.name.as_str())
         .bind(units::day_of(changed_at))

@@ -41,7 +41,8 @@ const ALL: &str = "";
 impl SqliteStore {
     /// Takes in every event of experiments that was committed before this was called.
     pub(super) async fn advance_units(&self) -> StorageResult<()> {
-        self.take_in(recount::read, recount::apply).await?;
+        // Between two steps whoever waits for sums gets a turn.
+        while self.take_in_once(recount::read, recount::apply).await? {}
         self.take_in(changes::read, write::apply).await
     }
 

@@ -311,7 +311,7 @@ impl<'a> Comparing<'a> {
     ) -> Comparison {
         let alpha = self.level(role == MetricRole::Primary);
         let series = self.series(reading, arm, alpha);
-        let few = self.few(reading, arm, alpha);
+        let few = self.few(reading, arm);
         if let Some(few) = few.filter(|few| few.comes_before(series.decided.map(|(day, _)| day))) {
             return self.comparison_of_few(few, reading, arm, (metric, role, margin, base));
         }

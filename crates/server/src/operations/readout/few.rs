@@ -81,7 +81,7 @@ pub(super) struct Few {
     smallest: Defined<(f64, f64)>,
     /// Which part of a level it takes to decide now; none if a plan with a last look keeps all of it for that.
     part: Option<f64>,
-    /// The day that ended a plan which has an end: with its last look, or one that found something.
+    /// The day of a plan's last look.
     decided: Option<i64>,
 }
 
@@ -163,51 +163,39 @@ fn unit_counts(sums: &UnitSums) -> Defined<UnitCounts> {
 }
 
 impl Comparing<'_> {
-    /// Counts, and what they say at a level, where one of the arms has too few events for anything else.
-    pub(super) fn few(&self, reading: usize, arm: usize, level: f64) -> Option<Few> {
+    /// Counts, and what they say, where one of the arms has too few events for anything else.
+    pub(super) fn few(&self, reading: usize, arm: usize) -> Option<Few> {
         let metric = self.metric_of(reading);
         let (mode, end) = (self.mode(reading), self.end_day(reading, arm));
         let are_it = |sums: &[UnitSums; 2]| {
             sums.iter().all(|sums| sums.n > 0) && sums.iter().any(|sums| are_few(metric, sums))
         };
         let mut smallest: Defined<(f64, f64)> = Ok((1.0, 0.0));
-        let mut found = None;
         for day in self.days(reading, arm) {
-            if found.or(end).is_some_and(|last| day > last) {
+            if end.is_some_and(|end| day > end) {
                 break;
             }
             smallest = smallest.and_then(|least| {
                 let look = self.look_at_few(reading, arm, day)?;
-                Ok(if look.0 < least.0 { look } else { least })
+                let smaller = look.filter(|look| look.0 < least.0);
+                Ok(smaller.unwrap_or(least))
             });
-            // What a hybrid finds while it runs ends it.
-            let is_found = smallest.is_ok_and(|(p, _)| p <= level * RUNNING_SHARE);
-            if mode == ReadingMode::Hybrid
-                && is_found
-                && day < self.open_day
-                && are_it(&self.both_until(reading, arm, Some(day)))
-            {
-                found = Some(day);
-            }
         }
-        let decided = found.or(end);
-        let both = self.both_until(reading, arm, decided);
+        let both = self.both_until(reading, arm, end);
         are_it(&both).then_some(())?;
         let [control, own] = both;
         Some(Few {
-            difference: self.plain_difference(reading, arm, decided)?,
+            difference: self.plain_difference(reading, arm, end)?,
             control,
             arm: own,
             smallest,
             part: match mode {
                 ReadingMode::Anytime => Some(1.0),
-                ReadingMode::Hybrid if found.is_none() && end.is_some() => {
-                    Some(1.0 - RUNNING_SHARE)
-                }
-                ReadingMode::Hybrid => Some(RUNNING_SHARE),
+                // Its level while it runs is for looks at more.
+                ReadingMode::Hybrid => end.map(|_| 1.0 - RUNNING_SHARE),
                 ReadingMode::Planned | ReadingMode::Fixed => end.map(|_| 1.0),
             },
-            decided,
+            decided: end,
         })
     }
 
@@ -223,23 +211,23 @@ impl Comparing<'_> {
         };
         // Once there are enough there stay enough, but for what is taken back.
         let few = self.days(reading, arm).into_iter().take_while(were_few);
-        few.filter_map(|day| self.look_at_few(reading, arm, day).ok())
+        few.filter_map(|day| self.look_at_few(reading, arm, day).ok().flatten())
             .min_by(|one, other| one.0.total_cmp(&other.0))
     }
 
-    /// p and the difference at the end of a day.
-    fn look_at_few(&self, reading: usize, arm: usize, day: i64) -> Defined<(f64, f64)> {
+    /// p and the difference at the end of a day; nothing while one of the arms has no values.
+    fn look_at_few(&self, reading: usize, arm: usize, day: i64) -> Defined<Option<(f64, f64)>> {
         let p = self.evidence_of_few(reading, arm, day).map(p_from_log_e)?;
         let difference = self.plain_difference(reading, arm, Some(day));
-        Ok((p, difference.unwrap_or(0.0)))
+        Ok(difference.map(|difference| (p, difference)))
     }
 
     /// ln E at the end of a day: that of all epochs together, because each has its own shares.
     fn evidence_of_few(&self, reading: usize, arm: usize, day: i64) -> Defined<f64> {
         let mut log_e = 0.0;
         for epoch in 0..self.epochs() {
-            let weight = |place: usize| self.kept_share(place, epoch, day);
             let until = self.compared_until(epoch, reading, arm, Some(day));
+            let weight = |place: usize| self.kept_share(place, epoch, until.unwrap_or(day));
             let of = |place: usize| unit_counts(&self.source(epoch, place, reading).sums(until));
             let (a, b) = (of(self.control)?, of(arm)?);
             let both = weight(self.control) + weight(arm);
@@ -280,7 +268,7 @@ impl Comparing<'_> {
         let highest = highest_failures(metric, &few.arm, self.experiment.plan.tuned_for)
             .filter(|_| is_guardrail);
         let is_beyond = |margin: f64| few.difference.abs() > margin && few.is_worse(metric);
-        let part = few.part.unwrap_or(0.0);
+        let is_found = few.part.is_some_and(|part| few.is_below(level * part));
         Comparison {
             arm: self.name(arm),
             alpha: level * few.part.unwrap_or(1.0),
@@ -299,7 +287,7 @@ impl Comparing<'_> {
             relative: base
                 .filter(|_| few.decided.is_none())
                 .map(|base| few.difference / base.abs()),
-            finding: if few.difference == 0.0 || !few.is_below(level * part) {
+            finding: if few.difference == 0.0 || !is_found {
                 Finding::Open
             } else if few.is_worse(metric) {
                 Finding::Worse

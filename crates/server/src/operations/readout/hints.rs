@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use flywheel_core::metric::MetricKind;
 use flywheel_core::plan::{Part, Reading};
 use flywheel_stats::estimate::Estimate;
 use flywheel_stats::multiplicity::benjamini_hochberg;
@@ -48,10 +47,8 @@ pub(super) fn novelty(comparing: &Comparing<'_>) -> Vec<NoveltyReadout> {
 pub(super) fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
     let experiment = comparing.experiment;
     let mut sums: BTreeMap<(String, usize), BTreeMap<usize, UnitSums>> = BTreeMap::new();
-    let mut is_total = false;
     for ((epoch, arm), found) in &comparing.statistics.arms {
-        for ((reading, segment), part) in &found.segments {
-            is_total |= comparing.metric_of(*reading).kind == MetricKind::Count;
+        for ((_, segment), part) in &found.segments {
             let of_arm = sums.entry((segment.clone(), *arm)).or_default();
             of_arm.entry(*epoch).or_default().add(part);
         }
@@ -62,8 +59,8 @@ pub(super) fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
         let Some(control) = control.filter(|_| *arm != comparing.control) else {
             continue;
         };
-        // Totals of an arm that nobody is in any more have stopped growing, and the control's have not.
-        if is_total && comparing.was_out(*arm) {
+        // Segments have no days, and what the others do after nobody is in an arm any more is of another time.
+        if comparing.was_out(*arm) {
             continue;
         }
         let both: Vec<usize> = own

@@ -36,7 +36,7 @@ impl Comparing<'_> {
     pub(super) fn has_deteriorated(&self, place: usize, arm: usize, alpha: f64) -> bool {
         let is_worse = || {
             let reading = deciding(&self.readings, place)?;
-            if let Some(few) = self.few(reading, arm, alpha) {
+            if let Some(few) = self.few(reading, arm) {
                 return Some(few.is_worse_at(self.metric_of(reading), alpha));
             }
             self.may_look(reading, arm, None).ok()?;

@@ -222,7 +222,8 @@ impl Evidence<'_> {
         let fewest = self.values(primary).map(with_value).min().unwrap_or(0);
         let cannot = self.compared(primary).find_map(|found| {
             // Small counts are judged by their own test.
-            let is_judged = found.small_counts.is_some() && found.p.is_some();
+            let is_judged =
+                found.small_counts.is_some() && (found.p.is_some() || found.decided_on.is_some());
             let why = found.undefined.as_ref();
             why.filter(|_| found.low.is_none() && !is_judged)
         });
@@ -237,8 +238,11 @@ impl Evidence<'_> {
         let reason = match cannot.filter(|_| fewest >= floor) {
             Some(reason) => format!("{}. {}", capitalised(reason), self.outlook(primary)),
             None => format!(
-                "{} have an outcome ({}); from {} per arm on there is something to judge. {}",
-                words::plural(primary.arms.iter().map(with_value).sum(), "unit"),
+                "{} an outcome ({}); from {} per arm on there is something to judge. {}",
+                match primary.arms.iter().map(with_value).sum() {
+                    1 => "1 unit has".to_owned(),
+                    n => format!("{} have", words::plural(n, "unit")),
+                },
                 counts.join(", "),
                 words::count(floor as f64),
                 self.outlook(primary)

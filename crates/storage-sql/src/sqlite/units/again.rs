@@ -74,7 +74,7 @@ pub(super) fn open_from(
     Ok(())
 }
 
-/// Whether the days before one are known to be over.
+/// Whether the days before one are known to be over. While statistics are made again none is closed: their days come anew.
 pub(super) fn is_open_from(
     connection: &Connection,
     experiment: &str,
@@ -82,7 +82,8 @@ pub(super) fn is_open_from(
 ) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM experiment_open_days WHERE experiment = ? AND day >= ?)",
+            "SELECT EXISTS (SELECT 1 FROM experiment_open_days WHERE experiment = ?1 AND day >= ?2)
+                 OR EXISTS (SELECT 1 FROM experiment_progress WHERE experiment = ?1)",
         )?
         .query_row(params![experiment, day], |row| row.get(0))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use flywheel_storage::StorageResult;
 use flywheel_storage::statistics::Rebuild;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::super::error::unfulfilled;
 use super::super::sums::TakenIn;
@@ -22,6 +22,8 @@ const MOST: usize = 4000;
 pub(super) struct Recount {
     experiment: String,
     day: i64,
+    /// How many changes it follows from.
+    changes: i64,
     after: String,
     what: Following,
     is_all: bool,
@@ -54,18 +56,24 @@ pub(super) fn read(connection: &Connection) -> StorageResult<Option<Recount>> {
 fn next(connection: &Connection) -> rusqlite::Result<Option<Recount>> {
     let snapshot = connection.unchecked_transaction()?;
     // What is being made again begins anew.
-    let waiting: Vec<(String, i64, String, bool)> = snapshot
+    let waiting: Vec<(String, i64, String, bool, i64)> = snapshot
         .prepare_cached(
             "SELECT experiment, day, after, again OR EXISTS
-                 (SELECT 1 FROM experiment_progress AS own WHERE own.experiment = experiment_recounts.experiment)
+                 (SELECT 1 FROM experiment_progress AS own WHERE own.experiment = experiment_recounts.experiment), changes
              FROM experiment_recounts LIMIT 2",
         )?
         .query_map([], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
         })?
         .collect::<rusqlite::Result<_>>()?;
     let is_only = waiting.len() < 2;
-    let Some((experiment, day, after, is_again)) = waiting.into_iter().next() else {
+    let Some((experiment, day, after, is_again, changes)) = waiting.into_iter().next() else {
         return Ok(None);
     };
     let what = match is_again && again::refusal(&snapshot, &experiment)?.is_none() {
@@ -76,6 +84,7 @@ fn next(connection: &Connection) -> rusqlite::Result<Option<Recount>> {
     Ok(Some(Recount {
         experiment,
         day,
+        changes,
         after,
         what,
         is_all: is_only && is_last,
@@ -157,11 +166,15 @@ fn leave_out(
     (units, deltas, last): (&BTreeMap<(String, String), Unit>, &Deltas, Option<&str>),
 ) -> rusqlite::Result<bool> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let after: Option<String> = transaction
-        .prepare_cached("SELECT after FROM experiment_recounts WHERE experiment = ?")?
-        .query_row([&recount.experiment], |row| row.get(0))
-        .optional()?;
-    if after.as_deref() != Some(&recount.after) {
+    let is_same: bool = transaction
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM experiment_recounts WHERE experiment = ? AND after = ? AND changes = ?)",
+        )?
+        .query_row(
+            params![recount.experiment, recount.after, recount.changes],
+            |row| row.get(0),
+        )?;
+    if !is_same {
         return Ok(false);
     }
     write::put(&transaction, units, deltas)?;
