@@ -270,13 +270,14 @@ pub trait StatisticsStore: Send + Sync {
         experiment: &ExperimentName,
     ) -> StorageResult<ExperimentStatistics>;
 
-    /// The units of an experiment in the order of their names, after one of them.
+    /// The units of an experiment in the order of their names, after one of them, every event included that was acknowledged
+    /// before this was called; nothing while they are made again.
     async fn experiment_units(
         &self,
         experiment: &ExperimentName,
         after: Option<&str>,
         limit: u32,
-    ) -> StorageResult<Vec<UnitRow>>;
+    ) -> StorageResult<Option<Vec<UnitRow>>>;
 
     /// Forgets the statistics of an experiment and takes in all of its events again, which goes on after this returns.
     /// What becomes different counts from the day of `now` on: what could be read on days before stays as it was.

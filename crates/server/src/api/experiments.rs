@@ -260,14 +260,11 @@ pub async fn list_units(
         )));
     }
     let after = query.after.as_deref();
-    // Every event that was acknowledged is in there.
-    experiments::whole_statistics(&context, &name).await?;
     let found = context
         .statistics
         .experiment_units(&name, after, limit)
-        .await?;
-    // Nor were any forgotten meanwhile, which would make this page the last.
-    experiments::whole_statistics(&context, &name).await?;
+        .await?
+        .ok_or_else(|| experiments::rebuilding(&name))?;
     let readings = experiment.plan.readings();
     let whole = |place: &usize| {
         let reading = readings.get(*place).filter(|r| r.part == Part::Whole)?;

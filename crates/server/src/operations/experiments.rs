@@ -401,12 +401,16 @@ pub async fn whole_statistics(
     let statistics = context.statistics.experiment_statistics(name).await?;
     match statistics.rebuilt {
         None => Ok(statistics),
-        Some(_) => {
-            let detail = format!("the statistics of `{name}` are being made again");
-            let hint = "ask again when they are there; the readout says how far they are";
-            Err(Problem::conflict("rebuilding", detail).hint(hint))
-        }
+        Some(_) => Err(rebuilding(name)),
     }
+}
+
+/// What is said while statistics are being made again.
+#[must_use]
+pub fn rebuilding(name: &ExperimentName) -> Problem {
+    let detail = format!("the statistics of `{name}` are being made again");
+    let hint = "ask again when they are there; the readout says how far they are";
+    Problem::conflict("rebuilding", detail).hint(hint)
 }
 
 /// What was said in the experiment's app and environment from the hour of its start on: of whole hours there are sums, of

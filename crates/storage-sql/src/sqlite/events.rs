@@ -205,7 +205,8 @@ impl StatisticsStore for SqliteStore {
         experiment: &ExperimentName,
         after: Option<&str>,
         limit: u32,
-    ) -> StorageResult<Vec<UnitRow>> {
+    ) -> StorageResult<Option<Vec<UnitRow>>> {
+        self.advance_units().await?;
         let mut snapshot = Snapshot::take(&self.readers).await?;
         units::units(snapshot.connection(), experiment, after, limit).await
     }

@@ -40,25 +40,29 @@ fn arm_of(experiment: &Experiment, unit: u32) -> usize {
     experiment.arms.iter().position(is_it).unwrap()
 }
 
+/// A unit calls in its arm, and says at once whether it completed.
+fn visit(experiment: &Experiment, id: &str, unit: u32, at: i64, completed: f64) -> [NewEvent; 2] {
+    let mut call = call(id, "support", second(at));
+    call.facts.experiment = Some(experiment.name.clone());
+    call.facts.arm = Some(name(["a", "b"][arm_of(experiment, unit)]));
+    call.facts.unit = Some(format!("u{unit}"));
+    call.facts.environment = Some(name("production"));
+    call.facts.latency_us = Some(1000);
+    let body = outcome("task_completed", completed);
+    let said = feedback("f", id, body, second(at));
+    [
+        NewEvent::Call(Box::new(call)),
+        NewEvent::Feedback(Box::new(said)),
+    ]
+}
+
 /// Every unit has called once, and completed.
 async fn filled(store: &SqliteStore) {
     let experiment = even();
     keep(store, &experiment).await;
-    let mut events = Vec::new();
-    for unit in 0..UNITS {
-        let id = format!("c{unit}");
-        let mut call = call(&id, "support", second(BEGIN + 10));
-        call.facts.experiment = Some(experiment.name.clone());
-        call.facts.arm = Some(name(["a", "b"][arm_of(&experiment, unit)]));
-        call.facts.unit = Some(format!("u{unit}"));
-        call.facts.environment = Some(name("production"));
-        call.facts.latency_us = Some(1000);
-        events.push(NewEvent::Call(Box::new(call)));
-        let body = outcome("task_completed", 1.0);
-        let said = feedback("f", &id, body, second(BEGIN + 20));
-        events.push(NewEvent::Feedback(Box::new(said)));
-    }
-    store.append(events).await.unwrap();
+    let visits =
+        (0..UNITS).flat_map(|unit| visit(&experiment, &format!("c{unit}"), unit, BEGIN + 10, 1.0));
+    store.append(visits.collect()).await.unwrap();
 }
 
 fn moved() -> i64 {
@@ -140,19 +144,11 @@ async fn what_an_arm_had_before_a_pause_stays() {
         });
         keep(&store, &resumed).await;
     }
-    let mut events = Vec::new();
-    for unit in (0..UNITS).step_by(2) {
+    let again = (0..UNITS).step_by(2).flat_map(|unit| {
         let id = format!("again{unit}");
-        let mut call = call(&id, "support", second(BEGIN + 3 * DAY));
-        call.facts.experiment = Some(resumed.name.clone());
-        call.facts.arm = Some(name(["a", "b"][arm_of(&resumed, unit)]));
-        call.facts.unit = Some(format!("u{unit}"));
-        events.push(NewEvent::Call(Box::new(call)));
-        let body = outcome("task_completed", 0.0);
-        let said = feedback("f", &id, body, second(BEGIN + 3 * DAY));
-        events.push(NewEvent::Feedback(Box::new(said)));
-    }
-    store.append(events).await.unwrap();
+        visit(&resumed, &id, unit, BEGIN + 3 * DAY, 0.0)
+    });
+    store.append(again.collect()).await.unwrap();
     let primary = completed(&resumed);
     for what in ["as it came", "made again"] {
         let after = settled(&store, &resumed.name).await;
@@ -186,19 +182,11 @@ async fn other_minimum_days_make_other_calls_early() {
     let folder = TempDir::new().unwrap();
     let store = open_in(&folder).await;
     filled(&store).await;
-    let mut events = Vec::new();
-    for unit in 0..UNITS {
+    let later = (0..UNITS).flat_map(|unit| {
         let id = format!("later{unit}");
-        let mut call = call(&id, "support", second(BEGIN + 2 * DAY));
-        call.facts.experiment = Some(even().name);
-        call.facts.arm = Some(name(["a", "b"][arm_of(&even(), unit)]));
-        call.facts.unit = Some(format!("u{unit}"));
-        events.push(NewEvent::Call(Box::new(call)));
-        let body = outcome("task_completed", 1.0);
-        let said = feedback("f", &id, body, second(BEGIN + 2 * DAY));
-        events.push(NewEvent::Feedback(Box::new(said)));
-    }
-    store.append(events).await.unwrap();
+        visit(&even(), &id, unit, BEGIN + 2 * DAY, 1.0)
+    });
+    store.append(later.collect()).await.unwrap();
     let early = async || {
         let readings = even().plan.readings();
         let is_early = |reading: &Reading| reading.part == Part::Early;
@@ -232,19 +220,15 @@ async fn days_that_are_over_stay() {
     store.close_days(&name, second(BEGIN)).await.unwrap();
     let mut events = Vec::new();
     for unit in 0..2 * UNITS {
-        let id = format!("late{unit}");
-        let mut call = call(&id, "support", second(BEGIN + 30));
-        call.facts.experiment = Some(name.clone());
-        call.facts.arm = Some(flywheel_storage::conformance::samples::name(
-            ["a", "b"][arm_of(&even(), unit)],
+        events.extend(visit(
+            &even(),
+            &format!("late{unit}"),
+            unit,
+            BEGIN + 40,
+            1.0,
         ));
-        call.facts.unit = Some(format!("u{unit}"));
-        events.push(NewEvent::Call(Box::new(call)));
         let body = outcome("task_completed", 0.0);
-        let said = feedback("f", &format!("c{unit}"), body, second(BEGIN + 40));
-        events.push(NewEvent::Feedback(Box::new(said)));
-        let body = outcome("task_completed", 1.0);
-        let said = feedback("f", &id, body, second(BEGIN + 40));
+        let said = feedback("g", &format!("c{unit}"), body, second(BEGIN + 40));
         events.push(NewEvent::Feedback(Box::new(said)));
     }
     store.append(events).await.unwrap();

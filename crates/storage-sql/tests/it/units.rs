@@ -677,6 +677,8 @@ async fn statistics_of_an_earlier_release_are_made_again() {
     let store = open_in(&folder).await;
     let found = store.experiment_statistics(&experiment.name).await.unwrap();
     assert!(found.rebuilt.is_some());
+    let units = store.experiment_units(&experiment.name, None, 10).await;
+    assert_eq!(units.unwrap(), None, "some would look like all of them");
     check(&store, &experiment, &stored, "made again").await;
 }
 
@@ -748,6 +750,7 @@ async fn covariates_and_history_are_what_was_before() {
     let units = store
         .experiment_units(&experiment.name, None, 10)
         .await
+        .unwrap()
         .unwrap();
     assert_eq!(units.len(), 1);
     let readings = experiment.plan.readings();
@@ -760,7 +763,7 @@ async fn covariates_and_history_are_what_was_before() {
         .experiment_units(&experiment.name, Some("ada"), 10)
         .await
         .unwrap();
-    assert_eq!(next, []);
+    assert_eq!(next, Some(Vec::new()));
 
     let query = HistoryQuery {
         app: name("support"),

@@ -117,16 +117,12 @@ impl RatesArgs {
                 }),
             ));
         }
-        let report = verdict(anytime, points(difference), entries, self.looking);
         let is_found = matches!(counted, Some(Ok(p)) if p <= alpha);
+        let finding = match is_found && difference != 0.0 {
+            true => Some(difference > 0.0),
+            false => is_higher(anytime),
+        };
         Ok(Report {
-            headline: match is_found {
-                true if difference > 0.0 => {
-                    format!("The treatment is higher: {}.", points(difference))
-                }
-                true => format!("The treatment is lower: {}.", points(difference)),
-                false => report.headline,
-            },
             value: json!({
                 "difference": difference,
                 "once": {
@@ -137,7 +133,7 @@ impl RatesArgs {
                 "anytime": member(anytime, inference_json),
                 "few_p": counted.map(|p| member(p, Value::from)),
             }),
-            ..report
+            ..verdict(finding, points(difference), entries, self.looking)
         })
     }
 
@@ -333,7 +329,7 @@ fn of_estimate(
             "once": member(once, inference_json),
             "anytime": member(anytime, inference_json),
         }),
-        ..verdict(anytime, signed(estimate.value), entries, looking)
+        ..verdict(is_higher(anytime), signed(estimate.value), entries, looking)
     })
 }
 
@@ -357,28 +353,28 @@ fn sequence(inference: Defined<Inference>, number: impl Fn(f64) -> String) -> St
     })
 }
 
-/// What the interval for any time says, in the words that people may act on.
+/// Whether the treatment is higher, or lower, by the interval for any time; nothing if that holds both.
+fn is_higher(anytime: Defined<Inference>) -> Option<bool> {
+    let interval = anytime.and_then(|inference| inference.interval).ok()?;
+    (interval.low > 0.0 || interval.high < 0.0).then_some(interval.low > 0.0)
+}
+
+/// What was found at any time, in the words that people may act on.
 fn verdict(
-    anytime: Defined<Inference>,
+    is_higher: Option<bool>,
     difference: String,
     entries: Vec<(&'static str, String)>,
     looking: Looking,
 ) -> Report {
-    let interval = anytime.and_then(|inference| inference.interval);
-    let (style, headline) = match interval {
-        Ok(interval) if interval.low > 0.0 => (
-            Style::Good,
-            format!(
-                "The treatment is higher: {difference}. You may stop now; stopping early, the estimate is likely a little large."
-            ),
-        ),
-        Ok(interval) if interval.high < 0.0 => (
-            Style::Bad,
-            format!(
-                "The treatment is lower: {difference}. You may stop now; stopping early, the estimate is likely a little large."
-            ),
-        ),
-        _ => (Style::Strong, format!("No verdict yet: {difference}.")),
+    let found = |direction: &str| {
+        format!(
+            "The treatment is {direction}: {difference}. You may stop now; stopping early, the estimate is likely a little large."
+        )
+    };
+    let (style, headline) = match is_higher {
+        Some(true) => (Style::Good, found("higher")),
+        Some(false) => (Style::Bad, found("lower")),
+        None => (Style::Strong, format!("No verdict yet: {difference}.")),
     };
     Report {
         headline,

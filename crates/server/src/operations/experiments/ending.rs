@@ -6,7 +6,7 @@ use flywheel_storage::StateTransaction;
 use serde_json::json;
 
 use super::change::stop_arm;
-use super::{find, must_be, read, read_out, save};
+use super::{find, must_be, read, read_out, rebuilding, save};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::operations::deploy::{self, Move, Moved};
@@ -66,8 +66,7 @@ pub async fn archive(
     let (stopped, readout) = read(context, caller, name).await?;
     may_be_archived(&stopped)?;
     if readout.verdict.state == VerdictState::Rebuilding {
-        let detail = format!("the statistics of `{name}` are being made again");
-        return Err(Problem::conflict("rebuilding", detail).hint("archive it when they are there"));
+        return Err(rebuilding(name));
     }
     let mut transaction = context.state.begin().await?;
     let mut experiment = find(&mut *transaction, caller, name).await?;

@@ -317,8 +317,7 @@ impl<'a> Comparing<'a> {
         }
         let mode = self.mode(reading);
         let decided = series.decided;
-        let end = self.end_day(reading, arm);
-        let has_all = decided.is_some_and(|(day, _)| Some(day) == end);
+        let has_all = decided.is_some_and(|(day, _)| Some(day) == series.end);
         let estimate = decided
             .map(|(_, estimate)| estimate)
             .or(series.estimate.ok());

@@ -35,6 +35,8 @@ pub(super) struct Series {
     pub(super) variance_reduction: Option<f64>,
     /// The day of the look that ended a plan which has one, and what it saw: that and its interval stay.
     pub(super) decided: Option<(i64, Estimate)>,
+    /// The day of the plan's last look, if it has one and that is over.
+    pub(super) end: Option<i64>,
 }
 
 /// What was seen at the end of a day.
@@ -96,6 +98,7 @@ impl Comparing<'_> {
             p: None,
             last: Err(Undefined::NoData),
             decided: None,
+            end: self.end_day(reading, arm),
         };
         // Of a quantile only its present is kept.
         let moments: Vec<i64> = match is_quantile(self.metric_of(reading)) {
@@ -108,7 +111,7 @@ impl Comparing<'_> {
             false => self.days(reading, arm).into_iter().collect(),
         };
         let planned = self.planned_units(arm);
-        let end = self.end_day(reading, arm);
+        let end = series.end;
         let mut estimates = Vec::new();
         let until_end = |day: &i64| end.is_none_or(|end| *day <= end);
         for day in moments.into_iter().filter(until_end) {

@@ -224,7 +224,7 @@ impl Taking<'_> {
             late.calls.push((exposure, own, call));
             return Ok(());
         }
-        load(self.connection, &mut self.units, &key)?;
+        load(self.connection, running, &mut self.units, &key)?;
         let known = self.units.remove(&key);
         let is_changed = |unit: &&Unit| running.is_changed(unit, own, exposure.started_at);
         if let Some(unit) = known.as_ref().filter(is_changed)
@@ -323,7 +323,7 @@ impl Taking<'_> {
             let counted = &running.counted;
             for unit in late::earlier_units(self.connection, running, progress)? {
                 let key = (name.clone(), unit);
-                load(self.connection, &mut self.units, &key)?;
+                load(self.connection, running, &mut self.units, &key)?;
                 let Some(unit) = self.units.get_mut(&key) else {
                     continue;
                 };
@@ -359,7 +359,7 @@ impl Taking<'_> {
             return Ok(());
         };
         let key = (counted.name.clone(), unit_name.to_owned());
-        load(self.connection, &mut self.units, &key)?;
+        load(self.connection, running, &mut self.units, &key)?;
         let Some(unit) = self.units.get_mut(&key) else {
             return Ok(());
         };
@@ -386,6 +386,7 @@ impl Taking<'_> {
 /// Brings a unit's row into memory, if there is one and it is not there yet.
 fn load(
     connection: &Connection,
+    running: &Running,
     units: &mut BTreeMap<(String, String), Unit>,
     key: &(String, String),
 ) -> rusqlite::Result<()> {
@@ -394,15 +395,13 @@ fn load(
     }
     let found = connection
         .prepare_cached(
-            "SELECT epoch, arm, first_at,
-                 max(day, coalesce((SELECT day FROM experiment_open_days AS open
-                                    WHERE open.experiment = experiment_units.experiment), day)),
-                 state, segments, readings
+            "SELECT epoch, arm, first_at, day, state, segments, readings
              FROM experiment_units WHERE experiment = ? AND unit = ?",
         )?
         .query_row(params![key.0, key.1], unit_from)
         .optional()?;
-    if let Some(unit) = found {
+    if let Some(mut unit) = found {
+        unit.day = unit.day.max(running.open_day);
         units.insert(key.clone(), unit);
     }
     Ok(())

@@ -105,20 +105,23 @@ async fn rebuilt(
     .transpose()
 }
 
-/// Units in the order of their names.
+/// Units in the order of their names; nothing while they are made again.
 pub(in super::super) async fn units(
     connection: &mut SqliteConnection,
     experiment: &ExperimentName,
     after: Option<&str>,
     limit: u32,
-) -> StorageResult<Vec<UnitRow>> {
+) -> StorageResult<Option<Vec<UnitRow>>> {
+    if rebuilt(connection, experiment).await?.is_some() {
+        return Ok(None);
+    }
     let row = query("SELECT arms, plan FROM experiments WHERE name = $1")
         .bind(experiment.as_str())
         .fetch_optional(&mut *connection)
         .await
         .map_err(failed("reading the plan of an experiment"))?;
     let Some(row) = row else {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     };
     let fields = Fields::new(&row, "experiments", &[]);
     let arms: Vec<Arm> = fields.json("arms")?;
@@ -173,5 +176,6 @@ pub(in super::super) async fn units(
                 readings: values,
             })
         })
-        .collect()
+        .collect::<StorageResult<_>>()
+        .map(Some)
 }

@@ -177,7 +177,7 @@ fn leave_out(
     if !is_same {
         return Ok(false);
     }
-    write::put(&transaction, units, deltas)?;
+    write::put(&transaction, write::SUMS, units, deltas)?;
     match last {
         Some(last) => transaction.execute(
             "UPDATE experiment_recounts SET after = ? WHERE experiment = ?",

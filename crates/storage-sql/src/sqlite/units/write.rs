@@ -43,7 +43,7 @@ fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<bool> {
         return Ok(false);
     }
     let sums_of = if changes.of == ALL { SUMS } else { AGAIN };
-    put_in(connection, sums_of, &changes.units, &changes.deltas)?;
+    put(connection, sums_of, &changes.units, &changes.deltas)?;
     if changes.has_caught_up {
         catch_up(connection, &changes.of)?;
     }
@@ -52,14 +52,6 @@ fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<bool> {
 
 /// Writes units, and what changes in what is read of them.
 pub(super) fn put(
-    connection: &Connection,
-    units: &BTreeMap<(String, String), Unit>,
-    deltas: &Deltas,
-) -> rusqlite::Result<()> {
-    put_in(connection, SUMS, units, deltas)
-}
-
-fn put_in(
     connection: &Connection,
     sums_of: &str,
     units: &BTreeMap<(String, String), Unit>,
@@ -78,7 +70,7 @@ fn put_in(
 }
 
 /// The sums that are read.
-const SUMS: &str = "experiment_sums";
+pub(super) const SUMS: &str = "experiment_sums";
 /// Those of experiments that are made again.
 const AGAIN: &str = "experiment_sums_again";
 
