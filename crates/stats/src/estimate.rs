@@ -26,6 +26,15 @@ pub struct ArmEstimate {
     pub n: u64,
 }
 
+/// A difference without a standard error: in neither arm does any value vary.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Constant {
+    /// The difference, in the metric's units.
+    pub value: f64,
+    /// Independent units in all arms together.
+    pub units: f64,
+}
+
 impl ArmEstimate {
     /// The squared standard error of the arm's value.
     #[must_use]
@@ -107,6 +116,28 @@ impl Estimate {
             spread += part * part / epoch.degrees_of_freedom;
         }
         Self::new(value, squared.sqrt(), squared * squared / spread, units)
+    }
+
+    /// The same where in some epochs no value varies, which says nothing of how far their differences may be off: they are
+    /// averaged with the others, and count as if they were as certain as these are, unit for unit.
+    ///
+    /// With N_v units in epochs that vary, of N in all, SE = SE_v √(N_v/N), with the degrees of freedom of SE_v.
+    ///
+    /// # Errors
+    /// [`Undefined::ZeroVariance`] where no epoch varies, [`Undefined::NoData`] without any.
+    pub fn pool_with_constant(varying: &[Self], constant: &[Constant]) -> Defined<Self> {
+        if varying.is_empty() && !constant.is_empty() {
+            return Err(Undefined::ZeroVariance);
+        }
+        let pooled = Self::pool(varying)?;
+        let units = pooled.units + constant.iter().map(|epoch| epoch.units).sum::<f64>();
+        let sum: f64 = constant.iter().map(|epoch| epoch.units * epoch.value).sum();
+        Self::new(
+            (pooled.units * pooled.value + sum) / units,
+            pooled.standard_error * (pooled.units / units).sqrt(),
+            pooled.degrees_of_freedom,
+            units,
+        )
     }
 }
 
@@ -196,6 +227,28 @@ mod tests {
         assert!((found.low - (delta.value - 1.96 * delta.standard_error)).abs() < 2e-5);
         assert!((found.high - (delta.value + 1.96 * delta.standard_error)).abs() < 2e-5);
         assert!(fieller(&arm(0.1, 1.0, 100), &b, 1.96).is_err());
+    }
+
+    #[test]
+    fn epochs_that_do_not_vary_count_as_the_others() {
+        let varying = Estimate::new(2.0, 0.5, 40.0, 300.0).unwrap();
+        let constant = |value: f64, units: f64| Constant { value, units };
+        let pooled =
+            Estimate::pool_with_constant(&[varying], &[constant(0.0, 80.0), constant(5.0, 20.0)]);
+        let pooled = pooled.unwrap();
+        assert!((pooled.value - (300.0 * 2.0 + 20.0 * 5.0) / 400.0).abs() < 1e-12);
+        // What is averaged, with a variance per unit that is the same in all of them.
+        let part = |units: f64| (units / 400.0 * 0.5 * (300.0 / units).sqrt()).powi(2);
+        let squared = part(300.0) + part(80.0) + part(20.0);
+        assert!((pooled.standard_error - squared.sqrt()).abs() < 1e-12);
+        assert!((pooled.degrees_of_freedom - 40.0).abs() < 1e-9);
+        assert_eq!(pooled.units, 400.0);
+        let none = Estimate::pool_with_constant(&[], &[constant(5.0, 20.0)]);
+        assert_eq!(none, Err(Undefined::ZeroVariance));
+        assert_eq!(
+            Estimate::pool_with_constant(&[], &[]),
+            Err(Undefined::NoData)
+        );
     }
 
     #[test]

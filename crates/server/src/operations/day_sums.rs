@@ -111,7 +111,7 @@ pub fn of_statistics(experiment: &Experiment, statistics: &ExperimentStatistics)
 /// The sums of an experiment at the end of each day.
 ///
 /// # Errors
-/// When there is none of that name, or its statistics cannot be read.
+/// When there is none of that name, or its statistics are being made again or cannot be read.
 pub async fn read(
     context: &Context,
     caller: &Caller,
@@ -120,6 +120,10 @@ pub async fn read(
     let mut session = context.state.read().await?;
     let experiment = experiments::find(&mut *session, caller, name).await?;
     drop(session);
-    let statistics = context.statistics.experiment_statistics(name).await?;
+    let now = context.sources.clock.now();
+    let statistics = experiments::closed_statistics(context, &experiment, now).await?;
+    if statistics.rebuilt.is_some() {
+        return Err(experiments::rebuilding(name));
+    }
     Ok(of_statistics(&experiment, &statistics))
 }

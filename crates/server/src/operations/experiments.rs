@@ -379,15 +379,28 @@ async fn read_out(
     experiment: &Experiment,
     kept: Option<&Kept>,
 ) -> ApiResult<Readout> {
-    let name = &experiment.name;
     let now = context.sources.clock.now();
+    let statistics = closed_statistics(context, experiment, now).await?;
+    Ok(readout::read(experiment, &statistics, kept, now))
+}
+
+/// What is known of an experiment's units. What could be read of a day that is over stays from then on, whatever is logged late.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn closed_statistics(
+    context: &Context,
+    experiment: &Experiment,
+    now: Timestamp,
+) -> ApiResult<ExperimentStatistics> {
     let is_kept = experiment.status != ExperimentStatus::Archived;
     if experiment.started_at.is_some() && is_kept {
-        // What could be read of a day that is over stays, whatever is logged late.
-        context.statistics.close_days(name, now).await?;
+        context.statistics.close_days(&experiment.name, now).await?;
     }
-    let statistics = context.statistics.experiment_statistics(name).await?;
-    Ok(readout::read(experiment, &statistics, kept, now))
+    Ok(context
+        .statistics
+        .experiment_statistics(&experiment.name)
+        .await?)
 }
 
 /// What is known of an experiment's units, when all of it is there.

@@ -7,12 +7,15 @@ mod checks;
 mod compare;
 mod days;
 mod delays;
+mod epochs;
 mod few;
 mod hints;
 mod judge;
 mod kept;
 mod looks;
+mod notes;
 mod outlook;
+mod timeline;
 mod values;
 mod verdict;
 pub(crate) mod words;
@@ -30,9 +33,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use compare::Comparing;
+pub use days::ComparedUntil;
 pub use delays::{ArmDelay, DelayReadout};
 pub use few::{CountedUnits, SmallCounts};
 pub use kept::{Kept, KeptOutcomes};
+pub use timeline::Look;
 
 /// What an experiment says so far.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -272,6 +277,8 @@ pub struct Comparison {
     /// The UTC day of the look that ended a plan which has one, the last or one that found something: what comes from later days
     /// changes nothing here.
     pub decided_on: Option<String>,
+    /// How far an arm is compared that was served to nobody at some time.
+    pub compared_until: Option<ComparedUntil>,
     /// How it was computed.
     pub method: &'static str,
     /// The difference.
@@ -292,7 +299,7 @@ pub struct Comparison {
     pub fixed_low: Option<f64>,
     /// Its upper end.
     pub fixed_high: Option<f64>,
-    /// The difference as a share of the control's value, if that is more than four standard errors from zero.
+    /// The difference as a share of the control's value of the same day, if that is more than four standard errors from zero.
     pub relative: Option<f64>,
     /// What the interval says.
     pub finding: Finding,
@@ -308,8 +315,12 @@ pub struct Comparison {
     pub is_unstable: bool,
     /// Units with an event, where there are too few for an interval.
     pub small_counts: Option<SmallCounts>,
+    /// The UTC day on which there still were too few, if `p` is of that day's counts.
+    pub small_counts_on: Option<String>,
     /// Why there is no difference or no interval.
     pub undefined: Option<String>,
+    /// What is to be known beside these numbers, in a few words.
+    pub note: Option<String>,
 }
 
 /// What an interval says of a metric, its direction taken into account.
@@ -359,35 +370,10 @@ pub struct EpochComparison {
     pub units: f64,
     /// The difference.
     pub difference: Option<f64>,
-    /// Its standard error.
+    /// Its standard error; none where no value varies.
     pub standard_error: Option<f64>,
-}
-
-/// The primary metric's difference at the end of a day.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Look {
-    /// The UTC day.
-    pub day: String,
-    /// The arm.
-    pub arm: ArmName,
-    /// Units of both arms.
-    pub units: f64,
-    /// The difference.
-    pub difference: f64,
-    /// Its standard error.
-    pub standard_error: f64,
-    /// Degrees of freedom.
-    pub degrees_of_freedom: Option<f64>,
-    /// The lower end of the interval that may be looked at as often as one likes, of this look.
-    pub low: Option<f64>,
-    /// Its upper end.
-    pub high: Option<f64>,
-    /// The lower end of the interval for one look.
-    pub fixed_low: Option<f64>,
-    /// Its upper end.
-    pub fixed_high: Option<f64>,
-    /// The smallest p-value until then, of this arm alone; planned looks have none.
-    pub p: Option<f64>,
+    /// Why there is no standard error, or no difference.
+    pub undefined: Option<String>,
 }
 
 /// The effect on newcomers against the effect later.

@@ -19,6 +19,7 @@ mod contract;
 mod covariates;
 mod deploy;
 mod deploy_races;
+mod epochs;
 mod experiment_pages;
 mod experiments;
 mod feedback;

@@ -126,6 +126,12 @@ async fn totals_end_with_their_arm() {
     let closed = of(&said, "calls", "c");
     assert_eq!(closed["difference"], open["difference"]);
     assert_eq!(closed["finding"], "open", "{closed}");
+    // And says how far: that of totals ends a day before the others.
+    let rate = of(&said, "task_completed", "c");
+    let until = |found: &Value| found["compared_until"]["day"].as_str().map(str::to_owned);
+    assert!(until(&closed) < until(&rate), "{closed}");
+    assert!(closed["note"].as_str().unwrap().contains("compared up to"));
+    assert_eq!(of(&said, "calls", "b")["compared_until"], Value::Null);
     // Beside it the others go on.
     assert_ne!(of(&said, "calls", "b")["units"], json!(0.0));
 }

@@ -111,7 +111,7 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
                 true => ("not to be used", Style::Dim),
                 false => says(metric.text("role"), found),
             };
-            if let Some(why) = instead(found) {
+            if let Some(why) = found.optional("note").map(str::to_owned) {
                 let name = format!("{} of {arm}", declared.text("name"));
                 match notes.iter_mut().find(|(known, _)| *known == why) {
                     Some((_, names)) => names.push(name),
@@ -164,30 +164,11 @@ fn shared_level(readout: Record<'_>) -> Option<String> {
     })
 }
 
-/// What stands in for an interval, or why there is none; of a plan that has ended, with which look.
-fn instead(found: Record<'_>) -> Option<String> {
-    let counts = found.record("small_counts");
-    let said = counts.map(|counts| counts.text("said").to_owned());
-    if let Some(day) = found.optional("decided_on") {
-        let counted = said.map_or_else(String::new, |said| format!("; {said}"));
-        return Some(format!(
-            "as of the last look, of {day}; values are of now{counted}"
-        ));
-    }
-    if found.member("is_unstable") == Some(&Value::Bool(true)) {
-        return Some(
-            "looks of different days contradict each other: the effect changes".to_owned(),
-        );
-    }
-    let is_told = found.number("low").is_none();
-    let why = || is_told.then(|| found.text("undefined").to_owned());
-    said.or_else(why).filter(|text| !text.is_empty())
-}
-
 /// What an interval says, or how a guardrail stands.
 fn says(role: &str, found: Record<'_>) -> (&'static str, Style) {
     if role == "guardrail" {
         return match found.text("guardrail") {
+            "holds" if found.text("finding") == "worse" => ("holds, but worse", Style::Good),
             "holds" => ("holds", Style::Good),
             "violated" => ("violated", Style::Bad),
             "unmeasured" => ("no values", Style::Dim),
@@ -392,21 +373,6 @@ mod tests {
         assert_eq!(
             lines,
             ["latency_p95,calls,x,1,ms,99.12345678901234,100.5,7"]
-        );
-    }
-
-    #[test]
-    fn what_has_no_interval_says_why() {
-        let few = json!({"small_counts": {"said": "2 of 9 units"}, "undefined": "too few"});
-        assert_eq!(instead(Record(&few)).as_deref(), Some("2 of 9 units"));
-        let none = json!({"small_counts": null, "undefined": "no values"});
-        assert_eq!(instead(Record(&none)).as_deref(), Some("no values"));
-        assert_eq!(instead(Record(&json!({"undefined": null}))), None);
-        let ended = json!({"decided_on": "2026-07-01", "low": 0.1, "undefined": null});
-        let told = instead(Record(&ended)).unwrap();
-        assert!(
-            told.starts_with("as of the last look, of 2026-07-01"),
-            "{told}"
         );
     }
 

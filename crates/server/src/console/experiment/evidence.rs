@@ -84,8 +84,8 @@ pub(super) struct NumberRow {
     pub(super) superiority: String,
     pub(super) variance_reduction: String,
     pub(super) method: &'static str,
-    /// Why a number is missing, or what stands in for it.
     pub(super) level: String,
+    /// What is to be known beside them, and why a number is missing.
     pub(super) note: String,
 }
 
@@ -127,6 +127,8 @@ pub(super) struct EpochRow {
     pub(super) units: String,
     pub(super) difference: String,
     pub(super) standard_error: String,
+    /// Why a number is missing.
+    pub(super) note: String,
 }
 
 /// The primary metric among the units with a tag.
@@ -292,13 +294,7 @@ fn numbers(readout: &Readout) -> Vec<NumberRow> {
                 variance_reduction: or_none(found.variance_reduction.map(percent)),
                 method: found.method,
                 level: percent(1.0 - found.alpha),
-                note: match (&found.small_counts, &found.decided_on) {
-                    (Some(counts), _) => counts.said.clone(),
-                    (None, Some(day)) => {
-                        format!("as of the last look, of {day}; values are of now")
-                    }
-                    (None, None) => found.undefined.clone().unwrap_or_default(),
-                },
+                note: found.note.clone().unwrap_or_default(),
             });
         }
     }
@@ -354,9 +350,12 @@ fn looks(primary: &MetricReadout, readout: &Readout) -> Vec<LookRow> {
             arm: look.arm.to_string(),
             units: words::count(look.units),
             difference: words::difference(of, look.difference),
-            interval: amounts::interval(of, look.low.zip(look.high)),
+            interval: match &look.small_counts {
+                Some(counts) => counts.clone(),
+                None => amounts::interval(of, look.low.zip(look.high)),
+            },
             once: amounts::interval(of, look.fixed_low.zip(look.fixed_high)),
-            standard_error: amounts::number(look.standard_error),
+            standard_error: or_none(look.standard_error.map(amounts::number)),
             degrees_of_freedom: or_none(look.degrees_of_freedom.map(amounts::number)),
             p: amounts::p_value(look.p),
         })
@@ -392,6 +391,7 @@ fn epochs(primary: &MetricReadout, now: Timestamp) -> Vec<EpochRow> {
                         .map(|value| words::difference(&primary.metric, value)),
                 ),
                 standard_error: or_none(epoch.standard_error.map(amounts::number)),
+                note: epoch.undefined.clone().unwrap_or_default(),
             });
         }
     }

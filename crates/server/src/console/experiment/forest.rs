@@ -138,10 +138,7 @@ fn row(metric: &MetricReadout, found: &Comparison, effect: Option<f64>) -> Fores
                     .map_or(why, |counts| &counts.brief),
             )),
             (None, None) => Some(show::prose("no interval yet")),
-            (Some(_), _) if found.is_unstable => Some(show::prose(
-                "looks of different days contradict each other: the effect changes",
-            )),
-            _ => None,
+            (Some(_), _) => found.note.as_deref().map(show::prose),
         },
     }
 }
@@ -159,6 +156,7 @@ pub(super) fn role(role: MetricRole) -> &'static str {
 pub(super) fn meaning(found: &Comparison) -> (&'static str, &'static str) {
     match (found.guardrail, found.finding) {
         (Some(GuardrailState::Violated), _) => ("violated", "bad"),
+        (Some(GuardrailState::Holds), Finding::Worse) => ("holds, but worse", "good"),
         (Some(GuardrailState::Holds), _) => ("holds", "good"),
         (Some(GuardrailState::Unmeasured), _) => ("not measured", "open"),
         (Some(GuardrailState::Open), _) => ("not settled", "open"),

@@ -19,12 +19,15 @@ pub(super) fn sequences(metric: &Metric, looks: &[Look], effect: Option<f64>) ->
     let mut arms: Vec<_> = looks.iter().map(|look| look.arm.clone()).collect();
     arms.dedup();
     arms.iter()
-        .map(|arm| {
-            let looks: Vec<&Look> = looks.iter().filter(|look| look.arm == *arm).collect();
-            Sequence {
+        .filter_map(|arm| {
+            let has_interval = |look: &&Look| look.small_counts.is_none();
+            let looks = looks.iter().filter(|look| look.arm == *arm);
+            let looks: Vec<&Look> = looks.filter(has_interval).collect();
+            // Small counts have no interval to draw.
+            (!looks.is_empty()).then(|| Sequence {
                 plot: plot(metric, &looks, effect).draw(),
                 lesson: lesson(&looks),
-            }
+            })
         })
         .collect()
 }
@@ -183,8 +186,9 @@ mod tests {
             arm: "b".parse().unwrap(),
             units: 1000.0,
             difference,
-            standard_error: reach / 2.0,
+            standard_error: Some(reach / 2.0),
             degrees_of_freedom: None,
+            small_counts: None,
             low: Some(difference - 2.0 * reach),
             high: Some(difference + 2.0 * reach),
             fixed_low: Some(difference - reach),

@@ -9,13 +9,24 @@ use flywheel_core::plan::ReadingMode;
 use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
 use flywheel_storage::statistics::UnitSums;
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::compare::Comparing;
-use super::{MICROSECONDS_PER_DAY, few};
+use super::{MICROSECONDS_PER_DAY, few, is_quantile, words};
 
 /// Which share of a plan's units is enough for the last of its planned looks: one just before the end would leave hardly any
 /// of the level for the end.
 const ENOUGH_TO_END: f64 = 0.95;
+
+/// How far an arm is compared that was served to nobody at some time: what the others did from then on is of another time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ComparedUntil {
+    /// The last UTC day whose sums are compared, of units that came before.
+    pub day: String,
+    /// Whether it is served again; units that came since are compared as ever.
+    pub is_served_again: bool,
+}
 
 impl Comparing<'_> {
     /// The days at whose end something was different, as far as an arm is compared.
@@ -68,6 +79,23 @@ impl Comparing<'_> {
     ) -> Option<i64> {
         let last = self.last_day(epoch, reading, arm);
         until.into_iter().chain(last).min()
+    }
+
+    /// The last day on which units of an arm that was served to nobody for a time are compared.
+    pub(super) fn was_compared_until(&self, reading: usize, arm: usize) -> Option<ComparedUntil> {
+        if is_quantile(self.metric_of(reading)) {
+            return None;
+        }
+        let last = self.epochs() - 1;
+        let day = (0..=last)
+            .rev()
+            .find_map(|epoch| self.last_day(epoch, reading, arm))?;
+        let weights = self.experiment.epochs.get(last).map(|epoch| &epoch.weights);
+        let is_out = |place: usize| weights.and_then(|weights| weights.get(place)) == Some(&0);
+        Some(ComparedUntil {
+            day: words::day(day),
+            is_served_again: !is_out(arm) && !is_out(self.control),
+        })
     }
 
     /// Sums of the control and of an arm, over epochs, as far as they are compared.

@@ -18,7 +18,7 @@ use serde::Serialize;
 pub(super) use said::say;
 
 use super::compare::Comparing;
-use super::{Comparison, Finding, GuardrailState, MetricRole, oriented, words};
+use super::{ArmValue, Comparison, Finding, GuardrailState, MetricRole, oriented, words};
 use crate::operations::moments;
 
 /// Counts of units, where an arm has fewer than ten events or fewer than ten values without one: too few for a normal
@@ -69,6 +69,15 @@ const METHOD: &str = "randomisation e-test of units (small counts)";
 pub(super) fn are_few(metric: &Metric, sums: &UnitSums) -> bool {
     let (events, all) = (sums.sum(0), sums.sum(1));
     metric.kind == MetricKind::Binary && events.min(all - events) < FEWEST_EVENTS as f64
+}
+
+/// What small counts say at the end of a day.
+#[derive(Clone, Copy)]
+pub(super) struct FewLook {
+    pub(super) day: i64,
+    /// 1/E of that day.
+    pub(super) p: f64,
+    pub(super) difference: f64,
 }
 
 /// An arm beside the control, of which one has few.
@@ -128,8 +137,20 @@ impl Few {
         (self.control.n + self.arm.n) as f64
     }
 
-    fn counts(&self, highest: Option<f64>) -> SmallCounts {
-        let all = |of: fn(&UnitSums) -> i64| of(&self.control) + of(&self.arm);
+    /// The last look of a plan that has one: p of its level.
+    pub(super) fn last_look(&self) -> Option<FewLook> {
+        Some(FewLook {
+            day: self.decided?,
+            p: self.p().ok().flatten()?,
+            difference: self.difference,
+        })
+    }
+}
+
+impl SmallCounts {
+    /// Those of control and arm, with the highest rate of a guardrail's failures.
+    pub(super) fn new(control: &UnitSums, arm: &UnitSums, highest: Option<f64>) -> Self {
+        let all = |of: fn(&UnitSums) -> i64| of(control) + of(arm);
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
         let (counted, of): (_, fn(&UnitSums) -> i64) =
             if all(|sums| sums.any) <= all(|sums| sums.not_all) {
@@ -137,14 +158,18 @@ impl Few {
             } else {
                 (CountedUnits::WithNone, |sums| sums.not_all)
             };
-        SmallCounts {
+        let [own, beside] = [arm, control].map(|sums| {
+            let shown = |n: i64| words::count(n as f64);
+            format!("{} of {}", shown(of(sums)), shown(sums.n))
+        });
+        Self {
             counted,
-            control: count(of(&self.control)),
-            control_units: count(self.control.n),
-            arm: count(of(&self.arm)),
-            arm_units: count(self.arm.n),
+            control: count(of(control)),
+            control_units: count(control.n),
+            arm: count(of(arm)),
+            arm_units: count(arm.n),
             highest,
-            brief: String::new(),
+            brief: format!("{own} against {beside}"),
             said: String::new(),
         }
     }
@@ -177,15 +202,15 @@ impl Comparing<'_> {
             }
             smallest = smallest.and_then(|least| {
                 let look = self.look_at_few(reading, arm, day)?;
-                let smaller = look.filter(|look| look.0 < least.0);
-                Ok(smaller.unwrap_or(least))
+                let smaller = look.filter(|look| look.p < least.0);
+                Ok(smaller.map_or(least, |look| (look.p, look.difference)))
             });
         }
         let both = self.both_until(reading, arm, end);
         are_it(&both).then_some(())?;
         let [control, own] = both;
         Some(Few {
-            difference: self.plain_difference(reading, arm, end)?,
+            difference: self.plain_difference(reading, arm, end)?.value,
             control,
             arm: own,
             smallest,
@@ -199,11 +224,11 @@ impl Comparing<'_> {
         })
     }
 
-    /// The smallest 1/E of the days at whose end there were few, of an arm that has more now, and the difference then.
-    pub(super) fn p_while_few(&self, reading: usize, arm: usize) -> Option<(f64, f64)> {
+    /// The days at whose end there were few, from the first on.
+    pub(super) fn looks_while_few(&self, reading: usize, arm: usize) -> Vec<FewLook> {
         let metric = self.metric_of(reading);
         if metric.kind != MetricKind::Binary {
-            return None;
+            return Vec::new();
         }
         let were_few = |day: &i64| {
             let both = self.both_until(reading, arm, Some(*day));
@@ -212,14 +237,24 @@ impl Comparing<'_> {
         // Once there are enough there stay enough, but for what is taken back.
         let few = self.days(reading, arm).into_iter().take_while(were_few);
         few.filter_map(|day| self.look_at_few(reading, arm, day).ok().flatten())
-            .min_by(|one, other| one.0.total_cmp(&other.0))
+            .collect()
     }
 
-    /// p and the difference at the end of a day; nothing while one of the arms has no values.
-    fn look_at_few(&self, reading: usize, arm: usize, day: i64) -> Defined<Option<(f64, f64)>> {
+    /// The one of them with the smallest p.
+    pub(super) fn smallest_while_few(&self, reading: usize, arm: usize) -> Option<FewLook> {
+        let looks = self.looks_while_few(reading, arm).into_iter();
+        looks.min_by(|one, other| one.p.total_cmp(&other.p))
+    }
+
+    /// Nothing while one of the arms has no values.
+    fn look_at_few(&self, reading: usize, arm: usize, day: i64) -> Defined<Option<FewLook>> {
         let p = self.evidence_of_few(reading, arm, day).map(p_from_log_e)?;
         let difference = self.plain_difference(reading, arm, Some(day));
-        Ok(difference.map(|difference| (p, difference)))
+        Ok(difference.map(|difference| FewLook {
+            day,
+            p,
+            difference: difference.value,
+        }))
     }
 
     /// ln E at the end of a day: that of all epochs together, because each has its own shares.
@@ -240,28 +275,12 @@ impl Comparing<'_> {
         Ok(log_e)
     }
 
-    /// The difference of the shares, which needs no spread: of epochs in which both have units, by their units.
-    fn plain_difference(&self, reading: usize, arm: usize, until: Option<i64>) -> Option<f64> {
-        let (mut sum, mut units) = (0.0, 0.0);
-        for epoch in 0..self.epochs() {
-            let until = self.compared_until(epoch, reading, arm, until);
-            let of = |place: usize| self.source(epoch, place, reading).sums(until);
-            let (a, b) = (of(self.control), of(arm));
-            if a.n > 0 && b.n > 0 {
-                let n = (a.n + b.n) as f64;
-                sum += n * (b.sum(0) / b.sum(1) - a.sum(0) / a.sum(1));
-                units += n;
-            }
-        }
-        (units > 0.0).then(|| sum / units)
-    }
-
     pub(super) fn comparison_of_few(
         &self,
         few: Few,
         reading: usize,
         arm: usize,
-        (metric, role, margin, base): (&Metric, MetricRole, Option<f64>, Option<f64>),
+        (metric, role, margin, control): (&Metric, MetricRole, Option<f64>, Option<&ArmValue>),
     ) -> Comparison {
         let level = self.level(role == MetricRole::Primary);
         let is_guardrail = role == MetricRole::Guardrail;
@@ -274,6 +293,9 @@ impl Comparing<'_> {
             alpha: level * few.part.unwrap_or(1.0),
             decided_on: few.decided.map(words::day),
             method: METHOD,
+            compared_until: self
+                .was_compared_until(reading, arm)
+                .filter(|_| few.decided.is_none()),
             difference: Some(few.difference),
             standard_error: None,
             degrees_of_freedom: None,
@@ -283,9 +305,8 @@ impl Comparing<'_> {
             p: few.p().ok().flatten().filter(|_| few.has_events()),
             fixed_low: None,
             fixed_high: None,
-            // The control's value is of now.
-            relative: base
-                .filter(|_| few.decided.is_none())
+            relative: self
+                .base(reading, arm, control, few.decided)
                 .map(|base| few.difference / base.abs()),
             finding: if few.difference == 0.0 || !is_found {
                 Finding::Open
@@ -306,7 +327,9 @@ impl Comparing<'_> {
             variance_reduction: None,
             epochs: self.by_epoch(reading, arm),
             is_unstable: false,
-            small_counts: Some(few.counts(highest)),
+            small_counts: Some(SmallCounts::new(&few.control, &few.arm, highest)),
+            small_counts_on: None,
+            note: None,
             undefined: Some(match few.p() {
                 Ok(None) => NOT_BEFORE_THE_END.to_owned(),
                 Err(undefined) => undefined.to_string(),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use flywheel_core::plan::{Part, Reading};
-use flywheel_stats::estimate::Estimate;
 use flywheel_stats::multiplicity::benjamini_hochberg;
+use flywheel_stats::undefined::Undefined;
 use flywheel_stats::{novelty, ratio};
 use flywheel_storage::statistics::UnitSums;
 
 use super::super::moments;
 use super::compare::{self, Comparing};
+use super::epochs::{Parts, constant};
 use super::{NoveltyReadout, SegmentReadout};
 
 /// Units of each side below which a segment is not shown.
@@ -77,17 +78,17 @@ pub(super) fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
         if units(own).min(units(control)) < FEWEST_IN_SEGMENT {
             continue;
         }
-        let within = |(epoch, own): (&usize, &UnitSums)| {
-            let control = control.get(epoch)?;
-            let (control, own) = (moments::pair(control).ok()?, moments::pair(own).ok()?);
-            ratio::difference(&control, &own).ok()
-        };
-        let parts: Vec<Estimate> = own.iter().filter_map(within).collect();
-        let look = match parts.as_slice() {
-            [only] => compare::one_look(only, experiment.plan.alpha),
-            several => Estimate::pool(several)
-                .and_then(|pooled| compare::one_look(&pooled, experiment.plan.alpha)),
-        };
+        let mut parts = Parts::default();
+        for (control, own) in both.iter().filter_map(|e| control.get(e).zip(own.get(e))) {
+            let pairs = moments::pair(control).and_then(|a| Ok((a, moments::pair(own)?)));
+            match pairs.and_then(|(a, b)| ratio::difference(&a, &b)) {
+                Ok(estimate) => parts.varying.push(estimate),
+                Err(Undefined::ZeroVariance) => parts.constant.extend(constant(control, own)),
+                Err(_) => {}
+            }
+        }
+        let pooled = parts.pool();
+        let look = pooled.and_then(|pooled| compare::one_look(&pooled, experiment.plan.alpha));
         let Ok(look) = look else { continue };
         let (Ok(interval), Ok(p)) = (look.interval, look.p) else {
             continue;

@@ -2,12 +2,13 @@
 
 use flywheel_core::metric::{GRADES, Metric, MetricKind};
 use flywheel_stats::decision;
-use flywheel_stats::estimate::Estimate;
+use flywheel_stats::estimate::{Constant, Estimate};
 use flywheel_stats::rank::{self, RankedCounts};
 use flywheel_stats::undefined::Undefined;
 use flywheel_stats::{Interval, multiplicity};
 
 use super::compare::Comparing;
+use super::epochs::Parts;
 use super::{Comparison, Finding, GuardrailState, Superiority, deciding, oriented};
 
 impl Comparing<'_> {
@@ -65,32 +66,31 @@ impl Comparing<'_> {
             }
             counts
         };
-        let within = |epoch: usize| {
+        let mut parts = Parts::default();
+        let mut within = |epoch: usize| {
             let (control, own) = (counts(epoch, self.control), counts(epoch, arm));
             let units = (control.iter().sum::<u64>() + own.iter().sum::<u64>()) as f64;
             let ranked = RankedCounts::from_histograms(&control, &own).ok()?;
-            Some(match ranked.brunner_munzel(self.experiment.plan.alpha) {
-                Ok(found) => Estimate {
+            match ranked.brunner_munzel(self.experiment.plan.alpha) {
+                Ok(found) => parts.varying.push(Estimate {
                     value: found.theta,
                     standard_error: found.standard_error,
                     degrees_of_freedom: found.degrees_of_freedom,
                     units,
-                },
+                }),
                 // Arms that lie apart altogether, or tie throughout, have no spread.
-                Err(Undefined::ZeroVariance) => Estimate {
+                Err(Undefined::ZeroVariance) => parts.constant.push(Constant {
                     value: ranked.theta(),
-                    standard_error: 0.0,
-                    degrees_of_freedom: f64::INFINITY,
                     units,
-                },
-                Err(_) => return None,
-            })
+                }),
+                Err(_) => {}
+            }
+            Some(())
         };
-        let parts: Vec<Estimate> = (0..self.epochs()).filter_map(within).collect();
-        let pooled = match parts.as_slice() {
-            [only] => Some(*only).filter(|only| only.standard_error > 0.0)?,
-            several => Estimate::pool(several).ok()?,
-        };
+        for epoch in 0..self.epochs() {
+            within(epoch);
+        }
+        let pooled = parts.pool().ok()?;
         let found = rank::interval_of(&pooled, self.experiment.plan.alpha).ok()?;
         Some(Superiority {
             probability: pooled.value,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flywheel_core::experiment::Epoch;
 use flywheel_core::metric::{Metric, MetricKind, MetricSource};
 use flywheel_core::plan::Part;
 use schemars::JsonSchema;
@@ -86,11 +87,39 @@ pub(super) fn outcomes(comparing: &Comparing<'_>, kept: &Kept, arms: &[ArmUnits]
     }
     let named: BTreeSet<&str> = by_series.into_keys().collect();
     let is_feedback = |metric: &Metric| matches!(metric.source, MetricSource::Feedback(_));
-    found.said = said(&found, &named, metrics.iter().any(is_feedback));
+    let causes = causes(comparing, &found);
+    found.said = said(&found, &named, metrics.iter().any(is_feedback), &causes);
     found
 }
 
-fn said(found: &KeptOutcomes, series: &BTreeSet<&str>, reads_feedback: bool) -> String {
+/// Why an outcome of the experiment may be in no number, as far as that happened here at all.
+fn causes(comparing: &Comparing<'_>, found: &KeptOutcomes) -> String {
+    let experiment = comparing.experiment;
+    let stopped = |epoch: &Epoch| epoch.stopped_arm.is_some();
+    let has_window = |metric: &Metric| metric.window_hours.is_some();
+    let mut causes = Vec::new();
+    if found.dropped_units > 0 {
+        causes.push("their unit was dropped");
+    }
+    if experiment.epochs.iter().any(stopped) {
+        causes.push("their arm was stopped");
+    }
+    if experiment.plan.metrics.iter().any(has_window) {
+        causes.push("they came too late");
+    }
+    match causes.as_slice() {
+        [] => "on calls that are in no sum".to_owned(),
+        [only] => format!("because {only}"),
+        several => format!("because {}", several.join(" or ")),
+    }
+}
+
+fn said(
+    found: &KeptOutcomes,
+    series: &BTreeSet<&str>,
+    reads_feedback: bool,
+    causes: &str,
+) -> String {
     let count = |n: u64| words::count(n as f64);
     if series.is_empty() {
         return match reads_feedback {
@@ -111,10 +140,7 @@ fn said(found: &KeptOutcomes, series: &BTreeSet<&str>, reads_feedback: bool) -> 
         ));
     }
     if found.left_out > 0 {
-        reasons.push(format!(
-            "{} of units that were dropped or whose arm was stopped, or too late",
-            count(found.left_out)
-        ));
+        reasons.push(format!("{} {causes}", count(found.left_out)));
     }
     if reasons.is_empty() {
         return format!("{analysed}, none kept without being analysed{dropped}.");

@@ -11,8 +11,8 @@ use flywheel_stats::sequential::running::Running;
 use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
 use flywheel_stats::undefined::{Defined, Undefined};
 
-use super::compare::{Comparing, one_look};
-use super::{Look, deciding, few, is_quantile, words};
+use super::compare::Comparing;
+use super::{few, is_quantile};
 
 /// Which share of a plan's units a planned look has more than the one before.
 const SMALLEST_STEP: f64 = 0.005;
@@ -209,45 +209,6 @@ impl Comparing<'_> {
             ReadingMode::Fixed if !is_final => Err(READ_ONCE),
             ReadingMode::Fixed => infer(estimate, Mode::Fixed, alpha),
         }
-    }
-
-    /// The primary metric at the end of each day.
-    pub(super) fn timeline(&self) -> Vec<Look> {
-        let plan = &self.experiment.plan;
-        let place = plan
-            .metrics
-            .iter()
-            .position(|metric| Some(&metric.name) == plan.primary.as_ref());
-        let Some(reading) = place.and_then(|place| deciding(&self.readings, place)) else {
-            return Vec::new();
-        };
-        let mut timeline = Vec::new();
-        for arm in self.treatments() {
-            for seen in self.series(reading, arm, self.level(true)).looks {
-                let Seen {
-                    day,
-                    estimate,
-                    inference: look,
-                    p,
-                } = seen;
-                let fixed = one_look(&estimate, self.level(true)).and_then(|look| look.interval);
-                timeline.push(Look {
-                    day: words::day(day),
-                    arm: self.name(arm),
-                    units: estimate.units,
-                    difference: estimate.value,
-                    standard_error: estimate.standard_error,
-                    degrees_of_freedom: Some(estimate.degrees_of_freedom)
-                        .filter(|df| df.is_finite()),
-                    low: look.interval.ok().map(|interval| interval.low),
-                    high: look.interval.ok().map(|interval| interval.high),
-                    fixed_low: fixed.ok().map(|interval| interval.low),
-                    fixed_high: fixed.ok().map(|interval| interval.high),
-                    p,
-                });
-            }
-        }
-        timeline
     }
 
     /// The level of one interval: several arms share that of the primary metric.

@@ -63,7 +63,7 @@ pub(super) fn outlook(
     let have: f64 = values.map(|arm| arm.sums.n as f64).sum();
     if have >= size.largest {
         return format!(
-            "The {} units of the plan are there.",
+            "The {} units that the plan needs in all arms together are there.",
             words::count(size.largest)
         );
     }

@@ -10,23 +10,27 @@ use super::compare::Comparing;
 use super::{ArmValue, Sums, few, is_quantile};
 
 impl Comparing<'_> {
-    /// The control's value, of which differences are told as a share; none if it is not four standard errors from zero, so
-    /// that such a share might be anything.
-    pub(super) fn base(&self, reading: usize, control: &ArmValue, metric: &Metric) -> Option<f64> {
+    /// The control's value as far as an arm is compared with it, of which differences are told as a share; none if it is not
+    /// four standard errors from zero, so that such a share might be anything. Of a quantile there is only what is known now.
+    pub(super) fn base(
+        &self,
+        reading: usize,
+        arm: usize,
+        now: Option<&ArmValue>,
+        until: Option<i64>,
+    ) -> Option<f64> {
         const ERRORS: f64 = 4.0;
-        let error = if is_quantile(metric) {
+        let (value, error) = if is_quantile(self.metric_of(reading)) {
+            let now = now?;
             let critical = normal::upper_quantile(self.experiment.plan.alpha / 2.0).ok()?;
-            (control.high? - control.low?) / (2.0 * critical)
+            (now.value?, (now.high? - now.low?) / (2.0 * critical))
         } else {
-            let sums = self.all_sums(self.control, reading);
-            let found = moments::pair(&sums)
-                .and_then(|pair| ratio::arm(&pair))
-                .ok()?;
-            found.squared_error().sqrt()
+            let [control, _] = self.both_until(reading, arm, until);
+            let found = moments::pair(&control).and_then(|pair| ratio::arm(&pair));
+            let found = found.ok()?;
+            (found.value, found.squared_error().sqrt())
         };
-        control
-            .value
-            .filter(|value| value.abs() > ERRORS * error && *value != 0.0)
+        (value.abs() > ERRORS * error && value != 0.0).then_some(value)
     }
 
     /// A metric's value in one arm, with its interval for one look.

@@ -5,13 +5,14 @@ use flywheel_core::metric::Metric;
 use flywheel_core::name::ArmName;
 use flywheel_core::plan::{Effect, ReadingMode};
 use flywheel_stats::decision::{self, ABORT_ALPHA, Decision, Guardrail};
+use flywheel_stats::undefined::Undefined;
 use flywheel_storage::statistics::ExperimentStatistics;
 use jiff::Timestamp;
 
 use super::compare::Comparing;
 use super::{
     ArmUnits, ArmValue, CheckState, Comparison, DataCheck, Finding, GuardrailState, MetricReadout,
-    MetricRole, Verdict, VerdictState, oriented, outlook, words,
+    MetricRole, Verdict, VerdictState, notes, oriented, outlook, words,
 };
 
 /// What a verdict follows from.
@@ -252,7 +253,12 @@ impl Evidence<'_> {
             VerdictState::Collecting,
             "Collecting.",
             reason,
-            "Let it run; looking costs nothing.",
+            match cannot {
+                Some(why) if fewest >= floor && *why == Undefined::ZeroVariance.to_string() => {
+                    "A metric that is the same for everybody decides nothing: let it run only if that may change."
+                }
+                _ => self.go_on(),
+            },
         ))
     }
 
@@ -378,22 +384,25 @@ impl Evidence<'_> {
                 effect.map(|effect| words::difference(&primary.metric, effect)),
             );
         }
-        let is_anybody_in = self.experiment.treatments().any(|arm| arm.weight > 0);
-        let next = match plan.mode {
-            _ if !is_anybody_in => {
+        said(
+            VerdictState::NoVerdict,
+            "No verdict yet.",
+            format!("{figures} {}", self.outlook(primary)),
+            self.go_on(),
+        )
+    }
+
+    /// What to do while it goes on.
+    fn go_on(&self) -> &'static str {
+        match self.experiment.plan.mode {
+            _ if self.experiment.treatments().all(|arm| arm.weight == 0) => {
                 "Nobody is in an arm but the control any more: stop, or give one weight."
             }
             ReadingMode::Fixed | ReadingMode::Hybrid => {
                 "Let it run to its planned number of units."
             }
-            _ => "Let it run; looking costs nothing.",
-        };
-        said(
-            VerdictState::NoVerdict,
-            "No verdict yet.",
-            format!("{figures} {}", self.outlook(primary)),
-            next,
-        )
+            ReadingMode::Anytime | ReadingMode::Planned => "Let it run; looking costs nothing.",
+        }
     }
 
     fn same_arms(&self, primary: &MetricReadout) -> Verdict {
@@ -455,7 +464,7 @@ impl Evidence<'_> {
             && place.is_some_and(|place| found.units < comparing.planned_units(place));
         let caution = match stopped_early && plan.mode != ReadingMode::Fixed {
             true => {
-                " The effect is likely a little smaller than shown, because a good moment was chosen to look."
+                " Found before the plan's units were there, the effect is likely a little smaller than shown."
             }
             false => "",
         };
@@ -554,7 +563,12 @@ fn amount(metric: &Metric, found: &Comparison) -> String {
     };
     let shown = words::difference(metric, difference);
     match (found.low.zip(found.high), &found.small_counts) {
-        (Some((low, high)), _) => format!("{shown} ({})", words::interval(metric, low, high)),
+        (Some((low, high)), _) => {
+            let rests_on = notes::of_small_counts_before(found);
+            let rests_on = rests_on.map_or_else(String::new, |on| format!("; {on}"));
+            let interval = words::interval(metric, low, high);
+            format!("{shown} ({interval}{rests_on})")
+        }
         (None, Some(counts)) => format!("{shown} ({})", counts.said),
         (None, None) => shown,
     }

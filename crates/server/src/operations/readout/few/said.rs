@@ -15,19 +15,17 @@ pub(in super::super) fn say(metric: &Metric, found: &mut Comparison) {
         CountedUnits::WithEvent => "with an event",
         CountedUnits::WithNone => "with a value that is no event",
     };
-    let shown = |n: u64| words::count(n as f64);
-    let found_by_arm = (
-        format!("{} of {}", shown(counts.arm), shown(counts.arm_units)),
-        format!(
-            "{} of {}",
-            shown(counts.control),
-            shown(counts.control_units)
-        ),
-    );
-    let mut said = format!("{} units {what} against {}", found_by_arm.0, found_by_arm.1);
-    counts.brief = format!("{} against {}", found_by_arm.0, found_by_arm.1);
+    let mut said = match counts.brief.split_once(" against ") {
+        Some((own, beside)) => format!("{own} units {what} against {beside}"),
+        None => counts.brief.clone(),
+    };
     if let Some(p) = p {
-        said.push_str(&format!(", p {} at any time, {METHOD}", words::p_value(p)));
+        // A plan with a last look has no other.
+        let when = match found.decided_on {
+            Some(_) => "at the last look",
+            None => "at any time",
+        };
+        said.push_str(&format!(", p {} {when}, {METHOD}", words::p_value(p)));
     }
     let failures = match metric.direction {
         Direction::Lower => "share",

@@ -1,0 +1,160 @@
+//! Epochs and days: what is compared with what, and until when.
+
+use flywheel_core::experiment::Experiment;
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::readouts::{Arm, SOUND, advance_days, begin, plan, readout, send, users};
+
+const EXPERIMENTS: &str = "/api/v1/experiments";
+
+/// Users call once, and each pays a fee.
+async fn fees(
+    app: &TestApp,
+    experiment: &Experiment,
+    users: std::ops::Range<u32>,
+    mut fee: impl FnMut(&str) -> f64,
+) {
+    let at = app.context.sources.clock.now();
+    let (mut calls, mut paid) = (Vec::new(), Vec::new());
+    for number in users {
+        let user = format!("user_{number}");
+        let Some(arm) = experiment.assign(&user) else {
+            continue;
+        };
+        calls.push(
+            json!({"id": user, "app": "support", "environment": "production", "user": user,
+            "experiment": experiment.name, "arm": arm.name, "started_at": at}),
+        );
+        paid.push(json!({"call_id": user, "app": "support", "kind": "outcome", "name": "fee", "value": fee(arm.name.as_str())}));
+    }
+    send(app, calls, paid).await;
+}
+
+async fn declare_fee(app: &TestApp) {
+    let metrics = app.viewer().get("/api/v1/apps/support/metrics").await.ok();
+    let mut metrics = metrics["items"].as_array().unwrap().clone();
+    metrics.push(
+        json!({"name": "fee", "kind": "continuous", "source": "outcome:fee", "direction": "lower"}),
+    );
+    let settings = json!({"description": "", "metrics": metrics});
+    let put = app.editor().put("/api/v1/apps/support", &settings).await;
+    put.ok();
+}
+
+/// An epoch in which everybody pays the same is no certain one: it counts as the others do, unit for unit.
+#[tokio::test]
+async fn an_epoch_that_does_not_vary_is_not_certain() {
+    let app = TestApp::furnished().await;
+    declare_fee(&app).await;
+    let mut asked = plan();
+    asked["primary"] = json!("fee");
+    asked["mde"] = json!({"absolute": 0.1});
+    let experiment = begin(&app, "fees", asked).await;
+    let alike = |arm: &str| if arm == "b" { 3.0 } else { 2.0 };
+    fees(&app, &experiment, 0..300, alike).await;
+    let said = readout(&app, "fees").await;
+    let found = &said["metrics"][0]["comparisons"][0];
+    // What they differ by is known, and not how far that may be off.
+    assert_eq!(found["difference"], json!(1.0), "{found}");
+    assert_eq!(found["standard_error"], Value::Null);
+    assert_eq!(found["finding"], "open");
+    advance_days(&app, 1);
+    let changed = app
+        .editor()
+        .patch(&format!("{EXPERIMENTS}/fees"), &json!({"exposure": 9000}))
+        .await
+        .ok();
+    let experiment: Experiment = serde_json::from_value(changed).unwrap();
+    let random = &mut fastrand::Rng::with_seed(8);
+    fees(&app, &experiment, 1000..1700, |_| 2.5 + random.f64()).await;
+    let said = readout(&app, "fees").await;
+    let found = &said["metrics"][0]["comparisons"][0];
+    let (alike, varied) = (&found["epochs"][0], &found["epochs"][1]);
+    assert_eq!(
+        (&alike["units"], &alike["difference"]),
+        (&json!(300.0), &json!(1.0))
+    );
+    let why = alike["undefined"].as_str().unwrap();
+    assert!(why.contains("do not vary"), "{alike}");
+    let number = |of: &Value, name: &str| of[name].as_f64().unwrap();
+    let (n, error) = (number(varied, "units"), number(varied, "standard_error"));
+    let mean = (300.0 + n * number(varied, "difference")) / (300.0 + n);
+    assert!(
+        (number(found, "difference") - mean).abs() < 1e-12,
+        "{found}"
+    );
+    let expected = error * (n / (300.0 + n)).sqrt();
+    assert!((number(found, "standard_error") - expected).abs() < 1e-12);
+    assert_eq!(number(found, "units"), 300.0 + n);
+    assert!(number(found, "low") < mean && mean < number(found, "high"));
+}
+
+/// Days of small counts stand in the days, and what is found by them alone says so.
+#[tokio::test]
+async fn days_of_small_counts_are_told() {
+    let app = TestApp::furnished().await;
+    let mut rare = plan();
+    rare["primary"] = json!("hard_failures");
+    let experiment = begin(&app, "rare", rare).await;
+    let random = &mut fastrand::Rng::with_seed(6);
+    let failing = |failing: f64| Arm { failing, ..SOUND };
+    users(&app, &experiment, 0..1400, [failing(0.06), SOUND], random).await;
+    advance_days(&app, 1);
+    let few = readout(&app, "rare").await;
+    let p = few["metrics"][0]["comparisons"][0]["p"].as_f64().unwrap();
+    assert!(p < 0.001, "{few}");
+    let day = &few["timeline"][0];
+    assert_eq!(day["p"].as_f64(), Some(p), "{day}");
+    assert_eq!(day["low"], Value::Null);
+    assert!(
+        day["small_counts"].as_str().unwrap().starts_with("0 of "),
+        "{day}"
+    );
+    users(&app, &experiment, 1400..3000, [failing(0.2); 2], random).await;
+    let said = readout(&app, "rare").await;
+    let found = &said["metrics"][0]["comparisons"][0];
+    assert!(found["low"].as_f64().unwrap() < 0.0 && found["high"].as_f64().unwrap() > 0.0);
+    assert_eq!(found["finding"], "better", "{found}");
+    assert_eq!(found["small_counts_on"], few["timeline"][0]["day"]);
+    let days = said["timeline"].as_array().unwrap();
+    assert_eq!(days.len(), 2);
+    // The smallest until then is that of the day before.
+    assert_eq!(days[1]["p"].as_f64(), Some(p));
+    assert!(days[1]["low"].is_f64());
+    let reason = said["verdict"]["reason"].as_str().unwrap();
+    assert!(reason.contains("of the small counts of"), "{reason}");
+    let note = found["note"].as_str().unwrap();
+    assert!(note.contains("of the small counts of"), "{note}");
+}
+
+/// Whoever reads the sums of a day that is over has looked at it: what is logged late is of the next.
+#[tokio::test]
+async fn sums_of_days_that_are_over_stay() {
+    let app = TestApp::furnished().await;
+    let experiment = begin(&app, "late", plan()).await;
+    let random = &mut fastrand::Rng::with_seed(6);
+    users(&app, &experiment, 0..200, [SOUND; 2], random).await;
+    advance_days(&app, 1);
+    let of_first_day = |said: &Value| {
+        let rows = said["items"].as_array().unwrap();
+        let first = rows[0]["day"].clone();
+        let rows: Vec<Value> = rows
+            .iter()
+            .filter(|row| row["day"] == first)
+            .cloned()
+            .collect();
+        (first, rows)
+    };
+    let path = format!("{EXPERIMENTS}/late/sums");
+    let (first, before) = of_first_day(&app.viewer().get(&path).await.ok());
+    assert!(!before.is_empty());
+    let outcome = |number: u32| {
+        json!({"call_id": format!("late-{number}"), "app": "support", "kind": "outcome", "name": "task_completed",
+        "value": true, "created_at": format!("{}T23:59:00Z", first.as_str().unwrap())})
+    };
+    let late: Vec<Value> = (0..200).map(outcome).collect();
+    send(&app, Vec::new(), late).await;
+    let (_, after) = of_first_day(&app.viewer().get(&path).await.ok());
+    assert_eq!(before, after);
+}
