@@ -1,7 +1,7 @@
 //! The event store: calls and feedback, appended in groups.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use flywheel_core::call::{Call, CallFacts, CallStatus};
@@ -395,6 +395,9 @@ pub trait EventStore: Send + Sync {
         filter: &SummaryFilter,
         by: SummaryKey,
     ) -> StorageResult<Vec<SummaryRow>>;
+
+    /// How many pieces of feedback there are of each series, on calls that match.
+    async fn count_feedback(&self, filter: &SummaryFilter) -> StorageResult<BTreeMap<String, u64>>;
 
     /// What each app did, in one environment or all, in each slot of a window in which it did something; by app and slot.
     async fn activity(

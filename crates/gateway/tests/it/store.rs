@@ -1,6 +1,6 @@
 //! An event store in memory that tests can make fail or wait.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -164,6 +164,10 @@ impl EventStore for FakeStore {
     }
 
     async fn summarize(&self, _: &SummaryFilter, _: SummaryKey) -> StorageResult<Vec<SummaryRow>> {
+        Err(unavailable())
+    }
+
+    async fn count_feedback(&self, _: &SummaryFilter) -> StorageResult<BTreeMap<String, u64>> {
         Err(unavailable())
     }
 

@@ -121,9 +121,7 @@ pub async fn read(
     let experiment = experiments::find(&mut *session, caller, name).await?;
     drop(session);
     let now = context.sources.clock.now();
-    let statistics = experiments::closed_statistics(context, &experiment, now).await?;
-    if statistics.rebuilt.is_some() {
-        return Err(experiments::rebuilding(name));
-    }
+    experiments::close_days(context, &experiment, now).await?;
+    let statistics = experiments::whole_statistics(context, name).await?;
     Ok(of_statistics(&experiment, &statistics))
 }

@@ -3,6 +3,7 @@
 mod change;
 mod ending;
 
+use axum::http::StatusCode;
 use flywheel_core::deployment::App;
 use flywheel_core::experiment::{
     Arm, Epoch, Experiment, ExperimentStatus, InvalidExperiment, UnitKind, default_layer,
@@ -12,7 +13,7 @@ use flywheel_core::name::{ArmName, EnvironmentName, ExperimentName};
 use flywheel_core::plan::Plan;
 use flywheel_core::{AppName, Manifest, PromptName};
 use flywheel_storage::StateSession;
-use flywheel_storage::events::{SummaryFilter, SummaryKey};
+use flywheel_storage::events::SummaryFilter;
 use flywheel_storage::statistics::{ExperimentStatistics, Rebuild};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -370,37 +371,52 @@ pub async fn read(
         Some(_) => Some(kept(context, &experiment).await?),
         None => None,
     };
-    let readout = read_out(context, &experiment, kept.as_ref()).await?;
+    let readout = read_out(context, &experiment, kept).await?;
     Ok((experiment, readout))
 }
 
 async fn read_out(
     context: &Context,
     experiment: &Experiment,
-    kept: Option<&Kept>,
+    kept: Option<Kept>,
 ) -> ApiResult<Readout> {
     let now = context.sources.clock.now();
-    let statistics = closed_statistics(context, experiment, now).await?;
-    Ok(readout::read(experiment, &statistics, kept, now))
+    close_days(context, experiment, now).await?;
+    let statistics = context
+        .statistics
+        .experiment_statistics(&experiment.name)
+        .await?;
+    let experiment = experiment.clone();
+    // Looks at many days of many metrics take milliseconds, for which calls are not to wait.
+    let read = move || readout::read(&experiment, &statistics, kept.as_ref(), now);
+    match tokio::task::spawn_blocking(read).await {
+        Ok(readout) => Ok(readout),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => {
+            let stopping = "the server is stopping";
+            Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                stopping,
+            ))
+        }
+    }
 }
 
-/// What is known of an experiment's units. What could be read of a day that is over stays from then on, whatever is logged late.
+/// What can be read of a day that is over stays from now on, whatever is logged late.
 ///
 /// # Errors
-/// When it cannot be read.
-pub async fn closed_statistics(
+/// When it cannot be kept.
+pub async fn close_days(
     context: &Context,
     experiment: &Experiment,
     now: Timestamp,
-) -> ApiResult<ExperimentStatistics> {
+) -> ApiResult<()> {
     let is_kept = experiment.status != ExperimentStatus::Archived;
     if experiment.started_at.is_some() && is_kept {
         context.statistics.close_days(&experiment.name, now).await?;
     }
-    Ok(context
-        .statistics
-        .experiment_statistics(&experiment.name)
-        .await?)
+    Ok(())
 }
 
 /// What is known of an experiment's units, when all of it is there.
@@ -442,11 +458,7 @@ async fn kept(context: &Context, experiment: &Experiment) -> ApiResult<Kept> {
         ..of_all.clone()
     };
     for (filter, counts) in [(of_all, &mut kept.of_all), (own, &mut kept.of_experiment)] {
-        for row in context.events.summarize(&filter, SummaryKey::Day).await? {
-            for sums in row.series {
-                *counts.entry(sums.series).or_default() += sums.n;
-            }
-        }
+        *counts = context.events.count_feedback(&filter).await?;
     }
     Ok(kept)
 }

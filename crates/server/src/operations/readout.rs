@@ -35,8 +35,9 @@ use serde::Serialize;
 use compare::Comparing;
 pub use days::ComparedUntil;
 pub use delays::{ArmDelay, DelayReadout};
-pub use few::{CountedUnits, SmallCounts};
+pub use few::{CountedUnits, EarlierCounts, SmallCounts};
 pub use kept::{Kept, KeptOutcomes};
+pub(crate) use notes::circumstances;
 pub use timeline::Look;
 
 /// What an experiment says so far.
@@ -293,7 +294,8 @@ pub struct Comparison {
     pub low: Option<f64>,
     /// Its upper end.
     pub high: Option<f64>,
-    /// The smallest p-value of all looks until now, which may be looked at as often as one likes.
+    /// The smallest p-value of all looks until now, which may be looked at as often as one likes; of the primary metric after
+    /// Holm, where several arms are compared.
     pub p: Option<f64>,
     /// The lower end of the interval for one look, to compare with.
     pub fixed_low: Option<f64>,
@@ -315,8 +317,8 @@ pub struct Comparison {
     pub is_unstable: bool,
     /// Units with an event, where there are too few for an interval.
     pub small_counts: Option<SmallCounts>,
-    /// The UTC day on which there still were too few, if `p` is of that day's counts.
-    pub small_counts_on: Option<String>,
+    /// The small counts of an earlier day, if `p` is of theirs.
+    pub small_counts_then: Option<EarlierCounts>,
     /// Why there is no difference or no interval.
     pub undefined: Option<String>,
     /// What is to be known beside these numbers, in a few words.

@@ -116,7 +116,7 @@ async fn days_of_small_counts_are_told() {
     let found = &said["metrics"][0]["comparisons"][0];
     assert!(found["low"].as_f64().unwrap() < 0.0 && found["high"].as_f64().unwrap() > 0.0);
     assert_eq!(found["finding"], "better", "{found}");
-    assert_eq!(found["small_counts_on"], few["timeline"][0]["day"]);
+    assert_eq!(found["small_counts_then"]["day"], few["timeline"][0]["day"]);
     let days = said["timeline"].as_array().unwrap();
     assert_eq!(days.len(), 2);
     // The smallest until then is that of the day before.

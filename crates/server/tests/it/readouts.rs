@@ -857,7 +857,7 @@ async fn outcomes_that_are_not_analysed_are_counted() {
     );
     assert_eq!(
         found["said"],
-        "299 outcomes analysed; 4 kept and not analysed: 2 on calls that belong to no arm, 2 because their unit was dropped; 1 unit dropped."
+        "299 outcomes analysed; 4 kept and not analysed: 2 on calls that belong to no arm, 2 on calls that count nowhere (of a unit that was dropped); 1 unit dropped."
     );
 }
 

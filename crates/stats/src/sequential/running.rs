@@ -10,8 +10,8 @@ pub struct Running {
     pub p: f64,
     /// The intersection so far; none before the first bounded look.
     pub interval: Option<Interval>,
-    /// Whether the intersection has become empty, which a stationary effect hardly ever does. The interval is then that of
-    /// the last look.
+    /// Whether the intersection has become empty, or without the estimate of a look, which of a stationary effect it hardly ever
+    /// does. The interval is from then on that of the last look.
     pub nonstationary: bool,
 }
 
@@ -37,7 +37,8 @@ impl Running {
             low: before.low.max(now.low),
             high: before.high.min(now.high),
         };
-        if self.nonstationary || both.low > both.high {
+        let has_estimate = (both.low..=both.high).contains(&look.estimate);
+        if self.nonstationary || !has_estimate {
             self.nonstationary = true;
             self.interval = Some(now);
         } else {
@@ -51,6 +52,23 @@ mod tests {
     use super::*;
     use crate::estimate::Estimate;
     use crate::inference::{Mode, infer};
+
+    #[test]
+    fn an_interval_contains_its_estimate() {
+        let look = |value: f64, standard_error: f64| {
+            let estimate = Estimate::new(value, standard_error, 998.0, 1000.0).unwrap();
+            infer(&estimate, Mode::Anytime { rho_squared: 0.01 }, 0.05).unwrap()
+        };
+        let mut running = Running::default();
+        running.push(&look(0.0, 0.05));
+        let first = running.interval.unwrap();
+        // What both have in common is there, and the second estimate is not in it.
+        let second = look(first.high * 1.5, 0.05);
+        running.push(&second);
+        assert!(second.interval.unwrap().low < first.high);
+        assert!(running.nonstationary);
+        assert_eq!(running.interval, second.interval.ok());
+    }
 
     #[test]
     fn intervals_only_shrink_until_they_part() {

@@ -123,6 +123,16 @@ impl EventStore for SqliteStore {
         }
     }
 
+    #[tracing::instrument(name = "db.feedback.count", skip_all)]
+    async fn count_feedback(&self, filter: &SummaryFilter) -> StorageResult<BTreeMap<String, u64>> {
+        let are_complete = self.are_sums_complete().await;
+        let mut snapshot = Snapshot::take(&self.readers).await?;
+        match are_complete {
+            true => sums::count_feedback(snapshot.connection(), filter).await,
+            false => summary::count_feedback(snapshot.connection(), filter).await,
+        }
+    }
+
     #[tracing::instrument(name = "db.calls.activity", skip_all)]
     async fn activity(
         &self,

@@ -44,6 +44,20 @@ pub(super) async fn summarize(
     Ok(rows.into_values().collect())
 }
 
+/// How many pieces of feedback there are of each series.
+pub(super) async fn count_feedback(
+    connection: &mut SqliteConnection,
+    filter: &SummaryFilter,
+) -> StorageResult<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
+    for row in summarize(connection, filter, SummaryKey::Day).await? {
+        for sums in row.series {
+            *counts.entry(sums.series).or_default() += sums.n;
+        }
+    }
+    Ok(counts)
+}
+
 /// What is summed up: events, or sums of them by the hour, which have the same columns but for the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Table {

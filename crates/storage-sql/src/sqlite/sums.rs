@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use super::{SqliteStore, writer};
 
 pub(super) use changes::{Opinion, Progress, each_changed_opinion};
-pub(super) use reading::{activity, summarize};
+pub(super) use reading::{activity, count_feedback, summarize};
 
 const HOUR_SECONDS: i64 = 3600;
 const HOUR_MICROSECONDS: i64 = HOUR_SECONDS * 1_000_000;

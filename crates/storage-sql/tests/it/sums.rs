@@ -179,6 +179,19 @@ async fn check(store: &SqliteStore, what: &str) {
         let windowed = store.summarize(&part, by).await.unwrap();
         assert_alike(&windowed, &counted, what);
     }
+    let mut of_series: BTreeMap<String, u64> = BTreeMap::new();
+    for row in counted(store, SummaryKey::Day).await {
+        for series in row.series {
+            *of_series.entry(series.series).or_default() += series.n;
+        }
+    }
+    for part in [
+        SummaryFilter::default(),
+        window(BEGIN - HOUR / 3, BEGIN + HOURS * HOUR + HOUR / 3),
+    ] {
+        let found = store.count_feedback(&part).await.unwrap();
+        assert_eq!(found, of_series, "{what}");
+    }
     let slots = |begin: i64, slot_seconds: u32, slots: u32| Window {
         since: second(begin),
         slot_seconds,

@@ -101,10 +101,7 @@ fn metrics(context: &Context<'_>, readout: Record<'_>) -> Printed {
             let arm = found.text("arm");
             let interval = found.number("low").zip(found.number("high"));
             let interval = interval.map_or_else(
-                || match found.optional("undefined") {
-                    Some(reason) => format!("– {reason}"),
-                    None => "–".to_owned(),
-                },
+                || "–".to_owned(),
                 |(low, high)| format!("{} to {}", signed(low, is_share), signed(high, is_share)),
             );
             let (says, style) = match is_invalid {

@@ -11,7 +11,7 @@ use flywheel_core::plan::Effect;
 use super::amounts;
 use crate::console::show::{self, Markup};
 use crate::operations::readout::{
-    Comparison, Finding, GuardrailState, MetricReadout, MetricRole, Readout, words,
+    Comparison, Finding, GuardrailState, MetricReadout, MetricRole, Readout, circumstances, words,
 };
 
 /// The strip's coordinates: zero is in the middle.
@@ -33,7 +33,7 @@ pub(super) struct ForestRow {
     /// What it means, and the colour for it.
     pub(super) word: &'static str,
     pub(super) class: &'static str,
-    /// Why there is no interval.
+    /// What is to be known beside it, and why there is no interval.
     pub(super) note: Option<Markup>,
 }
 
@@ -130,17 +130,19 @@ fn row(metric: &MetricReadout, found: &Comparison, effect: Option<f64>) -> Fores
         interval: interval.map_or_else(String::new, |ends| amounts::interval(of, Some(ends))),
         word,
         class,
-        note: match (interval, &found.undefined) {
-            (None, Some(why)) => Some(show::prose(
-                found
-                    .small_counts
-                    .as_ref()
-                    .map_or(why, |counts| &counts.brief),
-            )),
-            (None, None) => Some(show::prose("no interval yet")),
-            (Some(_), _) => found.note.as_deref().map(show::prose),
-        },
+        note: note(of, found),
     }
+}
+
+fn note(metric: &Metric, found: &Comparison) -> Option<Markup> {
+    let Some(counts) = &found.small_counts else {
+        let nothing = found.low.is_none().then_some("no interval yet");
+        return found.note.as_deref().or(nothing).map(show::prose);
+    };
+    // What the counts say in full stands with the numbers.
+    let mut notes = vec![counts.brief.clone()];
+    notes.extend(circumstances(metric, found));
+    Some(show::prose(&notes.join("; ")))
 }
 
 pub(super) fn role(role: MetricRole) -> &'static str {

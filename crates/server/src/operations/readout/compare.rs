@@ -10,36 +10,36 @@ use flywheel_stats::estimate::Estimate;
 use flywheel_stats::inference::{Inference, Mode, infer};
 use flywheel_stats::sequential::hybrid::RUNNING_SHARE;
 use flywheel_stats::sequential::rho_squared;
-use flywheel_stats::undefined::{Defined, Undefined};
+use flywheel_stats::undefined::Defined;
 use flywheel_storage::statistics::{ArmStatistics, ExperimentStatistics, UnitSums};
 use jiff::Timestamp;
 
-use super::few::FewLook;
+use super::few::{EarlierCounts, FewLook};
 use super::judge::{correct, finding};
 use super::notes;
 use super::{
     ArmValue, Comparison, Finding, GuardrailState, MICROSECONDS_PER_DAY, MetricReadout, MetricRole,
-    deciding, is_quantile, oriented, words,
+    deciding, oriented, words,
 };
 
 /// Sums and histogram of one arm in one epoch.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) arm: Option<&'a ArmStatistics>,
+pub(super) struct Source<'s> {
+    pub(super) arm: Option<&'s ArmStatistics>,
     pub(super) reading: usize,
+    /// What was known at the end of each day on which something was different.
+    pub(super) days: &'s [(i64, UnitSums)],
 }
 
 impl Source<'_> {
     /// What was known at the end of a day, or is known now.
     pub(super) fn sums(&self, until: Option<i64>) -> UnitSums {
-        let mut sums = UnitSums::default();
-        let days = self.arm.and_then(|arm| arm.readings.get(&self.reading));
-        for (day, part) in days.into_iter().flatten() {
-            if until.is_none_or(|until| *day <= until) {
-                sums.add(part);
-            }
-        }
-        sums
+        let over = match until {
+            Some(until) => self.days.partition_point(|(day, _)| *day <= until),
+            None => self.days.len(),
+        };
+        let last = over.checked_sub(1).and_then(|last| self.days.get(last));
+        last.map(|(_, sums)| *sums).unwrap_or_default()
     }
 
     pub(super) fn classes(&self) -> BTreeMap<i32, i64> {
@@ -53,11 +53,31 @@ pub(super) struct Comparing<'a> {
     pub(super) experiment: &'a Experiment,
     pub(super) statistics: &'a ExperimentStatistics,
     pub(super) readings: Vec<Reading>,
+    /// By epoch, arm and reading, what was known at the end of each day.
+    known: BTreeMap<(usize, usize, usize), Vec<(i64, UnitSums)>>,
     /// The control's place among the arms.
     pub(super) control: usize,
     pub(super) rho_squared: Defined<f64>,
     /// The UTC day that is not over yet, counted from 1970.
     pub(super) open_day: i64,
+}
+
+/// Days added up, once: each of many looks takes what was known at the end of one.
+fn known(
+    statistics: &ExperimentStatistics,
+) -> BTreeMap<(usize, usize, usize), Vec<(i64, UnitSums)>> {
+    let mut known = BTreeMap::new();
+    for ((epoch, arm), found) in &statistics.arms {
+        for (reading, days) in &found.readings {
+            let mut sums = UnitSums::default();
+            let until_then = days.iter().map(|(day, part)| {
+                sums.add(part);
+                (*day, sums)
+            });
+            known.insert((*epoch, *arm, *reading), until_then.collect());
+        }
+    }
+    known
 }
 
 /// Inference for one look at a fixed sample.
@@ -77,6 +97,7 @@ impl<'a> Comparing<'a> {
             experiment,
             statistics,
             readings: plan.readings(),
+            known: known(statistics),
             control: experiment.arms.iter().position(is_control).unwrap_or(0),
             rho_squared: rho_squared(plan.alpha, plan.tuned_for),
             open_day: now.as_microsecond().div_euclid(MICROSECONDS_PER_DAY),
@@ -96,8 +117,10 @@ impl<'a> Comparing<'a> {
         self.experiment.epochs.len().max(1)
     }
 
-    pub(super) fn source(&self, epoch: usize, arm: usize, reading: usize) -> Source<'a> {
+    pub(super) fn source(&self, epoch: usize, arm: usize, reading: usize) -> Source<'_> {
+        let days = self.known.get(&(epoch, arm, reading));
         Source {
+            days: days.map_or(&[], Vec::as_slice),
             arm: self.statistics.arms.get(&(epoch, arm)),
             reading,
         }
@@ -174,7 +197,13 @@ impl<'a> Comparing<'a> {
     ) -> Comparison {
         let alpha = self.level(role == MetricRole::Primary);
         let series = self.series(reading, arm, alpha);
-        let few = self.few(reading, arm);
+        let mut few = self.few(reading, arm);
+        if let Some(few) = few
+            .as_mut()
+            .filter(|_| self.mode(reading) == ReadingMode::Anytime)
+        {
+            few.consider(&series.looks);
+        }
         if let Some(few) = few.filter(|few| few.comes_before(series.decided.map(|(day, _)| day))) {
             return self.comparison_of_few(few, reading, arm, (metric, role, margin, control));
         }
@@ -192,7 +221,7 @@ impl<'a> Comparing<'a> {
         // The running intersection of sequences; the repeated interval of planned looks; the one of the last look.
         let few_then = match mode {
             ReadingMode::Anytime => self
-                .smallest_while_few(reading, arm)
+                .smallest_of_few(reading, arm)
                 .filter(|_| series.p.is_some()),
             _ => None,
         };
@@ -208,10 +237,10 @@ impl<'a> Comparing<'a> {
             (Ok(_), Ok(look)) => look.interval.err().map(|undefined| undefined.to_string()),
         };
         // Where nothing varies it is known what the arms differ by, and not how far that may be off.
-        let constant = (estimate.is_none() && series.estimate == Err(Undefined::ZeroVariance))
-            .then(|| self.plain_difference(reading, arm, None))
-            .flatten()
-            .filter(|_| !is_quantile(metric));
+        let constant = match estimate {
+            None => self.constant_difference(reading, arm),
+            Some(_) => None,
+        };
         let is_of_few = |few: &FewLook| series.p.is_some_and(|p| few.p < p);
         // Guardrails are looked at at any time, whatever may be read of them.
         let now = self
@@ -267,7 +296,7 @@ impl<'a> Comparing<'a> {
                     !(interval.low..=interval.high).contains(&estimate.value)
                 }),
             small_counts: None,
-            small_counts_on: few_then.filter(is_of_few).map(|few| words::day(few.day)),
+            small_counts_then: few_then.filter(is_of_few).map(EarlierCounts::from),
             undefined,
             note: None,
         }

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::compare::Comparing;
-use super::{MICROSECONDS_PER_DAY, few, is_quantile, words};
+use super::{MICROSECONDS_PER_DAY, few, words};
 
 /// Which share of a plan's units is enough for the last of its planned looks: one just before the end would leave hardly any
 /// of the level for the end.
@@ -32,16 +32,28 @@ impl Comparing<'_> {
     /// The days at whose end something was different, as far as an arm is compared.
     pub(super) fn days(&self, reading: usize, arm: usize) -> BTreeSet<i64> {
         let mut days = BTreeSet::new();
-        for epoch in 0..self.epochs() {
+        for epoch in self.compared_epochs(arm) {
             let last = self.last_day(epoch, reading, arm).unwrap_or(i64::MAX);
             for place in [self.control, arm] {
-                let source = self.source(epoch, place, reading);
-                let found = source.arm.and_then(|arm| arm.readings.get(&reading));
-                let found = found.into_iter().flat_map(|days| days.keys().copied());
-                days.extend(found.filter(|day| *day <= last));
+                let found = self.source(epoch, place, reading).days.iter();
+                days.extend(found.map(|(day, _)| *day).filter(|day| *day <= last));
             }
         }
         days
+    }
+
+    /// Whether arm and control were both served to somebody in an epoch.
+    pub(super) fn are_both_in(&self, epoch: usize, arm: usize) -> bool {
+        let epoch = self.experiment.epochs.get(epoch);
+        epoch.is_none_or(|epoch| {
+            let mut both = [self.control, arm].into_iter();
+            both.all(|place| epoch.weights.get(place) != Some(&0))
+        })
+    }
+
+    /// The epochs in which there is something to compare.
+    pub(super) fn compared_epochs(&self, arm: usize) -> impl Iterator<Item = usize> {
+        (0..self.epochs()).filter(move |epoch| self.are_both_in(*epoch, arm))
     }
 
     /// The last day on which units of an epoch are compared, if their arm or the control was served to nobody later: what the
@@ -56,17 +68,15 @@ impl Comparing<'_> {
 
     /// The day on which an arm or the control was first served to nobody, after an epoch.
     fn out_since(&self, epoch: usize, arm: usize) -> Option<i64> {
-        let is_out = |epoch: &&Epoch| {
-            let mut both = [self.control, arm].into_iter();
-            both.any(|place| epoch.weights.get(place) == Some(&0))
-        };
-        let mut later = self.experiment.epochs.iter().skip(epoch + 1);
-        Some(day_of(later.find(is_out)?.since))
+        let mut later = epoch + 1..self.epochs();
+        let out = later.find(|later| !self.are_both_in(*later, arm))?;
+        Some(day_of(self.experiment.epochs.get(out)?.since))
     }
 
     /// Whether an arm or the control was served to nobody at some time after others were in it.
     pub(super) fn was_out(&self, arm: usize) -> bool {
-        (0..self.epochs()).any(|epoch| self.out_since(epoch, arm).is_some())
+        self.compared_epochs(arm)
+            .any(|epoch| self.out_since(epoch, arm).is_some())
     }
 
     /// A day, or now, as far as units of an epoch are compared.
@@ -83,18 +93,11 @@ impl Comparing<'_> {
 
     /// The last day on which units of an arm that was served to nobody for a time are compared.
     pub(super) fn was_compared_until(&self, reading: usize, arm: usize) -> Option<ComparedUntil> {
-        if is_quantile(self.metric_of(reading)) {
-            return None;
-        }
-        let last = self.epochs() - 1;
-        let day = (0..=last)
-            .rev()
-            .find_map(|epoch| self.last_day(epoch, reading, arm))?;
-        let weights = self.experiment.epochs.get(last).map(|epoch| &epoch.weights);
-        let is_out = |place: usize| weights.and_then(|weights| weights.get(place)) == Some(&0);
+        let ended = |epoch: usize| self.last_day(epoch, reading, arm);
+        let day = self.compared_epochs(arm).filter_map(ended).last()?;
         Some(ComparedUntil {
             day: words::day(day),
-            is_served_again: !is_out(arm) && !is_out(self.control),
+            is_served_again: self.are_both_in(self.epochs() - 1, arm),
         })
     }
 
@@ -107,7 +110,7 @@ impl Comparing<'_> {
     ) -> [UnitSums; 2] {
         [self.control, arm].map(|place| {
             let mut sums = UnitSums::default();
-            for epoch in 0..self.epochs() {
+            for epoch in self.compared_epochs(arm) {
                 let until = self.compared_until(epoch, reading, arm, until);
                 sums.add(&self.source(epoch, place, reading).sums(until));
             }
@@ -127,7 +130,7 @@ impl Comparing<'_> {
                 0.0
             }
         };
-        (0..self.epochs()).map(of_epoch).sum()
+        self.compared_epochs(arm).map(of_epoch).sum()
     }
 
     /// The day of a plan's last look, if it has one and that day is over: there are enough units, of each arm too, and there is

@@ -12,6 +12,9 @@ use super::super::moments;
 use super::compare::Comparing;
 use super::{EpochComparison, is_quantile};
 
+const NOT_BOTH_IN: Undefined =
+    Undefined::Domain("nobody was in one of the two, so that there is nothing to compare");
+
 /// What arm and control differ by within an epoch.
 enum Within {
     /// By so much; with a covariate also without it.
@@ -25,6 +28,8 @@ enum Within {
 pub(super) struct Parts {
     pub(super) varying: Vec<Estimate>,
     pub(super) constant: Vec<Constant>,
+    /// Why there is none of an epoch that has values.
+    problem: Option<Undefined>,
 }
 
 impl Parts {
@@ -32,6 +37,7 @@ impl Parts {
     pub(super) fn pool(&self) -> Defined<Estimate> {
         match (self.varying.as_slice(), self.constant.as_slice()) {
             ([only], []) => Ok(*only),
+            ([], []) => Err(self.problem.unwrap_or(Undefined::NoData)),
             (varying, constant) => Estimate::pool_with_constant(varying, constant),
         }
     }
@@ -40,7 +46,8 @@ impl Parts {
 /// The difference of two ratios of sums, if there is one: where no value varies it has no standard error.
 pub(super) fn constant(control: &UnitSums, own: &UnitSums) -> Option<Constant> {
     let value = own.sum(0) / own.sum(1) - control.sum(0) / control.sum(1);
-    value.is_finite().then_some(Constant {
+    let is_there = control.n.min(own.n) > 0 && value.is_finite();
+    is_there.then_some(Constant {
         value,
         units: (control.n + own.n) as f64,
     })
@@ -60,9 +67,33 @@ impl Comparing<'_> {
         arm: usize,
         until: Option<i64>,
     ) -> Defined<(Estimate, Option<f64>)> {
+        let (parts, plain) = self.parts(reading, arm, until);
+        let estimate = parts.pool()?;
+        let plain = plain.and_then(|plain| plain.pool().ok());
+        let explained =
+            plain.map(|plain| 1.0 - (estimate.standard_error / plain.standard_error).powi(2));
+        Ok((estimate, explained))
+    }
+
+    /// The difference now where no value varies.
+    pub(super) fn constant_difference(&self, reading: usize, arm: usize) -> Option<Constant> {
+        let (parts, _) = self.parts(reading, arm, None);
+        let units: f64 = parts.constant.iter().map(|part| part.units).sum();
+        let sum: f64 = parts
+            .constant
+            .iter()
+            .map(|part| part.units * part.value)
+            .sum();
+        (parts.varying.is_empty() && units > 0.0).then(|| Constant {
+            value: sum / units,
+            units,
+        })
+    }
+
+    /// The epochs' differences at the end of a day, and where a covariate is used those without it.
+    fn parts(&self, reading: usize, arm: usize, until: Option<i64>) -> (Parts, Option<Parts>) {
         let (mut parts, mut plain) = (Parts::default(), Parts::default());
         let mut is_adjusted = false;
-        let mut problem = None;
         for epoch in 0..self.epochs() {
             let until = self.compared_until(epoch, reading, arm, until);
             match self.within(epoch, reading, arm, until) {
@@ -78,17 +109,10 @@ impl Comparing<'_> {
                 }
                 // An epoch that nobody entered has nothing to say.
                 Err(Undefined::NoData) => {}
-                Err(undefined) => problem = Some(undefined),
+                Err(undefined) => parts.problem = Some(undefined),
             }
         }
-        let estimate = parts.pool().map_err(|found| match found {
-            Undefined::NoData => problem.unwrap_or(found),
-            found => found,
-        })?;
-        let plain = is_adjusted.then(|| plain.pool()).and_then(Result::ok);
-        let explained =
-            plain.map(|plain| 1.0 - (estimate.standard_error / plain.standard_error).powi(2));
-        Ok((estimate, explained))
+        (parts, is_adjusted.then_some(plain))
     }
 
     /// The difference within an epoch.
@@ -103,7 +127,7 @@ impl Comparing<'_> {
         let control = self.source(epoch, self.control, reading);
         let treatment = self.source(epoch, arm, reading);
         let (a, b) = (control.sums(until), treatment.sums(until));
-        if a.n == 0 || b.n == 0 {
+        if a.n == 0 || b.n == 0 || !self.are_both_in(epoch, arm) {
             return Err(Undefined::NoData);
         }
         if is_quantile(metric) {
@@ -174,7 +198,7 @@ impl Comparing<'_> {
         until: Option<i64>,
     ) -> Option<Constant> {
         let (mut sum, mut units) = (0.0, 0.0);
-        for epoch in 0..self.epochs() {
+        for epoch in self.compared_epochs(arm) {
             let until = self.compared_until(epoch, reading, arm, until);
             let of = |place: usize| self.source(epoch, place, reading).sums(until);
             let (control, own) = (of(self.control), of(arm));
@@ -199,6 +223,7 @@ impl Comparing<'_> {
             let (estimate, constant, why) = match self.within(place, reading, arm, until) {
                 Ok(Within::Estimate(estimate, _)) => (Some(estimate), None, None),
                 Ok(Within::Constant(found)) => (None, Some(found), Some(Undefined::ZeroVariance)),
+                Err(_) if !self.are_both_in(place, arm) => (None, None, Some(NOT_BOTH_IN)),
                 Err(undefined) => (None, None, Some(undefined)),
             };
             let units = estimate.map(|found| found.units);

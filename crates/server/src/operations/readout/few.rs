@@ -18,6 +18,7 @@ use serde::Serialize;
 pub(super) use said::say;
 
 use super::compare::Comparing;
+use super::looks::Seen;
 use super::{ArmValue, Comparison, Finding, GuardrailState, MetricRole, oriented, words};
 use crate::operations::moments;
 
@@ -80,6 +81,27 @@ pub(super) struct FewLook {
     pub(super) difference: f64,
 }
 
+/// The small counts of an earlier day, where there are enough for an interval now.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct EarlierCounts {
+    /// The UTC day.
+    pub day: String,
+    /// 1/E of that day, before several arms are corrected for.
+    pub p: f64,
+    /// The difference then.
+    pub difference: f64,
+}
+
+impl From<FewLook> for EarlierCounts {
+    fn from(look: FewLook) -> Self {
+        Self {
+            day: words::day(look.day),
+            p: look.p,
+            difference: look.difference,
+        }
+    }
+}
+
 /// An arm beside the control, of which one has few.
 pub(super) struct Few {
     control: UnitSums,
@@ -126,11 +148,16 @@ impl Few {
         self.is_worse(metric) && self.is_below(level)
     }
 
-    /// Whether anything happened: where nothing did, the evidence is of how many units there are, and the check of the split
-    /// tells that.
-    fn has_events(&self) -> bool {
-        let both = [&self.control, &self.arm];
-        both.iter().any(|sums| sums.any > 0) && both.iter().any(|sums| sums.not_all > 0)
+    /// What was found while there were more stays found.
+    pub(super) fn consider(&mut self, looks: &[Seen]) {
+        let Ok(least) = &mut self.smallest else {
+            return;
+        };
+        for seen in looks {
+            if let Some(p) = seen.p.filter(|p| *p < least.0) {
+                *least = (p, seen.estimate.value);
+            }
+        }
     }
 
     fn units(&self) -> f64 {
@@ -192,22 +219,17 @@ impl Comparing<'_> {
     pub(super) fn few(&self, reading: usize, arm: usize) -> Option<Few> {
         let metric = self.metric_of(reading);
         let (mode, end) = (self.mode(reading), self.end_day(reading, arm));
-        let are_it = |sums: &[UnitSums; 2]| {
-            sums.iter().all(|sums| sums.n > 0) && sums.iter().any(|sums| are_few(metric, sums))
-        };
-        let mut smallest: Defined<(f64, f64)> = Ok((1.0, 0.0));
-        for day in self.days(reading, arm) {
-            if end.is_some_and(|end| day > end) {
-                break;
-            }
-            smallest = smallest.and_then(|least| {
-                let look = self.look_at_few(reading, arm, day)?;
-                let smaller = look.filter(|look| look.p < least.0);
-                Ok(smaller.map_or(least, |look| (look.p, look.difference)))
-            });
-        }
         let both = self.both_until(reading, arm, end);
-        are_it(&both).then_some(())?;
+        let are_there = both.iter().all(|sums| sums.n > 0);
+        let is_few = are_there && both.iter().any(|sums| are_few(metric, sums));
+        is_few.then_some(())?;
+        let smallest = self.looks_at_few(reading, arm, end).map(|looks| {
+            let found = looks.iter().map(|look| (look.p, look.difference));
+            found.fold(
+                (1.0, 0.0),
+                |least, look| if look.0 < least.0 { look } else { least },
+            )
+        });
         let [control, own] = both;
         Some(Few {
             difference: self.plain_difference(reading, arm, end)?.value,
@@ -224,26 +246,31 @@ impl Comparing<'_> {
         })
     }
 
-    /// The days at whose end there were few, from the first on.
-    pub(super) fn looks_while_few(&self, reading: usize, arm: usize) -> Vec<FewLook> {
+    /// The days, up to one, at whose end there were few.
+    pub(super) fn looks_at_few(
+        &self,
+        reading: usize,
+        arm: usize,
+        until: Option<i64>,
+    ) -> Defined<Vec<FewLook>> {
         let metric = self.metric_of(reading);
-        if metric.kind != MetricKind::Binary {
-            return Vec::new();
+        let is_until = |day: &i64| until.is_none_or(|until| *day <= until);
+        let mut found = Vec::new();
+        for day in self.days(reading, arm).into_iter().filter(is_until) {
+            let both = self.both_until(reading, arm, Some(day));
+            if both.iter().any(|sums| are_few(metric, sums)) {
+                found.extend(self.look_at_few(reading, arm, day)?);
+            }
         }
-        let were_few = |day: &i64| {
-            let both = self.both_until(reading, arm, Some(*day));
-            both.iter().any(|sums| are_few(metric, sums))
-        };
-        // Once there are enough there stay enough, but for what is taken back.
-        let few = self.days(reading, arm).into_iter().take_while(were_few);
-        few.filter_map(|day| self.look_at_few(reading, arm, day).ok().flatten())
-            .collect()
+        Ok(found)
     }
 
     /// The one of them with the smallest p.
-    pub(super) fn smallest_while_few(&self, reading: usize, arm: usize) -> Option<FewLook> {
-        let looks = self.looks_while_few(reading, arm).into_iter();
-        looks.min_by(|one, other| one.p.total_cmp(&other.p))
+    pub(super) fn smallest_of_few(&self, reading: usize, arm: usize) -> Option<FewLook> {
+        let looks = self.looks_at_few(reading, arm, None).ok()?;
+        looks
+            .into_iter()
+            .min_by(|one, other| one.p.total_cmp(&other.p))
     }
 
     /// Nothing while one of the arms has no values.
@@ -302,7 +329,7 @@ impl Comparing<'_> {
             units: few.units(),
             low: None,
             high: None,
-            p: few.p().ok().flatten().filter(|_| few.has_events()),
+            p: few.p().ok().flatten(),
             fixed_low: None,
             fixed_high: None,
             relative: self
@@ -328,7 +355,7 @@ impl Comparing<'_> {
             epochs: self.by_epoch(reading, arm),
             is_unstable: false,
             small_counts: Some(SmallCounts::new(&few.control, &few.arm, highest)),
-            small_counts_on: None,
+            small_counts_then: None,
             note: None,
             undefined: Some(match few.p() {
                 Ok(None) => NOT_BEFORE_THE_END.to_owned(),

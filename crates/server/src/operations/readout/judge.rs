@@ -54,7 +54,8 @@ impl Comparing<'_> {
         arm: usize,
         metric: &Metric,
     ) -> Option<Superiority> {
-        if metric.kind != MetricKind::Ordinal {
+        // Histograms have no days, and what the others do after nobody is in an arm any more is of another time.
+        if metric.kind != MetricKind::Ordinal || self.was_out(arm) {
             return None;
         }
         let counts = |epoch: usize, place: usize| {
@@ -67,10 +68,12 @@ impl Comparing<'_> {
             counts
         };
         let mut parts = Parts::default();
-        let mut within = |epoch: usize| {
+        for epoch in self.compared_epochs(arm) {
             let (control, own) = (counts(epoch, self.control), counts(epoch, arm));
             let units = (control.iter().sum::<u64>() + own.iter().sum::<u64>()) as f64;
-            let ranked = RankedCounts::from_histograms(&control, &own).ok()?;
+            let Ok(ranked) = RankedCounts::from_histograms(&control, &own) else {
+                continue;
+            };
             match ranked.brunner_munzel(self.experiment.plan.alpha) {
                 Ok(found) => parts.varying.push(Estimate {
                     value: found.theta,
@@ -85,10 +88,6 @@ impl Comparing<'_> {
                 }),
                 Err(_) => {}
             }
-            Some(())
-        };
-        for epoch in 0..self.epochs() {
-            within(epoch);
         }
         let pooled = parts.pool().ok()?;
         let found = rank::interval_of(&pooled, self.experiment.plan.alpha).ok()?;

@@ -28,7 +28,8 @@ pub struct KeptOutcomes {
     pub analysed: u64,
     /// Those on calls that belong to no arm: their units were not exposed.
     pub outside: u64,
-    /// Those on calls of the experiment that count in no arm: of units that were dropped, or later than they may come.
+    /// Those on calls of the experiment that count in no arm: of units that were dropped, of arms that were served to nobody any
+    /// more, or later than they may come.
     pub left_out: u64,
     /// Units that were dropped, because they were seen in two arms or moved to another.
     pub dropped_units: u64,
@@ -87,30 +88,32 @@ pub(super) fn outcomes(comparing: &Comparing<'_>, kept: &Kept, arms: &[ArmUnits]
     }
     let named: BTreeSet<&str> = by_series.into_keys().collect();
     let is_feedback = |metric: &Metric| matches!(metric.source, MetricSource::Feedback(_));
-    let causes = causes(comparing, &found);
+    let causes = causes(comparing, &found, &named);
     found.said = said(&found, &named, metrics.iter().any(is_feedback), &causes);
     found
 }
 
-/// Why an outcome of the experiment may be in no number, as far as that happened here at all.
-fn causes(comparing: &Comparing<'_>, found: &KeptOutcomes) -> String {
+/// Why outcomes of the experiment may be in no number, as far as it happened here at all.
+fn causes(comparing: &Comparing<'_>, found: &KeptOutcomes, named: &BTreeSet<&str>) -> String {
     let experiment = comparing.experiment;
-    let stopped = |epoch: &Epoch| epoch.stopped_arm.is_some();
-    let has_window = |metric: &Metric| metric.window_hours.is_some();
+    let has_window = |metric: &Metric| {
+        let is_named = matches!(&metric.source, MetricSource::Feedback(s) if named.contains(&**s));
+        is_named && metric.window_hours.is_some()
+    };
+    let is_closed = |epoch: &Epoch| epoch.weights.contains(&0);
     let mut causes = Vec::new();
     if found.dropped_units > 0 {
-        causes.push("their unit was dropped");
+        causes.push("of a unit that was dropped");
     }
-    if experiment.epochs.iter().any(stopped) {
-        causes.push("their arm was stopped");
+    if experiment.epochs.iter().skip(1).any(is_closed) {
+        causes.push("of an arm that was served to nobody any more");
     }
     if experiment.plan.metrics.iter().any(has_window) {
-        causes.push("they came too late");
+        causes.push("too late");
     }
-    match causes.as_slice() {
-        [] => "on calls that are in no sum".to_owned(),
-        [only] => format!("because {only}"),
-        several => format!("because {}", several.join(" or ")),
+    match causes.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", causes.join(", or ")),
     }
 }
 
@@ -140,7 +143,10 @@ fn said(
         ));
     }
     if found.left_out > 0 {
-        reasons.push(format!("{} {causes}", count(found.left_out)));
+        reasons.push(format!(
+            "{} on calls that count nowhere{causes}",
+            count(found.left_out)
+        ));
     }
     if reasons.is_empty() {
         return format!("{analysed}, none kept without being analysed{dropped}.");

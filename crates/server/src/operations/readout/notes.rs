@@ -2,29 +2,14 @@
 
 use flywheel_core::metric::Metric;
 
-use super::{Comparison, few, words};
+use super::{Comparison, Finding, few, is_quantile, words};
 
 /// Puts a comparison's circumstances into words, once its numbers are final.
 pub(super) fn say(metric: &Metric, found: &mut Comparison) {
     few::say(metric, found);
-    let day = found.decided_on.as_ref();
-    let mut notes: Vec<String> = Vec::new();
-    notes.extend(day.map(|day| format!("as of the last look, of {day}; values are of now")));
-    notes.extend(found.compared_until.as_ref().map(|until| {
-        match until.is_served_again {
-            true => format!(
-                "units from before it was served again are compared up to the end of {}",
-                until.day
-            ),
-            false => format!(
-                "compared up to the end of {}, because nobody is in it any more; values are of now",
-                until.day
-            ),
-        }
-    }));
-    if found.is_unstable && day.is_none() {
-        let contradict = "looks of different days contradict each other: the effect changes";
-        notes.push(contradict.to_owned());
+    let mut notes = circumstances(metric, found);
+    if found.is_unstable && found.decided_on.is_none() {
+        notes.push("looks of different days contradict each other: the effect changes".to_owned());
     }
     notes.extend(
         found
@@ -32,16 +17,47 @@ pub(super) fn say(metric: &Metric, found: &mut Comparison) {
             .as_ref()
             .map(|counts| counts.said.clone()),
     );
-    notes.extend(of_small_counts_before(found));
+    notes.extend(of_earlier_counts(found));
     if found.low.is_none() && found.small_counts.is_none() {
         notes.extend(found.undefined.clone());
     }
     found.note = (!notes.is_empty()).then(|| notes.join("; "));
 }
 
-/// Where the smallest p is one of a day on which there were few events.
-pub(super) fn of_small_counts_before(found: &Comparison) -> Option<String> {
-    let day = found.small_counts_on.as_ref()?;
-    let p = words::p_value(found.p?);
-    Some(format!("p {p} of the small counts of {day}"))
+/// Of which day the numbers are, if not of the last.
+pub(crate) fn circumstances(metric: &Metric, found: &Comparison) -> Vec<String> {
+    let looked = found.decided_on.as_ref();
+    let looked = looked.map(|day| format!("as of the last look, of {day}; values are of now"));
+    let compared = found.compared_until.as_ref().map(|until| {
+        let day = &until.day;
+        match until.is_served_again {
+            _ if is_quantile(metric) => format!(
+                "nobody was in one of the two after {day}; calls that the other's units made since are in it"
+            ),
+            true => format!("units from before it was served again are compared up to the end of {day}"),
+            false => format!(
+                "compared up to the end of {day}, because nobody is in one of the two any more; values are of now"
+            ),
+        }
+    });
+    looked.into_iter().chain(compared).collect()
+}
+
+/// What was found by small counts, and is not by the interval.
+pub(super) fn of_earlier_counts(found: &Comparison) -> Option<String> {
+    let then = found.small_counts_then.as_ref()?;
+    let (low, high) = found.low.zip(found.high)?;
+    let has_turned = then.difference * found.difference? <= 0.0;
+    let counts = format!(
+        "p {} of the small counts of {}",
+        words::p_value(then.p),
+        then.day
+    );
+    match found.finding {
+        Finding::Open if has_turned && then.p <= found.alpha => {
+            Some(format!("{counts}, since when it has turned round"))
+        }
+        Finding::Better | Finding::Worse if low <= 0.0 && high >= 0.0 => Some(counts),
+        _ => None,
+    }
 }

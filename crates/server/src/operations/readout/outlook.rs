@@ -45,8 +45,8 @@ pub(super) fn outlook(
     let Some(size) = plan.size else {
         return no_size(plan);
     };
-    // An arm that was stopped gets no more units, and needs none.
-    let is_going_on = |arm: &Arm| !experiment.is_stopped(&arm.name);
+    // An arm that nobody is in any more gets no more units, and needs none.
+    let is_going_on = |arm: &Arm| arm.weight > 0 && !experiment.is_stopped(&arm.name);
     let arms: Vec<usize> = (0..experiment.arms.len())
         .filter(|place| is_going_on(&experiment.arms[*place]))
         .collect();

@@ -59,32 +59,36 @@ impl Comparing<'_> {
 
     fn days_of_arm(&self, reading: usize, arm: usize) -> Vec<Look> {
         let series = self.series(reading, arm, self.level(true));
-        let few = self.few(reading, arm);
-        let decides = |decided| few.filter(|few| few.comes_before(decided));
+        let is_anytime = self.mode(reading) == ReadingMode::Anytime;
         // A plan with a last look reads small counts there only.
-        let at_the_end = match self.mode(reading) {
-            ReadingMode::Anytime => None,
-            _ => decides(series.decided.map(|(day, _)| day)).and_then(|few| few.last_look()),
-        };
-        if let Some(look) = at_the_end {
-            return vec![self.few_of_day(reading, arm, look, look.p)];
-        }
-        let mut smallest: Option<f64> = None;
-        let mut found = Vec::new();
-        if self.mode(reading) == ReadingMode::Anytime {
-            for look in self.looks_while_few(reading, arm) {
-                let p = smallest.into_iter().fold(look.p, f64::min);
-                smallest = Some(p);
-                found.push(self.few_of_day(reading, arm, look, p));
+        if !is_anytime {
+            let few = self.few(reading, arm);
+            let few = few.filter(|few| few.comes_before(series.decided.map(|(day, _)| day)));
+            if let Some(look) = few.and_then(|few| few.last_look()) {
+                return vec![self.few_of_day(reading, arm, look)];
             }
         }
-        for seen in series.looks {
-            found.push(self.day(arm, &seen, smallest));
+        let mut found: Vec<Look> = Vec::new();
+        if is_anytime {
+            let few = self.looks_at_few(reading, arm, None).unwrap_or_default();
+            found.extend(
+                few.into_iter()
+                    .map(|look| self.few_of_day(reading, arm, look)),
+            );
+        }
+        found.extend(series.looks.iter().map(|seen| self.day(arm, seen)));
+        found.sort_by(|one, other| one.day.cmp(&other.day));
+        // Of small counts each has its own; looks have the smallest until then already.
+        let mut smallest: Option<f64> = None;
+        let has_few = found.iter().any(|look| look.small_counts.is_some());
+        for look in found.iter_mut().filter(|_| has_few) {
+            smallest = smallest.into_iter().chain(look.p).reduce(f64::min);
+            look.p = smallest;
         }
         found
     }
 
-    fn few_of_day(&self, reading: usize, arm: usize, look: FewLook, p: f64) -> Look {
+    fn few_of_day(&self, reading: usize, arm: usize, look: FewLook) -> Look {
         let [control, own] = self.both_until(reading, arm, Some(look.day));
         Look {
             day: words::day(look.day),
@@ -98,11 +102,11 @@ impl Comparing<'_> {
             high: None,
             fixed_low: None,
             fixed_high: None,
-            p: Some(p),
+            p: Some(look.p),
         }
     }
 
-    fn day(&self, arm: usize, seen: &Seen, smallest: Option<f64>) -> Look {
+    fn day(&self, arm: usize, seen: &Seen) -> Look {
         let estimate = seen.estimate;
         let look = seen.inference.interval.ok();
         let fixed = one_look(&estimate, self.level(true)).and_then(|look| look.interval);
@@ -119,7 +123,7 @@ impl Comparing<'_> {
             high: look.map(|interval| interval.high),
             fixed_low: fixed.map(|interval| interval.low),
             fixed_high: fixed.map(|interval| interval.high),
-            p: smallest.into_iter().chain(seen.p).reduce(f64::min),
+            p: seen.p,
         }
     }
 }

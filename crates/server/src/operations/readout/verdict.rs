@@ -5,7 +5,6 @@ use flywheel_core::metric::Metric;
 use flywheel_core::name::ArmName;
 use flywheel_core::plan::{Effect, ReadingMode};
 use flywheel_stats::decision::{self, ABORT_ALPHA, Decision, Guardrail};
-use flywheel_stats::undefined::Undefined;
 use flywheel_storage::statistics::ExperimentStatistics;
 use jiff::Timestamp;
 
@@ -14,6 +13,8 @@ use super::{
     ArmUnits, ArmValue, CheckState, Comparison, DataCheck, Finding, GuardrailState, MetricReadout,
     MetricRole, Verdict, VerdictState, notes, oriented, outlook, words,
 };
+
+const CONTRADICT: &str = " Days contradict each other: the effect changes.";
 
 /// What a verdict follows from.
 pub(super) struct Evidence<'a> {
@@ -221,12 +222,11 @@ impl Evidence<'_> {
         let floor = self.experiment.plan.floor;
         let with_value = |arm: &ArmValue| u64::try_from(arm.sums.n).unwrap_or(0);
         let fewest = self.values(primary).map(with_value).min().unwrap_or(0);
-        let cannot = self.compared(primary).find_map(|found| {
+        let cannot = self.compared(primary).find(|found| {
             // Small counts are judged by their own test.
             let is_judged =
                 found.small_counts.is_some() && (found.p.is_some() || found.decided_on.is_some());
-            let why = found.undefined.as_ref();
-            why.filter(|_| found.low.is_none() && !is_judged)
+            found.undefined.is_some() && found.low.is_none() && !is_judged
         });
         if fewest >= floor && cannot.is_none() {
             return None;
@@ -236,8 +236,17 @@ impl Evidence<'_> {
             .iter()
             .map(|arm| format!("{} {}", arm.arm, words::count(arm.sums.n as f64)))
             .collect();
-        let reason = match cannot.filter(|_| fewest >= floor) {
-            Some(reason) => format!("{}. {}", capitalised(reason), self.outlook(primary)),
+        let cannot = cannot.filter(|_| fewest >= floor);
+        let reason = match cannot {
+            Some(found) => format!(
+                "{}{}. {}",
+                match primary.comparisons.len() {
+                    1 => String::new(),
+                    _ => format!("{}: ", found.arm),
+                },
+                found.undefined.as_deref().unwrap_or_default(),
+                self.outlook(primary)
+            ),
             None => format!(
                 "{} an outcome ({}); from {} per arm on there is something to judge. {}",
                 match primary.arms.iter().map(with_value).sum() {
@@ -252,10 +261,11 @@ impl Evidence<'_> {
         Some(said(
             VerdictState::Collecting,
             "Collecting.",
-            reason,
+            capitalised(&reason),
             match cannot {
-                Some(why) if fewest >= floor && *why == Undefined::ZeroVariance.to_string() => {
-                    "A metric that is the same for everybody decides nothing: let it run only if that may change."
+                // A difference without a spread: no small count, and no interval of any look.
+                Some(found) if found.difference.is_some() && found.standard_error.is_none() => {
+                    "Values that are all alike within the arms decide nothing: let it run only if that may change."
                 }
                 _ => self.go_on(),
             },
@@ -352,7 +362,13 @@ impl Evidence<'_> {
             .iter()
             .map(|found| format!("{} {}", found.arm, amount(&primary.metric, found)))
             .collect();
-        let figures = format!("{}; {}.", shown.join("; "), self.behind(primary));
+        let unstable = primary.comparisons.iter().any(|found| found.is_unstable);
+        let figures = format!(
+            "{}; {}.{}",
+            shown.join("; "),
+            self.behind(primary),
+            if unstable { CONTRADICT } else { "" }
+        );
         if all(&|found| found.finding == Finding::Worse) {
             return said(
                 VerdictState::Worse,
@@ -392,11 +408,18 @@ impl Evidence<'_> {
         )
     }
 
+    /// Whether somebody is in the control, and in an arm beside it.
+    fn are_any_compared(&self) -> bool {
+        let is_filled = |name: &ArmName| self.experiment.arm(name).is_some_and(|a| a.weight > 0);
+        let mut others = self.experiment.treatments();
+        is_filled(&self.experiment.plan.control) && others.any(|arm| arm.weight > 0)
+    }
+
     /// What to do while it goes on.
     fn go_on(&self) -> &'static str {
         match self.experiment.plan.mode {
-            _ if self.experiment.treatments().all(|arm| arm.weight == 0) => {
-                "Nobody is in an arm but the control any more: stop, or give one weight."
+            _ if !self.are_any_compared() => {
+                "Nobody is in two arms that could be compared any more: stop, or give them weight."
             }
             ReadingMode::Fixed | ReadingMode::Hybrid => {
                 "Let it run to its planned number of units."
@@ -483,10 +506,11 @@ impl Evidence<'_> {
             arm: Some(found.arm.clone()),
             headline: format!("{} is better.", found.arm),
             reason: format!(
-                "{} {}, {}.{caution}",
+                "{} {}, {}.{}{caution}",
                 primary.metric.name,
                 amount(&primary.metric, found),
-                self.behind(primary)
+                self.behind(primary),
+                if found.is_unstable { CONTRADICT } else { "" }
             ),
             next,
             may_promote: may_promote && self.arms.iter().any(|arm| arm.arm == found.arm),
@@ -564,7 +588,7 @@ fn amount(metric: &Metric, found: &Comparison) -> String {
     let shown = words::difference(metric, difference);
     match (found.low.zip(found.high), &found.small_counts) {
         (Some((low, high)), _) => {
-            let rests_on = notes::of_small_counts_before(found);
+            let rests_on = notes::of_earlier_counts(found);
             let rests_on = rests_on.map_or_else(String::new, |on| format!("; {on}"));
             let interval = words::interval(metric, low, high);
             format!("{shown} ({interval}{rests_on})")

@@ -51,6 +51,46 @@ pub(in super::super) async fn summarize(
     Ok(rows.into_values().collect())
 }
 
+/// As [`summary::count_feedback`], from sums as far as they go.
+pub(in super::super) async fn count_feedback(
+    connection: &mut SqliteConnection,
+    filter: &SummaryFilter,
+) -> StorageResult<BTreeMap<String, u64>> {
+    let first = first_hour(connection).await?;
+    let Some(hours) = Hours::within(filter.since, filter.until, first) else {
+        return summary::count_feedback(connection, filter).await;
+    };
+    let mut sql = QueryBuilder::new(
+        "SELECT series, sum(n) AS n
+         FROM call_sums JOIN feedback_sums ON feedback_sums.call_sums = call_sums.number WHERE ",
+    );
+    summary::push_matching(&mut sql, filter, SummaryKey::Day, Table::Sums);
+    hours.push(&mut sql);
+    sql.push(" GROUP BY series");
+    let found = sql
+        .build()
+        .persistent(false)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed("counting feedback"))?;
+    let mut counts = BTreeMap::new();
+    for row in &found {
+        let fields = Fields::new(row, "feedback_sums", &["series"]);
+        counts.insert(fields.text("series")?, fields.count("n")?);
+    }
+    for (since, until) in hours.beside(filter.since, filter.until) {
+        let part = SummaryFilter {
+            since,
+            until,
+            ..filter.clone()
+        };
+        for (series, n) in summary::count_feedback(connection, &part).await? {
+            *counts.entry(series).or_default() += n;
+        }
+    }
+    Ok(counts)
+}
+
 /// Whole hours, from one up to and without another; none where the window has no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Hours {

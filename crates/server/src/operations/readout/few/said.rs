@@ -15,14 +15,16 @@ pub(in super::super) fn say(metric: &Metric, found: &mut Comparison) {
         CountedUnits::WithEvent => "with an event",
         CountedUnits::WithNone => "with a value that is no event",
     };
-    let mut said = match counts.brief.split_once(" against ") {
-        Some((own, beside)) => format!("{own} units {what} against {beside}"),
-        None => counts.brief.clone(),
-    };
+    let [own, beside] = [
+        (counts.arm, counts.arm_units),
+        (counts.control, counts.control_units),
+    ]
+    .map(|(n, of)| format!("{} of {}", words::count(n as f64), words::count(of as f64)));
+    let mut said = format!("{own} units {what} against {beside}");
     if let Some(p) = p {
         // A plan with a last look has no other.
         let when = match found.decided_on {
-            Some(_) => "at the last look",
+            Some(_) => "until the last look",
             None => "at any time",
         };
         said.push_str(&format!(", p {} {when}, {METHOD}", words::p_value(p)));
