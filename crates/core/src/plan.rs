@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ContentHash;
-use crate::metric::{Metric, MetricKind, MetricSource};
+use crate::metric::{Direction, Metric, MetricKind, MetricSource};
 use crate::name::{ArmName, MetricName};
 
 /// What is compared, how, and when it is enough.
@@ -100,6 +100,19 @@ pub struct Guardrail {
     pub metric: MetricName,
     /// By how much it may become worse.
     pub margin: Effect,
+}
+
+impl Guardrail {
+    /// How many times the control's value the arm is held against at the margin, as far as the control's uncertainty then counts
+    /// for more: a relative margin of a value that is better lower moves up with it.
+    #[must_use]
+    pub fn control_factor(&self, direction: Direction, base: f64) -> f64 {
+        match (self.margin, direction) {
+            (Effect::Relative(share), Direction::Lower) if base > 0.0 => 1.0 + share,
+            (Effect::Relative(share), Direction::Higher) if base < 0.0 => 1.0 + share,
+            _ => 1.0,
+        }
+    }
 }
 
 /// How results may be read.

@@ -61,14 +61,26 @@ pub fn difference_by_arm(a: &CrossMoments<2>, b: &CrossMoments<2>) -> Defined<Ad
 /// the covariances within the arms, and Δ = (R_B − θ P_B) − (R_A − θ P_A) with P the earlier ratio.
 pub fn ratio_difference(a: &CrossMoments<4>, b: &CrossMoments<4>) -> Defined<Adjusted> {
     let (first, second) = (Linearised::of(a)?, Linearised::of(b)?);
-    let weight = |arm: &Linearised| arm.n.saturating_sub(1) as f64;
-    let (weight_a, weight_b) = (weight(&first), weight(&second));
-    let spread = weight_a * first.covariate + weight_b * second.covariate;
-    let shared = weight_a * first.cross + weight_b * second.cross;
-    let theta = if spread > 0.0 { shared / spread } else { 0.0 };
+    let theta = shared_slope(&first, &second);
     let estimate = Estimate::difference(&first.adjusted(theta), &second.adjusted(theta))?;
     let plain = first.outcome / first.n as f64 + second.outcome / second.n as f64;
     reduction(theta, estimate, plain)
+}
+
+/// Both arms' adjusted ratios, of which [`ratio_difference`] is the difference.
+pub fn ratio_arms(a: &CrossMoments<4>, b: &CrossMoments<4>) -> Defined<(ArmEstimate, ArmEstimate)> {
+    let (first, second) = (Linearised::of(a)?, Linearised::of(b)?);
+    let theta = shared_slope(&first, &second);
+    Ok((first.adjusted(theta), second.adjusted(theta)))
+}
+
+/// θ from the covariances within the arms; 0 when the covariate does not vary.
+fn shared_slope(first: &Linearised, second: &Linearised) -> f64 {
+    let weight = |arm: &Linearised| arm.n.saturating_sub(1) as f64;
+    let (weight_a, weight_b) = (weight(first), weight(second));
+    let spread = weight_a * first.covariate + weight_b * second.covariate;
+    let shared = weight_a * first.cross + weight_b * second.cross;
+    if spread > 0.0 { shared / spread } else { 0.0 }
 }
 
 /// A ratio and its earlier value, with the variances of their linearised forms.

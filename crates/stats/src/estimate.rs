@@ -78,6 +78,22 @@ impl Estimate {
         Self::new(value, error, df, a.n as f64 + b.n as f64)
     }
 
+    /// The same, where neither arm's variance is taken for less than the mean of both by their units.
+    ///
+    /// v_k = max(s_k², (n_A s_A² + n_B s_B²)/(n_A + n_B)). By chance a small arm may have none of the rare or large values that
+    /// the other has: its mean is low then and its variance with it, so that under unequal shares equal arms are told apart
+    /// too often (at 1 to 9 a total that one unit in a hundred has, 15% of the time at a level of .05; so 0.3%). Where variances
+    /// are alike it costs hardly any power.
+    pub fn cautious_difference(a: &ArmEstimate, b: &ArmEstimate) -> Defined<Self> {
+        let (n_a, n_b) = (a.n as f64, b.n as f64);
+        let mean = (n_a * a.unit_variance + n_b * b.unit_variance) / (n_a + n_b);
+        let [a, b] = [a, b].map(|arm| ArmEstimate {
+            unit_variance: arm.unit_variance.max(mean),
+            ..*arm
+        });
+        Self::difference(&a, &b)
+    }
+
     /// (B − A) / |A| by the delta method: SE² = SE_B²/A² + B² SE_A²/A⁴.
     ///
     /// Undefined while |A| ≤ 4 standard errors; see [`fieller`]. A verdict comes from the difference, not from this.
@@ -227,6 +243,33 @@ mod tests {
         assert!((found.low - (delta.value - 1.96 * delta.standard_error)).abs() < 2e-5);
         assert!((found.high - (delta.value + 1.96 * delta.standard_error)).abs() < 2e-5);
         assert!(fieller(&arm(0.1, 1.0, 100), &b, 1.96).is_err());
+    }
+
+    #[test]
+    fn an_arm_without_rare_values_is_no_certain_one() {
+        let arm = |value: f64, unit_variance: f64, n: u64| ArmEstimate {
+            value,
+            unit_variance,
+            n,
+        };
+        // 25 of 1,952 against none of 248, which chance makes in .9^25 = 7% of all cases on one side alone.
+        let (control, small) = (arm(25.0 / 1952.0, 0.01265, 1952), arm(0.0, 0.0, 248));
+        let t = |found: Estimate| found.value / found.standard_error;
+        assert!(t(Estimate::difference(&control, &small).unwrap()) < -5.0);
+        let cautious = Estimate::cautious_difference(&control, &small).unwrap();
+        assert!(t(cautious) > -2.0, "{cautious:?}");
+        // Where variances are equal nothing is different, and of two that are not the smaller one is raised.
+        let (one, two) = (arm(1.0, 0.2, 300), arm(1.1, 0.2, 500));
+        let plain = Estimate::difference(&one, &two).unwrap();
+        assert_eq!(Estimate::cautious_difference(&one, &two), Ok(plain));
+        let narrow = arm(1.0, 0.1, 300);
+        let raised = Estimate::cautious_difference(&narrow, &two).unwrap();
+        let mean = (300.0 * 0.1 + 500.0 * 0.2) / 800.0;
+        let squared = mean / 300.0 + 0.2 / 500.0;
+        assert!((raised.standard_error.powi(2) - squared).abs() < 1e-15);
+        let swapped = Estimate::cautious_difference(&two, &narrow).unwrap();
+        assert_eq!(swapped.standard_error, raised.standard_error);
+        assert_eq!(swapped.value, -raised.value);
     }
 
     #[test]

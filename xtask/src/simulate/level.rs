@@ -22,6 +22,8 @@ pub(super) const STEP: u64 = 20;
 /// The number of units that sequences are tuned to where no plan says more.
 pub(super) const PLANNED: f64 = 5000.0;
 
+/// The share of the treatment in most settings.
+const HALF: f64 = 0.5;
 /// How often ratings of 1 to 5 are given.
 const RATINGS: [f64; 5] = [0.06, 0.12, 0.24, 0.36, 0.22];
 const COST_SIGMA: f64 = 1.5;
@@ -30,23 +32,32 @@ const COST_CAP: f64 = 103.0;
 
 pub(super) fn simulate(plan: &Plan, table: &mut Table) -> Result<()> {
     let rate = |rate: f64| Rates::new([rate; 2]);
-    ever_rejects(plan, table, "rate .6", &rate(0.6), PLANNED)?;
-    ever_rejects(plan, table, "rate .02", &rate(0.02), PLANNED)?;
+    ever_rejects(plan, table, "rate .6", &rate(0.6), HALF, PLANNED)?;
+    ever_rejects(plan, table, "rate .02", &rate(0.02), HALF, PLANNED)?;
     let ratings = Values::new(|draw| (draw.class(&RATINGS) + 1) as f64, 0.0);
-    ever_rejects(plan, table, "ratings 1 to 5", &ratings, PLANNED)?;
+    ever_rejects(plan, table, "ratings 1 to 5", &ratings, HALF, PLANNED)?;
     let cost = Values::new(|draw| draw.lognormal(COST_SIGMA), 0.0);
-    ever_rejects(plan, table, "cost, lognormal σ 1.5", &cost, PLANNED)?;
+    ever_rejects(plan, table, "cost, lognormal σ 1.5", &cost, HALF, PLANNED)?;
     let capped = Values::new(|draw| draw.lognormal(COST_SIGMA).min(COST_CAP), 0.0);
     let name = "cost, lognormal σ 1.5, capped at p99.9";
-    ever_rejects(plan, table, name, &capped, PLANNED)?;
+    ever_rejects(plan, table, name, &capped, HALF, PLANNED)?;
     let clusters = Clusters::new(0.6, 10.0, 0.2);
     let name = "rate per request, 10 requests a user, ICC .2";
-    ever_rejects(plan, table, name, &clusters, PLANNED)?;
+    ever_rejects(plan, table, name, &clusters, HALF, PLANNED)?;
     let name = "CUPED, half of the variance explained";
-    ever_rejects(plan, table, name, &Histories::default(), PLANNED)?;
+    ever_rejects(plan, table, name, &Histories::default(), HALF, PLANNED)?;
     let name = "PPI++ (t), one in five labelled, judge 85% right";
     let labels = Judged::LABELLED * PLANNED;
-    ever_rejects(plan, table, name, &Judged::default(), labels)?;
+    ever_rejects(plan, table, name, &Judged::default(), HALF, labels)?;
+    // The mean of a small arm and its variance are low together.
+    let rare = Values::new(|draw| draw.outcome(0.01), 0.0);
+    for (share, name) in [(0.1, "1 to 9"), (0.05, "1 to 19")] {
+        let name = format!("a total that 1 unit in 100 has, arms of {name}");
+        ever_rejects(plan, table, &name, &rare, share, PLANNED)?;
+    }
+    let heavy = Values::new(|draw| draw.lognormal(2.0), 0.0);
+    let name = "cost, lognormal σ 2, arms of 1 to 9";
+    ever_rejects(plan, table, name, &heavy, 0.1, PLANNED)?;
     for (name, sequence_after) in [
         ("rate .02 by the randomisation e-test", false),
         ("rate .02 by the e-test, then by the t-mixture", true),
@@ -64,21 +75,23 @@ fn ever_rejects(
     table: &mut Table,
     name: &str,
     arms: &impl Arms,
+    share: f64,
     planned: f64,
 ) -> Result<()> {
     let name = format!("identical arms told apart: {name}");
     let rho_squared = rho_squared(ALPHA, planned)?;
     let count = plan.count(&name, plan.runs(10_000, 500), |draw| {
-        rejects(draw, arms.clone(), rho_squared)
+        rejects(draw, arms.clone(), share, rho_squared)
     })?;
     table.at_most(2, &name, count, ALPHA)
 }
 
 /// Whether any look at the default sequence rejects.
-fn rejects(draw: &mut Draw, mut arms: impl Arms, rho_squared: f64) -> Defined<bool> {
+fn rejects(draw: &mut Draw, mut arms: impl Arms, share: f64, rho_squared: f64) -> Defined<bool> {
     let mut running = Running::default();
     for user in 1..=USERS {
-        arms.push(draw.arm(), draw);
+        let arm = usize::from(draw.chance(share));
+        arms.push(arm, draw);
         if user < FIRST || user % STEP != 0 {
             continue;
         }

@@ -4,7 +4,7 @@ use flywheel_stats::accumulate::{CrossMoments, Moments};
 use flywheel_stats::estimate::Estimate;
 use flywheel_stats::proportion::Proportion;
 use flywheel_stats::sequential::t_mixture::FIRST_LOOK;
-use flywheel_stats::undefined::Defined;
+use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_stats::{cuped, means, ppi, ratio, two_proportions};
 
 use super::draw::Draw;
@@ -62,7 +62,8 @@ impl Arms for Rates {
             return Ok(None);
         }
         let moments = |arm: usize| Moments::of_proportion(self.counts[arm][1], units[arm]);
-        means::difference(&moments(0)?, &moments(1)?).map(Some)
+        Estimate::cautious_difference(&means::arm(&moments(0)?)?, &means::arm(&moments(1)?)?)
+            .map(Some)
     }
 }
 
@@ -95,7 +96,12 @@ impl Arms for Values {
         if !has_begun(self.arms.map(|arm| arm.n())) {
             return Ok(None);
         }
-        means::difference(&self.arms[0], &self.arms[1]).map(Some)
+        let [a, b] = [means::arm(&self.arms[0])?, means::arm(&self.arms[1])?];
+        match Estimate::cautious_difference(&a, &b) {
+            // Nobody has a rare value yet.
+            Err(Undefined::ZeroVariance) => Ok(None),
+            found => found.map(Some),
+        }
     }
 }
 
@@ -131,7 +137,8 @@ impl Arms for Clusters {
         if !has_begun(self.arms.map(|arm| arm.n())) {
             return Ok(None);
         }
-        ratio::difference(&self.arms[0], &self.arms[1]).map(Some)
+        let [a, b] = [ratio::arm(&self.arms[0])?, ratio::arm(&self.arms[1])?];
+        Estimate::cautious_difference(&a, &b).map(Some)
     }
 }
 

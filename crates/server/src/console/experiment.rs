@@ -261,7 +261,7 @@ async fn prepare(
         actions,
         plan: ShownPlan::new(&experiment, control_value(&readout), now),
         arms: ArmRow::all(context, &experiment, &readout).await?,
-        evidence: Evidence::new(&experiment, &readout, &histograms, now),
+        evidence: Evidence::new(&experiment, &readout, &histograms),
         problem: problem.map(|problem| show::prose(problem.detail())),
         hint: problem.and_then(Problem::advice).map(show::prose),
     })

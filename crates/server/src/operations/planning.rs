@@ -21,10 +21,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::moments;
+use super::readout::words;
 use crate::problem::{ApiResult, Problem};
 
 /// How far back traffic is looked at.
 const HISTORY_DAYS: i64 = 28;
+/// A share this near to 0 or 1 is that, but for rounding.
+const NEARLY: f64 = 1e-9;
 
 /// A plan as it is asked for.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -270,7 +273,7 @@ fn size(plan: &Plan, traffic: &Traffic<'_>) -> ApiResult<Option<(Size, f64)>> {
     let effect = mde.absolute(baseline.mean);
     if metric.kind == MetricKind::Binary && plan.mode != ReadingMode::Fixed {
         let target = improved(metric, baseline.mean, effect);
-        if !(0.0..=1.0).contains(&target) {
+        if target <= NEARLY || target >= 1.0 - NEARLY {
             return Err(impossible(metric, baseline.mean, target));
         }
     }
@@ -363,12 +366,18 @@ fn guardrail_units(plan: &Plan, traffic: &Traffic<'_>) -> BTreeMap<MetricName, f
     let of = |guardrail: &Guardrail| {
         let [mean, unit_variance] = *plan.guardrail_baselines.get(&guardrail.metric)?;
         let margin = guardrail.margin.absolute(mean) / unit_variance.sqrt();
+        let metric = plan.metric(&guardrail.metric)?;
+        let factor = guardrail.control_factor(metric.direction, mean);
         let rates = ErrorRates {
             alpha: GUARDRAIL_ALPHA,
             power: power_of_each(plan).ok()?,
             two_sided: false,
         };
-        let need = |r: f64| means::sample_size(margin, r, rates).map(|sizes| sizes.first);
+        // A margin that moves with the control's value is as uncertain as that is.
+        let need = |r: f64| {
+            let wider = (1.0 + r * factor * factor) / (1.0 + r);
+            means::sample_size(margin / wider.sqrt(), r, rates).map(|sizes| sizes.first)
+        };
         let (_, total) = one_look(plan, traffic, need).ok()?;
         // Guardrails are looked at at any time, however the primary metric is read.
         let cost = Looks::Anytime.cost(rates).ok()?;
@@ -390,13 +399,20 @@ fn improved(metric: &Metric, mean: f64, effect: f64) -> f64 {
 
 fn impossible(metric: &Metric, mean: f64, target: f64) -> Problem {
     let percent = |share: f64| format!("{:.1}%", share * 100.0);
+    let room = match metric.direction {
+        Direction::Higher => 1.0 - mean,
+        Direction::Lower => mean,
+    };
     Problem::invalid(format!(
         "`mde` cannot be reached: `{}` is {} now and would have to become {}",
         metric.name,
         percent(mean),
         percent(target)
     ))
-    .hint("name a smaller effect: `--mde 5pt`, in the API `{\"absolute\": 0.05}`, are five points, `--mde 5%` or `{\"relative\": 0.05}` five per cent of today's rate")
+    .hint(format!(
+        "there is room for less than {} points: `--mde {}pt` takes half of it, in the API `{{\"absolute\": {}}}`",
+        words::trimmed(room * 100.0), words::trimmed(room * 50.0), words::trimmed(room / 2.0)
+    ))
 }
 
 /// Units of the control for one look at the end. Rates of units with several calls take more, by their design effect.

@@ -16,6 +16,7 @@ mod looks;
 mod notes;
 mod outlook;
 mod timeline;
+mod told;
 mod values;
 mod verdict;
 pub(crate) mod words;
@@ -241,9 +242,9 @@ impl Readout {
     #[must_use]
     pub fn violations(&self, experiment: &Experiment) -> Vec<(ArmName, String)> {
         let mut found: Vec<(ArmName, String)> = Vec::new();
-        for (metric, comparison) in verdict::violated(experiment, &self.metrics) {
+        for (metric, comparison) in told::violated(experiment, &self.metrics) {
             if found.iter().all(|(arm, _)| *arm != comparison.arm) {
-                let (headline, reason) = verdict::violation(metric, comparison);
+                let (headline, reason) = told::violation(metric, comparison);
                 found.push((comparison.arm.clone(), format!("{headline} {reason}")));
             }
         }
@@ -278,6 +279,9 @@ pub struct Comparison {
     /// The UTC day of the look that ended a plan which has one, the last or one that found something: what comes from later days
     /// changes nothing here.
     pub decided_on: Option<String>,
+    /// The UTC day at whose end the numbers of a plan with a last look were so: of that look, or of the one before it while the
+    /// plan goes on.
+    pub as_of: Option<String>,
     /// How far an arm is compared that was served to nobody at some time.
     pub compared_until: Option<ComparedUntil>,
     /// How it was computed.
@@ -297,7 +301,7 @@ pub struct Comparison {
     /// The smallest p-value of all looks until now, which may be looked at as often as one likes; of the primary metric after
     /// Holm, where several arms are compared.
     pub p: Option<f64>,
-    /// The lower end of the interval for one look, to compare with.
+    /// The lower end of the interval for one look at the plan's α, of the primary metric divided among the arms: to compare with.
     pub fixed_low: Option<f64>,
     /// Its upper end.
     pub fixed_high: Option<f64>,

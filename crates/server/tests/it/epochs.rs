@@ -4,7 +4,8 @@ use flywheel_core::experiment::Experiment;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
-use crate::readouts::{Arm, SOUND, advance_days, begin, plan, readout, send, users};
+use crate::readouts::{Arm, SOUND, advance_days, begin, plan, readout, send, users, users_of};
+use crate::totals::{begin_three, of};
 
 const EXPERIMENTS: &str = "/api/v1/experiments";
 
@@ -157,4 +158,99 @@ async fn sums_of_days_that_are_over_stay() {
     send(&app, Vec::new(), late).await;
     let (_, after) = of_first_day(&app.viewer().get(&path).await.ok());
     assert_eq!(before, after);
+}
+
+/// What the control does while nobody is in an arm is in no number of that arm, whatever changes later; and it is served again.
+#[tokio::test]
+async fn a_closed_arm_stays_as_it_was() {
+    let app = TestApp::furnished().await;
+    let mut rare = plan();
+    rare["primary"] = json!("hard_failures");
+    rare["guardrails"] = json!([]);
+    let experiment = begin_three(&app, rare).await;
+    let random = &mut fastrand::Rng::with_seed(6);
+    let behaviour = |arm: &str| Arm {
+        failing: if arm == "c" { 0.04 } else { 0.01 },
+        ..SOUND
+    };
+    users_of(&app, &experiment, 0..1200, behaviour, random).await;
+    advance_days(&app, 1);
+    let path = format!("{EXPERIMENTS}/three");
+    let changed = async |body: Value| {
+        let changed = app.editor().patch(&path, &body).await.ok();
+        serde_json::from_value::<Experiment>(changed).unwrap()
+    };
+    let experiment = changed(json!({"weights": [4000, 6000, 0]})).await;
+    let open = of(&readout(&app, "three").await, "hard_failures", "c");
+    assert!(open["small_counts"].is_object(), "{open}");
+    // Enough of the control's calls fail for an interval of others.
+    users_of(&app, &experiment, 1200..4000, behaviour, random).await;
+    advance_days(&app, 1);
+    let experiment = changed(json!({"exposure": 9000})).await;
+    users_of(&app, &experiment, 4000..5000, behaviour, random).await;
+    advance_days(&app, 1);
+    let said = readout(&app, "three").await;
+    let closed = of(&said, "hard_failures", "c");
+    for member in [
+        "small_counts",
+        "units",
+        "difference",
+        "relative",
+        "p",
+        "compared_until",
+    ] {
+        assert_eq!(closed[member], open[member], "{member}");
+    }
+    assert_eq!(closed["compared_until"]["is_served_again"], false);
+    let days = said["timeline"].as_array().unwrap();
+    assert_eq!(days.iter().filter(|day| day["arm"] == "c").count(), 1);
+    let epoch = &closed["epochs"][1];
+    assert_eq!(epoch["units"], json!(0.0), "{epoch}");
+    assert!(
+        epoch["undefined"]
+            .as_str()
+            .unwrap()
+            .contains("nobody was in")
+    );
+    let experiment = changed(json!({"weights": [4000, 3000, 3000]})).await;
+    users_of(&app, &experiment, 5000..6000, behaviour, random).await;
+    let again = of(&readout(&app, "three").await, "hard_failures", "c");
+    assert_eq!(
+        again["compared_until"]["day"],
+        open["compared_until"]["day"]
+    );
+    assert_eq!(again["compared_until"]["is_served_again"], true);
+    assert!(again["units"].as_f64() > open["units"].as_f64());
+}
+
+/// A small arm that has none of the rare values is not a certain one.
+#[tokio::test]
+async fn small_arms_are_not_certain() {
+    let app = TestApp::furnished().await;
+    declare_fee(&app).await;
+    let mut asked = plan();
+    asked["primary"] = json!("fee");
+    asked["mde"] = json!({"absolute": 0.1});
+    let arms = [app.deploy_greeting(1).await, app.deploy_greeting(2).await];
+    let arms = json!([
+        {"name": "a", "manifest": arms[0], "weight": 9000},
+        {"name": "b", "manifest": arms[1], "weight": 1000},
+    ]);
+    let body = json!({"name": "rare", "app": "support", "arms": arms, "plan": asked});
+    app.editor().post(EXPERIMENTS, &body).await.with_status(201);
+    let start = format!("{EXPERIMENTS}/rare/start");
+    let started = app.editor().post(&start, &Value::Null).await.ok();
+    let experiment: Experiment = serde_json::from_value(started).unwrap();
+    // 27 of about 1,800 users of the large arm pay something, and none of 200 in the other.
+    let mut number = 0;
+    let fee = |arm: &str| {
+        number += u32::from(arm == "a");
+        f64::from(u8::from(arm == "a" && number % 66 == 0))
+    };
+    fees(&app, &experiment, 0..2000, fee).await;
+    let said = readout(&app, "rare").await;
+    let found = &said["metrics"][0]["comparisons"][0];
+    assert_eq!(said["metrics"][0]["arms"][1]["sums"]["x"], json!(0.0));
+    assert_eq!(found["finding"], "open", "{found}");
+    assert!(found["p"].as_f64().unwrap() > 0.05, "{found}");
 }

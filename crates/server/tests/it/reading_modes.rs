@@ -252,9 +252,12 @@ async fn intervals_at_any_time_follow_from_the_sums_of_days() {
                 let ratio = mean_x / mean_y;
                 let products = |place| of("products", place) / (n - 1.0);
                 let spread = products(0) - 2.0 * ratio * products(1) + ratio * ratio * products(2);
-                (ratio, spread / n / (mean_y * mean_y), n)
+                (ratio, spread / (mean_y * mean_y), n)
             };
-            let (a, b) = (arm("a"), arm("b"));
+            let (mut a, mut b) = (arm("a"), arm("b"));
+            // Neither arm is taken to vary less than both do by their units.
+            let mean = (a.1 * a.2 + b.1 * b.2) / (a.2 + b.2);
+            (a.1, b.1) = (a.1.max(mean) / a.2, b.1.max(mean) / b.2);
             let variance = a.1 + b.1;
             let df = variance * variance / (a.1 * a.1 / (a.2 - 1.0) + b.1 * b.1 / (b.2 - 1.0));
             if a.2.min(b.2) < 100.0 {

@@ -122,7 +122,7 @@ pub(super) struct NoveltyRow {
 
 /// The primary metric within an epoch.
 pub(super) struct EpochRow {
-    pub(super) since: Markup,
+    pub(super) since: String,
     pub(super) arm: String,
     pub(super) units: String,
     pub(super) difference: String,
@@ -146,7 +146,6 @@ impl Evidence {
         experiment: &Experiment,
         readout: &Readout,
         histograms: &[ArmHistogram],
-        now: Timestamp,
     ) -> Self {
         let plan = &experiment.plan;
         let primary = primary(readout);
@@ -161,7 +160,7 @@ impl Evidence {
         Self {
             read: match is_anytime {
                 true => "any time",
-                false => "as planned",
+                false => "any time (primary: as planned)",
             },
             is_anytime,
             bars: bars(readout, is_anytime),
@@ -183,7 +182,7 @@ impl Evidence {
             arrivals,
             arrivals_by_day,
             novelty: primary.map_or_else(Vec::new, |primary| novelty(primary, readout)),
-            epochs: primary.map_or_else(Vec::new, |primary| epochs(primary, now)),
+            epochs: primary.map_or_else(Vec::new, epochs),
             segments: primary.map_or_else(Vec::new, |primary| segments(primary, readout)),
         }
     }
@@ -377,12 +376,12 @@ fn novelty(primary: &MetricReadout, readout: &Readout) -> Vec<NoveltyRow> {
     rows.collect()
 }
 
-fn epochs(primary: &MetricReadout, now: Timestamp) -> Vec<EpochRow> {
+fn epochs(primary: &MetricReadout) -> Vec<EpochRow> {
     let mut rows = Vec::new();
     for found in &primary.comparisons {
         for epoch in &found.epochs {
             rows.push(EpochRow {
-                since: show::when(epoch.since, now),
+                since: show::exact(epoch.since),
                 arm: found.arm.to_string(),
                 units: words::count(epoch.units),
                 difference: or_none(

@@ -61,7 +61,7 @@ fn evidence(
     experiment: &Experiment,
     weights: impl Fn(usize) -> Vec<f64>,
     counts: impl Fn(usize) -> Vec<u64>,
-) -> Option<(f64, Vec<u64>)> {
+) -> Option<(f64, usize)> {
     let epochs = experiment.epochs.len().max(1);
     (0..epochs)
         .filter_map(|epoch| {
@@ -71,12 +71,21 @@ fn evidence(
                 .zip(weights(epoch))
                 .filter(|(_, weight)| *weight > 0.0)
                 .unzip();
+            // An epoch that has just begun says nothing of those before it.
+            counts.iter().any(|n| *n > 0).then_some(())?;
             let log_e = srm::averaged_log_e(&counts, &weights).ok()?;
-            Some((log_e, counts))
+            Some((log_e, epoch))
         })
-        // An epoch that has just begun says nothing of those before it.
-        .filter(|(_, counts)| counts.iter().any(|n| *n > 0))
         .max_by(|one, other| one.0.total_cmp(&other.0))
+}
+
+/// E, and of which epoch where there are several.
+fn shown_evidence(experiment: &Experiment, log_e: f64, epoch: usize) -> String {
+    let e = words::evidence(log_e);
+    match experiment.epochs.len() {
+        0 | 1 => format!("E = {e}"),
+        _ => format!("E = {e} in epoch {epoch}, the most of all"),
+    }
 }
 
 fn split(
@@ -92,7 +101,7 @@ fn split(
     let found = evidence(experiment, weights, |epoch| {
         counts_in(experiment, statistics, epoch)
     });
-    let Some((log_e, _)) = found else {
+    let Some((log_e, epoch)) = found else {
         return DataCheck {
             name,
             state: CheckState::Unknown,
@@ -110,9 +119,9 @@ fn split(
             name,
             state: CheckState::Failed,
             detail: format!(
-                "expected {}, saw {saw} (E = {}): likely causes are a bot filter, crashes or timeouts in one arm, a redirect, late logging, or merged ids",
+                "expected {}, saw {saw} ({}): likely causes are a bot filter, crashes or timeouts in one arm, a redirect, late logging, or merged ids",
                 expected.join("/"),
-                words::evidence(log_e)
+                shown_evidence(experiment, log_e, epoch)
             ),
         };
     }
@@ -120,8 +129,8 @@ fn split(
         name,
         state: CheckState::Passed,
         detail: format!(
-            "{saw} units, as the weights say (E = {})",
-            words::evidence(log_e)
+            "{saw} units, as the weights say ({})",
+            shown_evidence(experiment, log_e, epoch)
         ),
     }
 }
@@ -188,7 +197,7 @@ fn outcomes(comparing: &Comparing<'_>) -> DataCheck {
         arms.map(|arm| comparing.kept_share(arm, epoch, i64::MAX))
             .collect()
     };
-    let Some((log_e, _)) = evidence(experiment, weights, counts) else {
+    let Some((log_e, epoch)) = evidence(experiment, weights, counts) else {
         return unknown("no outcome yet");
     };
     let epochs = 0..experiment.epochs.len().max(1);
@@ -200,19 +209,20 @@ fn outcomes(comparing: &Comparing<'_>) -> DataCheck {
     }
     let shown: Vec<String> = all.iter().map(|n| words::count(*n as f64)).collect();
     let shown = shown.join("/");
+    let evidence = shown_evidence(experiment, log_e, epoch);
     if log_e >= -srm::ALPHA.ln() {
         return DataCheck {
             name,
             state: CheckState::Warning,
             detail: format!(
-                "{shown} units have an outcome, which the weights do not explain: one arm may be asked or answer more often, and those who answer may differ"
+                "{shown} units have an outcome, which the weights do not explain ({evidence}): one arm may be asked or answer more often, and those who answer may differ"
             ),
         };
     }
     DataCheck {
         name,
         state: CheckState::Passed,
-        detail: format!("{shown} units have one, as the weights say"),
+        detail: format!("{shown} units have one, as the weights say ({evidence})"),
     }
 }
 

@@ -18,8 +18,8 @@ use super::few::{EarlierCounts, FewLook};
 use super::judge::{correct, finding};
 use super::notes;
 use super::{
-    ArmValue, Comparison, Finding, GuardrailState, MICROSECONDS_PER_DAY, MetricReadout, MetricRole,
-    deciding, oriented, words,
+    ArmValue, Comparison, Finding, MICROSECONDS_PER_DAY, MetricReadout, MetricRole, deciding,
+    oriented, words,
 };
 
 /// Sums and histogram of one arm in one epoch.
@@ -210,7 +210,11 @@ impl<'a> Comparing<'a> {
         let mode = self.mode(reading);
         let decided = series.decided;
         let has_all = decided.is_some_and(|(day, _)| Some(day) == series.end);
-        let estimate = decided
+        // What is looked at on some days only is of the last such day.
+        let looked = series.looks.last().map(|seen| (seen.day, seen.estimate));
+        let looked = decided.or(looked.filter(|_| mode == ReadingMode::Planned));
+        let as_of = looked.map(|(day, _)| day);
+        let estimate = looked
             .map(|(_, estimate)| estimate)
             .or(series.estimate.ok());
         // Of a plan that is read once there is no interval before, not even to look at.
@@ -249,16 +253,13 @@ impl<'a> Comparing<'a> {
             .and(series.estimate.ok());
         Comparison {
             arm: self.name(arm),
-            alpha: match mode {
-                ReadingMode::Hybrid if has_all => alpha * (1.0 - RUNNING_SHARE),
-                ReadingMode::Hybrid => alpha * RUNNING_SHARE,
-                _ => alpha,
-            },
+            alpha: alpha * part_of_level(mode, has_all),
             decided_on: decided.map(|(day, _)| words::day(day)),
+            as_of: as_of.map(words::day),
             method: method(metric, series.variance_reduction.is_some()),
             compared_until: self
                 .was_compared_until(reading, arm)
-                .filter(|_| decided.is_none()),
+                .filter(|_| as_of.is_none()),
             difference: (estimate.map(|estimate| estimate.value))
                 .or(constant.map(|constant| constant.value)),
             standard_error: estimate.map(|estimate| estimate.standard_error),
@@ -276,20 +277,19 @@ impl<'a> Comparing<'a> {
             fixed_low: fixed.map(|interval| interval.low),
             fixed_high: fixed.map(|interval| interval.high),
             relative: estimate
-                .zip(self.base(reading, arm, control, decided.map(|(day, _)| day)))
+                .zip(self.base(reading, arm, control, as_of))
                 .map(|(estimate, base)| estimate.value / base.abs()),
             finding: match finding(metric, interval) {
                 // What was found while events were few stays found.
                 Finding::Open => found_while_few(metric, few_then, estimate, alpha),
                 found => found,
             },
-            guardrail: (role == MetricRole::Guardrail).then(|| match (now, margin) {
-                _ if self.is_unmeasured(reading) => GuardrailState::Unmeasured,
-                (Some(now), Some(margin)) => self.guardrail(metric, now, margin),
-                (None, _) | (_, None) => GuardrailState::Open,
+            guardrail: (role == MetricRole::Guardrail).then(|| {
+                let control = self.control_value(reading, arm, control, None);
+                self.guardrail(reading, now, margin, control)
             }),
             superiority: self.superiority(reading, arm, metric),
-            variance_reduction: series.variance_reduction.filter(|_| decided.is_none()),
+            variance_reduction: series.variance_reduction.filter(|_| as_of.is_none()),
             epochs: self.by_epoch(reading, arm),
             is_unstable: series.running.nonstationary
                 || estimate.zip(interval).is_some_and(|(estimate, interval)| {
@@ -300,6 +300,15 @@ impl<'a> Comparing<'a> {
             undefined,
             note: None,
         }
+    }
+}
+
+/// Which part of a level an interval is at.
+fn part_of_level(mode: ReadingMode, has_all: bool) -> f64 {
+    match mode {
+        ReadingMode::Hybrid if has_all => 1.0 - RUNNING_SHARE,
+        ReadingMode::Hybrid => RUNNING_SHARE,
+        _ => 1.0,
     }
 }
 

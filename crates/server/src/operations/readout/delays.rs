@@ -118,11 +118,12 @@ fn of_arm(comparing: &Comparing<'_>, reading: usize, arm: usize) -> ArmDelay {
 fn later(comparing: &Comparing<'_>, reading: usize, arm: usize) -> Defined<(f64, f64)> {
     let mut parts = Vec::new();
     let mut problem = Undefined::NoData;
-    for epoch in 0..comparing.epochs() {
+    for epoch in comparing.compared_epochs(arm) {
         let of = |place: usize| comparing.source(epoch, place, reading).classes();
         match within(&of(comparing.control), &of(arm)) {
             Ok(estimate) => parts.push(estimate),
-            Err(undefined) => problem = undefined,
+            // Of several epochs the fullest says what is missing.
+            Err(undefined) => problem = fuller(problem, undefined),
         }
     }
     let pooled = match parts.as_slice() {
@@ -134,6 +135,17 @@ fn later(comparing: &Comparing<'_>, reading: usize, arm: usize) -> Defined<(f64,
     let df = pooled.degrees_of_freedom;
     let p = t_mixture::p_value(ratio, pooled.units, df, comparing.rho_squared?)?;
     Ok((pooled.value + 0.5, p))
+}
+
+fn fuller(one: Undefined, other: Undefined) -> Undefined {
+    match (one, other) {
+        (Undefined::TooFewValues { found, .. }, Undefined::TooFewValues { found: more, .. })
+            if found >= more =>
+        {
+            one
+        }
+        _ => other,
+    }
 }
 
 /// P(later) − ½ (Brunner & Munzel), of units by the mean delay of their outcomes.

@@ -43,6 +43,12 @@ impl Parts {
     }
 }
 
+/// The difference of two ratios of sums.
+pub(super) fn difference(control: &UnitSums, own: &UnitSums) -> Defined<Estimate> {
+    let arm = |sums| moments::pair(sums).and_then(|pair| ratio::arm(&pair));
+    Estimate::cautious_difference(&arm(control)?, &arm(own)?)
+}
+
 /// The difference of two ratios of sums, if there is one: where no value varies it has no standard error.
 pub(super) fn constant(control: &UnitSums, own: &UnitSums) -> Option<Constant> {
     let value = own.sum(0) / own.sum(1) - control.sum(0) / control.sum(1);
@@ -126,6 +132,8 @@ impl Comparing<'_> {
         let metric = self.metric_of(reading);
         let control = self.source(epoch, self.control, reading);
         let treatment = self.source(epoch, arm, reading);
+        // Of a quantile only the present is kept, of its calls and of who made them.
+        let until = until.filter(|_| !is_quantile(metric));
         let (a, b) = (control.sums(until), treatment.sums(until));
         if a.n == 0 || b.n == 0 || !self.are_both_in(epoch, arm) {
             return Err(Undefined::NoData);
@@ -133,7 +141,7 @@ impl Comparing<'_> {
         if is_quantile(metric) {
             let a = self.quantile(metric, &a, &control.classes())?;
             let b = self.quantile(metric, &b, &treatment.classes())?;
-            return match quantile::difference(&a, &b) {
+            return match Estimate::cautious_difference(&a, &b) {
                 Err(Undefined::ZeroVariance) => Ok(Within::Constant(Constant {
                     value: b.value - a.value,
                     units: (a.n + b.n) as f64,
@@ -141,7 +149,7 @@ impl Comparing<'_> {
                 found => Ok(Within::Estimate(found?, None)),
             };
         }
-        let plain = match ratio::difference(&moments::pair(&a)?, &moments::pair(&b)?) {
+        let plain = match difference(&a, &b) {
             Err(Undefined::ZeroVariance) => {
                 let constant = constant(&a, &b).ok_or(Undefined::ZeroVariance)?;
                 return Ok(Within::Constant(constant));
@@ -149,10 +157,9 @@ impl Comparing<'_> {
             found => found?,
         };
         if metric.covariate {
-            let adjusted =
-                cuped::ratio_difference(&moments::quadruple(&a)?, &moments::quadruple(&b)?);
-            if let Ok(adjusted) = adjusted {
-                return Ok(Within::Estimate(adjusted.estimate, Some(plain)));
+            let arms = cuped::ratio_arms(&moments::quadruple(&a)?, &moments::quadruple(&b)?);
+            if let Ok(adjusted) = arms.and_then(|(a, b)| Estimate::cautious_difference(&a, &b)) {
+                return Ok(Within::Estimate(adjusted, Some(plain)));
             }
         }
         Ok(Within::Estimate(plain, None))

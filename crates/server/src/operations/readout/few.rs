@@ -319,6 +319,7 @@ impl Comparing<'_> {
             arm: self.name(arm),
             alpha: level * few.part.unwrap_or(1.0),
             decided_on: few.decided.map(words::day),
+            as_of: few.decided.map(words::day),
             method: METHOD,
             compared_until: self
                 .was_compared_until(reading, arm)

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use flywheel_core::plan::{Part, Reading};
 use flywheel_stats::multiplicity::benjamini_hochberg;
+use flywheel_stats::novelty;
 use flywheel_stats::undefined::Undefined;
-use flywheel_stats::{novelty, ratio};
 use flywheel_storage::statistics::UnitSums;
 
-use super::super::moments;
 use super::compare::{self, Comparing};
-use super::epochs::{Parts, constant};
+use super::epochs::{Parts, constant, difference};
 use super::{NoveltyReadout, SegmentReadout};
 
 /// Units of each side below which a segment is not shown.
@@ -80,8 +79,7 @@ pub(super) fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
         }
         let mut parts = Parts::default();
         for (control, own) in both.iter().filter_map(|e| control.get(e).zip(own.get(e))) {
-            let pairs = moments::pair(control).and_then(|a| Ok((a, moments::pair(own)?)));
-            match pairs.and_then(|(a, b)| ratio::difference(&a, &b)) {
+            match difference(control, own) {
                 Ok(estimate) => parts.varying.push(estimate),
                 Err(Undefined::ZeroVariance) => parts.constant.extend(constant(control, own)),
                 Err(_) => {}

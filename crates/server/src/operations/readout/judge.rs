@@ -12,24 +12,43 @@ use super::epochs::Parts;
 use super::{Comparison, Finding, GuardrailState, Superiority, deciding, oriented};
 
 impl Comparing<'_> {
+    /// Whether an arm is worse by no more than a margin, which is uncertain itself where it is a share of the control's value.
     pub(super) fn guardrail(
         &self,
-        metric: &Metric,
-        estimate: Estimate,
-        margin: f64,
+        reading: usize,
+        estimate: Option<Estimate>,
+        margin: Option<f64>,
+        control: Option<(f64, f64)>,
     ) -> GuardrailState {
-        let estimate = orient(metric, estimate);
-        let state = self
-            .rho_squared
-            .and_then(|rho| decision::guardrail(&estimate, margin, rho, false));
-        match state {
-            Ok(decision::Guardrail::NonInferior) => GuardrailState::Holds,
-            Ok(decision::Guardrail::Violated) => GuardrailState::Violated,
-            Ok(decision::Guardrail::Open) | Err(_) => GuardrailState::Open,
+        if self.is_unmeasured(reading) {
+            return GuardrailState::Unmeasured;
+        }
+        let (Some(estimate), Some(margin)) = (estimate, margin) else {
+            return GuardrailState::Open;
+        };
+        let metric = self.metric_of(reading);
+        let rules = &self.experiment.plan.guardrails;
+        let rule = rules.iter().find(|rule| rule.metric == metric.name);
+        let added = rule.zip(control).map_or(0.0, |(rule, (value, error))| {
+            let factor = rule.control_factor(metric.direction, value);
+            (factor * factor - 1.0) * error * error
+        });
+        let state = |added: f64| {
+            let estimate = Estimate {
+                standard_error: (estimate.standard_error.powi(2) + added).sqrt(),
+                ..orient(metric, estimate)
+            };
+            self.rho_squared
+                .and_then(|rho| decision::guardrail(&estimate, margin, rho, false))
+        };
+        match (state(added), state(0.0)) {
+            (Ok(decision::Guardrail::NonInferior), _) => GuardrailState::Holds,
+            (_, Ok(decision::Guardrail::Violated)) => GuardrailState::Violated,
+            _ => GuardrailState::Open,
         }
     }
 
-    pub(super) fn is_unmeasured(&self, reading: usize) -> bool {
+    fn is_unmeasured(&self, reading: usize) -> bool {
         (0..self.experiment.arms.len()).all(|arm| self.all_sums(arm, reading).n == 0)
     }
 

@@ -26,8 +26,13 @@ pub(super) fn say(metric: &Metric, found: &mut Comparison) {
 
 /// Of which day the numbers are, if not of the last.
 pub(crate) fn circumstances(metric: &Metric, found: &Comparison) -> Vec<String> {
-    let looked = found.decided_on.as_ref();
-    let looked = looked.map(|day| format!("as of the last look, of {day}; values are of now"));
+    let looked = found.as_of.as_ref().map(|day| {
+        let which = match found.decided_on {
+            Some(_) => "last look",
+            None => "look",
+        };
+        format!("as of the {which}, of {day}; values are of now")
+    });
     let compared = found.compared_until.as_ref().map(|until| {
         let day = &until.day;
         match until.is_served_again {

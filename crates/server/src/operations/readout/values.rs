@@ -10,8 +10,8 @@ use super::compare::Comparing;
 use super::{ArmValue, Sums, few, is_quantile};
 
 impl Comparing<'_> {
-    /// The control's value as far as an arm is compared with it, of which differences are told as a share; none if it is not
-    /// four standard errors from zero, so that such a share might be anything. Of a quantile there is only what is known now.
+    /// The control's value, as far as an arm is compared with it, of which differences are told as a share; none if it is not
+    /// four standard errors from zero, so that such a share might be anything.
     pub(super) fn base(
         &self,
         reading: usize,
@@ -20,17 +20,29 @@ impl Comparing<'_> {
         until: Option<i64>,
     ) -> Option<f64> {
         const ERRORS: f64 = 4.0;
-        let (value, error) = if is_quantile(self.metric_of(reading)) {
+        let (value, error) = self.control_value(reading, arm, now, until)?;
+        (value.abs() > ERRORS * error && value != 0.0).then_some(value)
+    }
+
+    /// The control's value, as far as an arm is compared with it, and its standard error. Of a quantile there is only what is known
+    /// now.
+    pub(super) fn control_value(
+        &self,
+        reading: usize,
+        arm: usize,
+        now: Option<&ArmValue>,
+        until: Option<i64>,
+    ) -> Option<(f64, f64)> {
+        if is_quantile(self.metric_of(reading)) {
             let now = now?;
             let critical = normal::upper_quantile(self.experiment.plan.alpha / 2.0).ok()?;
-            (now.value?, (now.high? - now.low?) / (2.0 * critical))
+            Some((now.value?, (now.high? - now.low?) / (2.0 * critical)))
         } else {
             let [control, _] = self.both_until(reading, arm, until);
             let found = moments::pair(&control).and_then(|pair| ratio::arm(&pair));
             let found = found.ok()?;
-            (found.value, found.squared_error().sqrt())
-        };
-        (value.abs() > ERRORS * error && value != 0.0).then_some(value)
+            Some((found.value, found.squared_error().sqrt()))
+        }
     }
 
     /// A metric's value in one arm, with its interval for one look.

@@ -9,9 +9,10 @@ use flywheel_storage::statistics::ExperimentStatistics;
 use jiff::Timestamp;
 
 use super::compare::Comparing;
+use super::told::{amount, guardrails, holds, units_of_look, violated, violation};
 use super::{
     ArmUnits, ArmValue, CheckState, Comparison, DataCheck, Finding, GuardrailState, MetricReadout,
-    MetricRole, Verdict, VerdictState, notes, oriented, outlook, words,
+    MetricRole, Verdict, VerdictState, oriented, outlook, words,
 };
 
 const CONTRADICT: &str = " Days contradict each other: the effect changes.";
@@ -281,14 +282,12 @@ impl Evidence<'_> {
         days?.into_iter().max()
     }
 
-    /// The units behind a comparison and the time they took.
+    /// The units behind all comparisons and the time they took.
     fn behind(&self, primary: &MetricReadout) -> String {
-        if let Some(day) = self.decided_on(primary) {
-            let units: Vec<String> = self
-                .compared(primary)
-                .map(|found| words::count(found.units))
-                .collect();
-            return format!("{} units at the last look, of {day}", units.join(" and "));
+        let looks: Option<Vec<String>> = self.compared(primary).map(units_of_look).collect();
+        if let Some(mut looks) = looks.filter(|looks| !looks.is_empty()) {
+            looks.dedup();
+            return looks.join("; ");
         }
         let counts: Vec<String> = self
             .values(primary)
@@ -314,6 +313,28 @@ impl Evidence<'_> {
             }
         }
         missing
+    }
+
+    /// Checks of who is compared, or when, that warn.
+    fn doubts(&self) -> String {
+        let of_data = [
+            "units with an outcome",
+            "delay of outcomes",
+            "covariate balance",
+        ];
+        let is_doubt = |check: &&DataCheck| {
+            check.state == CheckState::Warning && of_data.contains(&check.name)
+        };
+        let names: Vec<&str> = self
+            .checks
+            .iter()
+            .filter(is_doubt)
+            .map(|check| check.name)
+            .collect();
+        match names.is_empty() {
+            true => String::new(),
+            false => format!(" Look at the checks first: {} warns.", names.join(", ")),
+        }
     }
 
     /// A metric that became worse, if one did. What a guardrail's margin allows, the plan has accepted.
@@ -506,11 +527,12 @@ impl Evidence<'_> {
             arm: Some(found.arm.clone()),
             headline: format!("{} is better.", found.arm),
             reason: format!(
-                "{} {}, {}.{}{caution}",
+                "{} {}, {}.{}{caution}{}",
                 primary.metric.name,
                 amount(&primary.metric, found),
-                self.behind(primary),
-                if found.is_unstable { CONTRADICT } else { "" }
+                units_of_look(found).unwrap_or_else(|| self.behind(primary)),
+                if found.is_unstable { CONTRADICT } else { "" },
+                self.doubts()
             ),
             next,
             may_promote: may_promote && self.arms.iter().any(|arm| arm.arm == found.arm),
@@ -532,68 +554,4 @@ fn ended(figures: &str, effect: Option<String>) -> Verdict {
         ),
         "Stop, and keep the control; a smaller effect takes another experiment.",
     )
-}
-
-fn guardrails(metrics: &[MetricReadout]) -> impl Iterator<Item = (&MetricReadout, &Comparison)> {
-    metrics
-        .iter()
-        .filter(|metric| metric.role == MetricRole::Guardrail)
-        .flat_map(|metric| metric.comparisons.iter().map(move |found| (metric, found)))
-}
-
-/// The guardrails that arms violate which none has stopped yet.
-pub(super) fn violated<'r>(
-    experiment: &'r Experiment,
-    metrics: &'r [MetricReadout],
-) -> impl Iterator<Item = (&'r MetricReadout, &'r Comparison)> {
-    guardrails(metrics).filter(|(_, found)| {
-        found.guardrail == Some(GuardrailState::Violated) && !experiment.is_stopped(&found.arm)
-    })
-}
-
-/// A violated guardrail in a headline and its figures.
-pub(super) fn violation(metric: &MetricReadout, found: &Comparison) -> (String, String) {
-    let margin = metric.margin.unwrap_or(0.0);
-    let margin = words::difference(&metric.metric, margin);
-    // The bound that tells is one-sided: the interval that is shown may hold 0.
-    let amount = match (found.difference, &found.small_counts) {
-        (Some(difference), None) => words::difference(&metric.metric, difference),
-        _ => amount(&metric.metric, found),
-    };
-    (
-        format!(
-            "Guardrail violated: {} of {}.",
-            metric.metric.name, found.arm
-        ),
-        format!(
-            "{amount}: worse beyond chance (one-sided .05), and the difference is beyond the margin of {}.",
-            margin.trim_start_matches('+')
-        ),
-    )
-}
-
-/// Whether a guardrail stands in nobody's way.
-fn holds(found: &Comparison) -> bool {
-    matches!(
-        found.guardrail,
-        Some(GuardrailState::Holds | GuardrailState::Unmeasured)
-    )
-}
-
-/// A difference with its interval.
-fn amount(metric: &Metric, found: &Comparison) -> String {
-    let Some(difference) = found.difference else {
-        return "unknown".to_owned();
-    };
-    let shown = words::difference(metric, difference);
-    match (found.low.zip(found.high), &found.small_counts) {
-        (Some((low, high)), _) => {
-            let rests_on = notes::of_earlier_counts(found);
-            let rests_on = rests_on.map_or_else(String::new, |on| format!("; {on}"));
-            let interval = words::interval(metric, low, high);
-            format!("{shown} ({interval}{rests_on})")
-        }
-        (None, Some(counts)) => format!("{shown} ({})", counts.said),
-        (None, None) => shown,
-    }
 }
