@@ -58,13 +58,17 @@ pub(super) fn simulate(plan: &Plan, table: &mut Table) -> Result<()> {
     let heavy = Values::new(|draw| draw.lognormal(2.0), 0.0);
     let name = "cost, lognormal σ 2, arms of 1 to 9";
     ever_rejects(plan, table, name, &heavy, 0.1, PLANNED)?;
-    for (name, sequence_after) in [
-        ("rate .02 by the randomisation e-test", false),
-        ("rate .02 by the e-test, then by the t-mixture", true),
+    for (name, share, sequence_after) in [
+        ("rate .02 by the randomisation e-test", HALF, false),
+        ("rate .02 by the e-test, then by the t-mixture", HALF, true),
+        ("the same, arms of 1 to 9", 0.1, true),
+        ("the same, arms of 1 to 19", 0.05, true),
     ] {
         let name = format!("identical arms told apart: {name}");
         let runs = plan.runs(10_000, 500);
-        let count = plan.count(&name, runs, |draw| small_counts(draw, sequence_after))?;
+        let count = plan.count(&name, runs, |draw| {
+            small_counts(draw, share, sequence_after)
+        })?;
         table.at_most(2, &name, count, ALPHA)?;
     }
     Ok(())
@@ -107,11 +111,12 @@ fn rejects(draw: &mut Draw, mut arms: impl Arms, share: f64, rho_squared: f64) -
 }
 
 /// Whether a rare event is ever told apart, by the test of small counts alone or until there are enough for the sequence.
-fn small_counts(draw: &mut Draw, sequence_after: bool) -> Defined<bool> {
+fn small_counts(draw: &mut Draw, share: f64, sequence_after: bool) -> Defined<bool> {
     let rho_squared = rho_squared(ALPHA, PLANNED)?;
     let mut arms = Rates::new([0.02; 2]);
     for user in 1..=USERS {
-        arms.push(draw.arm(), draw);
+        let arm = usize::from(draw.chance(share));
+        arms.push(arm, draw);
         if user % STEP != 0 {
             continue;
         }
@@ -127,7 +132,7 @@ fn small_counts(draw: &mut Draw, sequence_after: bool) -> Defined<bool> {
                     not_all,
                 }
             });
-            randomisation::log_e_of_few(a, b, 0.5)? >= -ALPHA.ln()
+            randomisation::log_e_of_few(a, b, share)? >= -ALPHA.ln()
         };
         if rejects {
             return Ok(true);

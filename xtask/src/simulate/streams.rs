@@ -62,8 +62,7 @@ impl Arms for Rates {
             return Ok(None);
         }
         let moments = |arm: usize| Moments::of_proportion(self.counts[arm][1], units[arm]);
-        Estimate::cautious_difference(&means::arm(&moments(0)?)?, &means::arm(&moments(1)?)?)
-            .map(Some)
+        means::difference(&moments(0)?, &moments(1)?).map(Some)
     }
 }
 
@@ -137,8 +136,7 @@ impl Arms for Clusters {
         if !has_begun(self.arms.map(|arm| arm.n())) {
             return Ok(None);
         }
-        let [a, b] = [ratio::arm(&self.arms[0])?, ratio::arm(&self.arms[1])?];
-        Estimate::cautious_difference(&a, &b).map(Some)
+        ratio::difference(&self.arms[0], &self.arms[1]).map(Some)
     }
 }
 

@@ -257,7 +257,12 @@ async fn intervals_at_any_time_follow_from_the_sums_of_days() {
             let (mut a, mut b) = (arm("a"), arm("b"));
             // Neither arm is taken to vary less than both do by their units.
             let mean = (a.1 * a.2 + b.1 * b.2) / (a.2 + b.2);
-            (a.1, b.1) = (a.1.max(mean) / a.2, b.1.max(mean) / b.2);
+            let least = if metric["metric"]["kind"] == "binary" {
+                0.0
+            } else {
+                mean
+            };
+            (a.1, b.1) = (a.1.max(least) / a.2, b.1.max(least) / b.2);
             let variance = a.1 + b.1;
             let df = variance * variance / (a.1 * a.1 / (a.2 - 1.0) + b.1 * b.1 / (b.2 - 1.0));
             if a.2.min(b.2) < 100.0 {

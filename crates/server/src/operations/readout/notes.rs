@@ -7,6 +7,18 @@ use super::{Comparison, Finding, few, is_quantile, words};
 /// Puts a comparison's circumstances into words, once its numbers are final.
 pub(super) fn say(metric: &Metric, found: &mut Comparison) {
     few::say(metric, found);
+    found.note = match (found.difference, &found.compared_until) {
+        (Some(_), _) => Some(beside(metric, found)).filter(|note| !note.is_empty()),
+        (None, Some(until)) if !is_quantile(metric) => Some(format!(
+            "no values until the end of {}, up to which it is compared",
+            until.day
+        )),
+        (None, _) => found.undefined.clone(),
+    };
+}
+
+/// What stands beside a difference.
+fn beside(metric: &Metric, found: &Comparison) -> String {
     let mut notes = circumstances(metric, found);
     if found.is_unstable && found.decided_on.is_none() {
         notes.push("looks of different days contradict each other: the effect changes".to_owned());
@@ -21,7 +33,7 @@ pub(super) fn say(metric: &Metric, found: &mut Comparison) {
     if found.low.is_none() && found.small_counts.is_none() {
         notes.extend(found.undefined.clone());
     }
-    found.note = (!notes.is_empty()).then(|| notes.join("; "));
+    notes.join("; ")
 }
 
 /// Of which day the numbers are, if not of the last.
