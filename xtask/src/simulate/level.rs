@@ -55,6 +55,9 @@ pub(super) fn simulate(plan: &Plan, table: &mut Table) -> Result<()> {
         let name = format!("a total that 1 unit in 100 has, arms of {name}");
         ever_rejects(plan, table, &name, &rare, share, PLANNED)?;
     }
+    let clusters = Clusters::new(0.02, 10.0, 0.2);
+    let name = "rate .02 per request, ICC .2, arms of 1 to 19";
+    ever_rejects(plan, table, name, &clusters, 0.05, PLANNED)?;
     let heavy = Values::new(|draw| draw.lognormal(2.0), 0.0);
     let name = "cost, lognormal σ 2, arms of 1 to 9";
     ever_rejects(plan, table, name, &heavy, 0.1, PLANNED)?;

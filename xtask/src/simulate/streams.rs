@@ -62,7 +62,8 @@ impl Arms for Rates {
             return Ok(None);
         }
         let moments = |arm: usize| Moments::of_proportion(self.counts[arm][1], units[arm]);
-        means::difference(&moments(0)?, &moments(1)?).map(Some)
+        let [a, b] = [means::arm(&moments(0)?)?, means::arm(&moments(1)?)?];
+        Estimate::cautious_difference(&a, &b).map(Some)
     }
 }
 
@@ -136,7 +137,12 @@ impl Arms for Clusters {
         if !has_begun(self.arms.map(|arm| arm.n())) {
             return Ok(None);
         }
-        ratio::difference(&self.arms[0], &self.arms[1]).map(Some)
+        let [a, b] = [ratio::arm(&self.arms[0])?, ratio::arm(&self.arms[1])?];
+        match Estimate::cautious_difference(&a, &b) {
+            // Nobody has a rare value yet.
+            Err(Undefined::ZeroVariance) => Ok(None),
+            found => found.map(Some),
+        }
     }
 }
 

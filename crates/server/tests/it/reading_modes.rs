@@ -255,14 +255,13 @@ async fn intervals_at_any_time_follow_from_the_sums_of_days() {
                 (ratio, spread / (mean_y * mean_y), n)
             };
             let (mut a, mut b) = (arm("a"), arm("b"));
-            // Neither arm is taken to vary less than both do by their units.
+            // The smaller arm is hardly taken to vary less than both do by their units.
             let mean = (a.1 * a.2 + b.1 * b.2) / (a.2 + b.2);
-            let least = if metric["metric"]["kind"] == "binary" {
-                0.0
-            } else {
-                mean
+            let raised = |one: (f64, f64, f64), other: (f64, f64, f64)| {
+                let share = (1.0 - one.2 / other.2).max(0.0);
+                (one.1 + share * (mean - one.1).max(0.0)) / one.2
             };
-            (a.1, b.1) = (a.1.max(least) / a.2, b.1.max(least) / b.2);
+            (a.1, b.1) = (raised(a, b), raised(b, a));
             let variance = a.1 + b.1;
             let df = variance * variance / (a.1 * a.1 / (a.2 - 1.0) + b.1 * b.1 / (b.2 - 1.0));
             if a.2.min(b.2) < 100.0 {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flywheel_core::metric::{Metric, MetricKind};
+use flywheel_core::metric::Metric;
 use flywheel_stats::estimate::{ArmEstimate, Constant, Estimate};
 use flywheel_stats::undefined::{Defined, Undefined};
 use flywheel_stats::{clustered, cuped, quantile, ratio};
@@ -44,17 +44,9 @@ impl Parts {
 }
 
 /// The difference of two ratios of sums.
-pub(super) fn difference(metric: &Metric, control: &UnitSums, own: &UnitSums) -> Defined<Estimate> {
+pub(super) fn difference(control: &UnitSums, own: &UnitSums) -> Defined<Estimate> {
     let arm = |sums| moments::pair(sums).and_then(|pair| ratio::arm(&pair));
-    between(metric, &arm(control)?, &arm(own)?)
-}
-
-/// A small arm without rare values looks certain; of shares such arms have small counts and are compared as those.
-fn between(metric: &Metric, control: &ArmEstimate, own: &ArmEstimate) -> Defined<Estimate> {
-    match metric.kind {
-        MetricKind::Binary => Estimate::difference(control, own),
-        _ => Estimate::cautious_difference(control, own),
-    }
+    Estimate::cautious_difference(&arm(control)?, &arm(own)?)
 }
 
 /// The difference of two ratios of sums, if there is one: where no value varies it has no standard error.
@@ -149,7 +141,7 @@ impl Comparing<'_> {
         if is_quantile(metric) {
             let a = self.quantile(metric, &a, &control.classes())?;
             let b = self.quantile(metric, &b, &treatment.classes())?;
-            return match between(metric, &a, &b) {
+            return match Estimate::cautious_difference(&a, &b) {
                 Err(Undefined::ZeroVariance) => Ok(Within::Constant(Constant {
                     value: b.value - a.value,
                     units: (a.n + b.n) as f64,
@@ -157,7 +149,7 @@ impl Comparing<'_> {
                 found => Ok(Within::Estimate(found?, None)),
             };
         }
-        let plain = match difference(metric, &a, &b) {
+        let plain = match difference(&a, &b) {
             Err(Undefined::ZeroVariance) => {
                 let constant = constant(&a, &b).ok_or(Undefined::ZeroVariance)?;
                 return Ok(Within::Constant(constant));
@@ -166,7 +158,7 @@ impl Comparing<'_> {
         };
         if metric.covariate {
             let arms = cuped::ratio_arms(&moments::quadruple(&a)?, &moments::quadruple(&b)?);
-            if let Ok(adjusted) = arms.and_then(|(a, b)| between(metric, &a, &b)) {
+            if let Ok(adjusted) = arms.and_then(|(a, b)| Estimate::cautious_difference(&a, &b)) {
                 return Ok(Within::Estimate(adjusted, Some(plain)));
             }
         }

@@ -46,10 +46,6 @@ pub(super) fn novelty(comparing: &Comparing<'_>) -> Vec<NoveltyReadout> {
 /// Within epochs, because the arms' shares and the segments' change with time.
 pub(super) fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
     let experiment = comparing.experiment;
-    let primary = experiment.plan.primary.as_ref();
-    let Some(metric) = primary.and_then(|name| experiment.plan.metric(name)) else {
-        return Vec::new();
-    };
     let mut sums: BTreeMap<(String, usize), BTreeMap<usize, UnitSums>> = BTreeMap::new();
     for ((epoch, arm), found) in &comparing.statistics.arms {
         for ((_, segment), part) in &found.segments {
@@ -83,7 +79,7 @@ pub(super) fn segments(comparing: &Comparing<'_>) -> Vec<SegmentReadout> {
         }
         let mut parts = Parts::default();
         for (control, own) in both.iter().filter_map(|e| control.get(e).zip(own.get(e))) {
-            match difference(metric, control, own) {
+            match difference(control, own) {
                 Ok(estimate) => parts.varying.push(estimate),
                 Err(Undefined::ZeroVariance) => parts.constant.extend(constant(control, own)),
                 Err(_) => {}
