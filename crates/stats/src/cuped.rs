@@ -215,7 +215,7 @@ pub fn ratio_imbalance(a: &CrossMoments<4>, b: &CrossMoments<4>) -> Defined<Esti
             n: found.n,
         })
     };
-    Estimate::difference(&arm(a)?, &arm(b)?)
+    Estimate::cautious_difference(&arm(a)?, &arm(b)?)
 }
 
 fn slope(units: &CrossMoments<2>) -> Defined<f64> {

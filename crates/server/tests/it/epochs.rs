@@ -112,7 +112,7 @@ async fn days_of_small_counts_are_told() {
         day["small_counts"].as_str().unwrap().starts_with("0 of "),
         "{day}"
     );
-    users(&app, &experiment, 1400..3000, [failing(0.2); 2], random).await;
+    users(&app, &experiment, 1400..3000, [failing(0.13); 2], random).await;
     let said = readout(&app, "rare").await;
     let found = &said["metrics"][0]["comparisons"][0];
     assert!(found["low"].as_f64().unwrap() < 0.0 && found["high"].as_f64().unwrap() > 0.0);
@@ -127,6 +127,15 @@ async fn days_of_small_counts_are_told() {
     assert!(reason.contains("of the small counts of"), "{reason}");
     let note = found["note"].as_str().unwrap();
     assert!(note.contains("of the small counts of"), "{note}");
+    // Once a single look at what is known does not say so any more, neither does the verdict.
+    advance_days(&app, 1);
+    users(&app, &experiment, 3000..4600, [failing(0.3); 2], random).await;
+    let said = readout(&app, "rare").await;
+    let found = &said["metrics"][0]["comparisons"][0];
+    assert_eq!(found["finding"], "open", "{found}");
+    assert_ne!(said["verdict"]["state"], "better");
+    let note = found["note"].as_str().unwrap();
+    assert!(note.contains("does not bear out"), "{note}");
 }
 
 /// Whoever reads the sums of a day that is over has looked at it: what is logged late is of the next.
@@ -253,4 +262,31 @@ async fn small_arms_are_not_certain() {
     assert_eq!(said["metrics"][0]["arms"][1]["sums"]["x"], json!(0.0));
     assert_eq!(found["finding"], "open", "{found}");
     assert!(found["p"].as_f64().unwrap() > 0.05, "{found}");
+}
+
+/// Units that other weights leave out may leave too few: what their intervals were is no interval of what is left.
+#[tokio::test]
+async fn too_few_that_are_left_have_no_interval() {
+    let app = TestApp::furnished().await;
+    declare_fee(&app).await;
+    let experiment = begin(&app, "left", plan()).await;
+    let random = &mut fastrand::Rng::with_seed(8);
+    fees(&app, &experiment, 0..600, |_| random.f64()).await;
+    let fee = async || {
+        let said = readout(&app, "left").await;
+        of(&said, "fee", "b")
+    };
+    assert!(fee().await["low"].is_f64());
+    advance_days(&app, 1);
+    let weights = json!({"weights": [9900, 100]});
+    let path = format!("{EXPERIMENTS}/left");
+    app.editor().patch(&path, &weights).await.ok();
+    let found = fee().await;
+    assert!(found["difference"].is_f64(), "{found}");
+    assert_eq!(
+        (&found["low"], &found["finding"]),
+        (&Value::Null, &json!("open"))
+    );
+    let why = found["undefined"].as_str().unwrap();
+    assert!(why.contains("needs 100 values"), "{found}");
 }

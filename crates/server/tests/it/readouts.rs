@@ -696,6 +696,27 @@ async fn small_counts_are_compared_exactly() {
     assert!(told.contains("at most 0."), "{told}");
 }
 
+/// Where successes are rare, an arm can lose no more than the control has.
+#[tokio::test]
+async fn rare_successes_can_be_guarded() {
+    let app = TestApp::furnished().await;
+    let mut rare = plan();
+    rare["primary"] = json!("hard_failures");
+    rare["guardrails"] = json!([{"metric": "task_completed", "margin": {"absolute": 0.03}}]);
+    let experiment = begin(&app, "rare", rare).await;
+    let random = &mut fastrand::Rng::with_seed(6);
+    let seldom = Arm {
+        completed: 0.003,
+        ..SOUND
+    };
+    users(&app, &experiment, 0..1400, [seldom; 2], random).await;
+    let said = readout(&app, "rare").await;
+    let found = &said["metrics"][1]["comparisons"][0];
+    assert_eq!(found["guardrail"], "holds", "{found}");
+    let told = found["small_counts"]["said"].as_str().unwrap();
+    assert!(told.contains("the control's share is at most"), "{told}");
+}
+
 /// A control that never fails gives no interval, and must not keep an arm that fails often from being stopped.
 #[tokio::test]
 async fn harm_beside_a_control_that_never_fails_is_stopped() {

@@ -6,6 +6,7 @@ use flywheel_core::experiment::Experiment;
 use flywheel_core::metric::{Metric, MetricKind};
 use flywheel_core::name::ArmName;
 use flywheel_core::plan::{Reading, ReadingMode};
+use flywheel_stats::Interval;
 use flywheel_stats::estimate::Estimate;
 use flywheel_stats::inference::{Inference, Mode, infer};
 use flywheel_stats::sequential::hybrid::RUNNING_SHARE;
@@ -230,15 +231,18 @@ impl<'a> Comparing<'a> {
             _ => None,
         };
         let interval = match mode {
+            // Units that were left out since may have left too few.
+            ReadingMode::Anytime | ReadingMode::Hybrid if series.too_few.is_some() => None,
             ReadingMode::Anytime => series.running.interval,
             // While it runs it is a sequence.
             ReadingMode::Hybrid if decided.is_none() => series.running.interval,
             _ => series.last.ok().and_then(|look| look.interval.ok()),
         }
         .filter(|_| !series.looks.is_empty());
-        let undefined = match (&series.estimate, &series.last) {
-            (Err(undefined), _) | (_, Err(undefined)) => Some(undefined.to_string()),
-            (Ok(_), Ok(look)) => look.interval.err().map(|undefined| undefined.to_string()),
+        let undefined = match (&series.estimate, series.too_few, &series.last) {
+            (Err(undefined), ..) | (_, _, Err(undefined)) => Some(undefined.to_string()),
+            (Ok(_), Some(undefined), _) => Some(undefined.to_string()),
+            (Ok(_), None, Ok(look)) => look.interval.err().map(|undefined| undefined.to_string()),
         };
         // Where nothing varies it is known what the arms differ by, and not how far that may be off.
         let constant = match estimate {
@@ -281,7 +285,7 @@ impl<'a> Comparing<'a> {
                 .map(|(estimate, base)| estimate.value / base.abs()),
             finding: match finding(metric, interval) {
                 // What was found while events were few stays found.
-                Finding::Open => found_while_few(metric, few_then, estimate, alpha),
+                Finding::Open => found_while_few(metric, few_then, fixed, alpha),
                 found => found,
             },
             guardrail: (role == MetricRole::Guardrail).then(|| {
@@ -290,7 +294,7 @@ impl<'a> Comparing<'a> {
             }),
             superiority: self.superiority(reading, arm, metric),
             variance_reduction: series.variance_reduction.filter(|_| as_of.is_none()),
-            epochs: self.by_epoch(reading, arm),
+            epochs: self.by_epoch(reading, arm, as_of),
             is_unstable: series.running.nonstationary
                 || estimate.zip(interval).is_some_and(|(estimate, interval)| {
                     !(interval.low..=interval.high).contains(&estimate.value)
@@ -312,21 +316,25 @@ fn part_of_level(mode: ReadingMode, has_all: bool) -> f64 {
     }
 }
 
-/// What was found while events were few.
+/// What was found while events were few, as long as one look at what is known now says the same.
 fn found_while_few(
     metric: &Metric,
     few: Option<FewLook>,
-    now: Option<Estimate>,
+    one_look: Option<Interval>,
     alpha: f64,
 ) -> Finding {
-    let (Some(few), Some(now)) = (few, now) else {
-        return Finding::Open;
+    let now = finding(metric, one_look);
+    let is_so = |few: FewLook| {
+        let then = match oriented(metric.direction, few.difference) {
+            better if better > 0.0 => Finding::Better,
+            _ => Finding::Worse,
+        };
+        few.p <= alpha && then == now
     };
-    // What turned round since is not known any more.
-    match oriented(metric.direction, few.difference) {
-        _ if few.p > alpha || few.difference * now.value <= 0.0 => Finding::Open,
-        better if better > 0.0 => Finding::Better,
-        _ => Finding::Worse,
+    if few.is_some_and(is_so) {
+        now
+    } else {
+        Finding::Open
     }
 }
 

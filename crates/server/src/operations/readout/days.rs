@@ -101,36 +101,30 @@ impl Comparing<'_> {
         })
     }
 
-    /// Sums of the control and of an arm, over epochs, as far as they are compared.
+    /// Sums of the control and of an arm, over epochs in which both have units, as far as they are compared.
     pub(super) fn both_until(
         &self,
         reading: usize,
         arm: usize,
         until: Option<i64>,
     ) -> [UnitSums; 2] {
-        [self.control, arm].map(|place| {
-            let mut sums = UnitSums::default();
-            for epoch in self.compared_epochs(arm) {
-                let until = self.compared_until(epoch, reading, arm, until);
-                sums.add(&self.source(epoch, place, reading).sums(until));
+        let mut both = [UnitSums::default(); 2];
+        for epoch in self.compared_epochs(arm) {
+            let until = self.compared_until(epoch, reading, arm, until);
+            let of = |place: usize| self.source(epoch, place, reading).sums(until);
+            let found = [of(self.control), of(arm)];
+            if found.iter().all(|sums| sums.n > 0) {
+                both[0].add(&found[0]);
+                both[1].add(&found[1]);
             }
-            sums
-        })
+        }
+        both
     }
 
-    /// Units of both arms, in epochs in which both have some.
+    /// Units of both arms.
     fn units_until(&self, reading: usize, arm: usize, until: i64) -> f64 {
-        let of_epoch = |epoch: usize| {
-            let until = self.compared_until(epoch, reading, arm, Some(until));
-            let n = |place: usize| self.source(epoch, place, reading).sums(until).n;
-            let (control, own) = (n(self.control), n(arm));
-            if control.min(own) > 0 {
-                (control + own) as f64
-            } else {
-                0.0
-            }
-        };
-        self.compared_epochs(arm).map(of_epoch).sum()
+        let both = self.both_until(reading, arm, Some(until));
+        both.iter().map(|sums| sums.n as f64).sum()
     }
 
     /// The day of a plan's last look, if it has one and that day is over: there are enough units, of each arm too, and there is

@@ -220,13 +220,18 @@ impl Comparing<'_> {
         })
     }
 
-    /// Each epoch for itself, where there are several.
-    pub(super) fn by_epoch(&self, reading: usize, arm: usize) -> Vec<EpochComparison> {
+    /// Each epoch for itself at the end of a day, where there are several.
+    pub(super) fn by_epoch(
+        &self,
+        reading: usize,
+        arm: usize,
+        until: Option<i64>,
+    ) -> Vec<EpochComparison> {
         if self.experiment.epochs.len() < 2 {
             return Vec::new();
         }
         let of_epoch = |(place, epoch): (usize, &flywheel_core::experiment::Epoch)| {
-            let until = self.compared_until(place, reading, arm, None);
+            let until = self.compared_until(place, reading, arm, until);
             let (estimate, constant, why) = match self.within(place, reading, arm, until) {
                 Ok(Within::Estimate(estimate, _)) => (Some(estimate), None, None),
                 Ok(Within::Constant(found)) => (None, Some(found), Some(Undefined::ZeroVariance)),

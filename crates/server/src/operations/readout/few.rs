@@ -36,7 +36,8 @@ pub struct SmallCounts {
     pub arm: u64,
     /// Of how many.
     pub arm_units: u64,
-    /// Of a guardrail: the highest rate of failures of the arm that is possible, one-sided at .05 and at any time.
+    /// Of a guardrail: the highest share that is possible of what is counted, one-sided at .05 and at any time: of the arm, where
+    /// that is a failure, otherwise of the control, which the arm can lose.
     pub highest: Option<f64>,
     /// The same in a few words.
     pub brief: String,
@@ -175,7 +176,7 @@ impl Few {
 }
 
 impl SmallCounts {
-    /// Those of control and arm, with the highest rate of a guardrail's failures.
+    /// Those of control and arm, with a guardrail's highest share.
     pub(super) fn new(control: &UnitSums, arm: &UnitSums, highest: Option<f64>) -> Self {
         let all = |of: fn(&UnitSums) -> i64| of(control) + of(arm);
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
@@ -294,7 +295,7 @@ impl Comparing<'_> {
             let (a, b) = (of(self.control)?, of(arm)?);
             let both = weight(self.control) + weight(arm);
             // Where one of them got nobody there is nothing to compare.
-            if a.n + b.n > 0.0 && weight(self.control).min(weight(arm)) > 0.0 {
+            if a.n.min(b.n) > 0.0 && weight(self.control).min(weight(arm)) > 0.0 {
                 let share = weight(arm) / both;
                 log_e += randomisation::log_e_of_few(a, b, share)?;
             }
@@ -311,8 +312,8 @@ impl Comparing<'_> {
     ) -> Comparison {
         let level = self.level(role == MetricRole::Primary);
         let is_guardrail = role == MetricRole::Guardrail;
-        let highest = highest_failures(metric, &few.arm, self.experiment.plan.tuned_for)
-            .filter(|_| is_guardrail);
+        let highest =
+            largest_loss(metric, &few, self.experiment.plan.tuned_for).filter(|_| is_guardrail);
         let is_beyond = |margin: f64| few.difference.abs() > margin && few.is_worse(metric);
         let is_found = few.part.is_some_and(|part| few.is_below(level * part));
         Comparison {
@@ -353,7 +354,7 @@ impl Comparing<'_> {
             }),
             superiority: None,
             variance_reduction: None,
-            epochs: self.by_epoch(reading, arm),
+            epochs: self.by_epoch(reading, arm, few.decided),
             is_unstable: false,
             small_counts: Some(SmallCounts::new(&few.control, &few.arm, highest)),
             small_counts_then: None,
@@ -367,22 +368,36 @@ impl Comparing<'_> {
     }
 }
 
-/// A guardrail with too few failures for a normal interval holds when the arm's whole rate is below the margin, whatever the
-/// control's: exact at any time, and counted as if every unit had made one call, which makes the rate no smaller.
-fn highest_failures(metric: &Metric, arm: &UnitSums, tuned_for: f64) -> Option<f64> {
-    let failures = match metric.direction {
-        Direction::Lower => arm.sum(0),
-        Direction::Higher => arm.sum(1) - arm.sum(0),
+/// A guardrail with small counts holds when what is counted is a share below the margin: the arm's, where that is a failure, or the
+/// control's, where it is what the arm may lack. Exact at any time, and counted as if every unit had made one call, which makes
+/// the share no smaller.
+fn largest_loss(metric: &Metric, few: &Few, tuned_for: f64) -> Option<f64> {
+    let counted = SmallCounts::new(&few.control, &few.arm, None).counted;
+    let sums = match is_failure(metric, counted) {
+        true => &few.arm,
+        false => &few.control,
     };
-    // Failures of one unit may be alike: they count for as many independent ones as if all of a unit's calls were.
-    let alike = clustered::largest_design_effect(&moments::pair(arm).ok()?).ok()?;
+    let found = match counted {
+        CountedUnits::WithEvent => sums.sum(0),
+        CountedUnits::WithNone => sums.sum(1) - sums.sum(0),
+    };
+    // Calls of one unit may be alike: they count for as many independent ones as if all of a unit's calls were.
+    let alike = clustered::largest_design_effect(&moments::pair(sums).ok()?).ok()?;
     bernoulli::confidence_sequence_from_early_on(
-        failures.max(0.0) / alike,
-        arm.sum(1) / alike,
+        found.max(0.0) / alike,
+        sums.sum(1) / alike,
         GUARDRAIL_ALPHA,
         tuned_for,
         GUARDRAIL_ALPHA,
     )
     .ok()
     .map(|interval| interval.high)
+}
+
+/// Whether it is worse to have what is counted.
+fn is_failure(metric: &Metric, counted: CountedUnits) -> bool {
+    match counted {
+        CountedUnits::WithEvent => metric.direction == Direction::Lower,
+        CountedUnits::WithNone => metric.direction == Direction::Higher,
+    }
 }

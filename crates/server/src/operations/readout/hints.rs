@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flywheel_core::metric::MetricKind;
 use flywheel_core::plan::{Part, Reading};
 use flywheel_stats::multiplicity::benjamini_hochberg;
 use flywheel_stats::novelty;
@@ -23,6 +24,10 @@ pub(super) fn novelty(comparing: &Comparing<'_>) -> Vec<NoveltyReadout> {
     let (Some(early), Some(late)) = (place(Part::Early), place(Part::Late)) else {
         return Vec::new();
     };
+    // Totals of two windows differ with their length.
+    if comparing.metric_of(early).kind == MetricKind::Count {
+        return Vec::new();
+    }
     comparing
         .treatments()
         .filter_map(|arm| {

@@ -63,6 +63,7 @@ pub(super) fn outcomes(comparing: &Comparing<'_>, kept: &Kept, arms: &[ArmUnits]
     };
     let metrics = &comparing.experiment.plan.metrics;
     let mut by_series: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut uncounted: BTreeSet<&str> = BTreeSet::new();
     for (place, reading) in comparing.readings.iter().enumerate() {
         let metric = &metrics[reading.metric];
         let MetricSource::Feedback(series) = &metric.source else {
@@ -72,9 +73,14 @@ pub(super) fn outcomes(comparing: &Comparing<'_>, kept: &Kept, arms: &[ArmUnits]
             continue;
         }
         // Of two metrics that read one series, one may leave out what comes late.
-        if let Some(n) = contained(comparing, place, metric) {
-            let most = by_series.entry(series).or_default();
-            *most = most.max(n);
+        match contained(comparing, place, metric) {
+            Some(n) => {
+                let most = by_series.entry(series).or_default();
+                *most = most.max(n);
+            }
+            None => {
+                uncounted.insert(metric.name.as_str());
+            }
         }
     }
     let of =
@@ -90,6 +96,13 @@ pub(super) fn outcomes(comparing: &Comparing<'_>, kept: &Kept, arms: &[ArmUnits]
     let is_feedback = |metric: &Metric| matches!(metric.source, MetricSource::Feedback(_));
     let causes = causes(comparing, &found, &named);
     found.said = said(&found, &named, metrics.iter().any(is_feedback), &causes);
+    if !named.is_empty() && !uncounted.is_empty() {
+        let names: Vec<&str> = uncounted.into_iter().collect();
+        let names = names.join(", ");
+        found
+            .said
+            .push_str(&format!(" How many {names} contain is not counted."));
+    }
     found
 }
 

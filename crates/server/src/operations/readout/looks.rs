@@ -35,6 +35,8 @@ pub(super) struct Series {
     pub(super) variance_reduction: Option<f64>,
     /// The day of the look that ended a plan which has one, and what it saw: that and its interval stay.
     pub(super) decided: Option<(i64, Estimate)>,
+    /// Why there was no look at the end of the last day, if there was not enough for one.
+    pub(super) too_few: Option<Undefined>,
     /// The day of the plan's last look, if it has one and that is over.
     pub(super) end: Option<i64>,
 }
@@ -98,6 +100,7 @@ impl Comparing<'_> {
             p: None,
             last: Err(Undefined::NoData),
             decided: None,
+            too_few: None,
             end: self.end_day(reading, arm),
         };
         // Of a quantile only its present is kept.
@@ -132,7 +135,9 @@ impl Comparing<'_> {
             };
             let allowed = self.may_look(reading, arm, until);
             let enough = self.must_have(reading, arm, until, fewest);
-            if let Err(undefined) = allowed.and(enough) {
+            let found = allowed.and(enough);
+            series.too_few = found.err();
+            if let Err(undefined) = found {
                 series.last = Err(undefined);
                 continue;
             }

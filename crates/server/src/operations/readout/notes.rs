@@ -71,9 +71,10 @@ pub(super) fn of_earlier_counts(found: &Comparison) -> Option<String> {
         then.day
     );
     match found.finding {
-        Finding::Open if has_turned && then.p <= found.alpha => {
-            Some(format!("{counts}, since when it has turned round"))
-        }
+        Finding::Open if then.p <= found.alpha => Some(match has_turned {
+            true => format!("{counts}, since when it has turned round"),
+            false => format!("{counts}, which one look now does not bear out"),
+        }),
         Finding::Better | Finding::Worse if low <= 0.0 && high >= 0.0 => Some(counts),
         _ => None,
     }

@@ -15,6 +15,7 @@ use super::{
     MetricRole, Verdict, VerdictState, oriented, outlook, words,
 };
 
+const TURNED: &str = " The values of now point the other way.";
 const CONTRADICT: &str = " Days contradict each other: the effect changes.";
 
 /// What a verdict follows from.
@@ -378,17 +379,17 @@ impl Evidence<'_> {
             let mut compared = self.compared(primary);
             compared.clone().next().is_some() && compared.all(is_so)
         };
-        let shown: Vec<String> = primary
-            .comparisons
-            .iter()
+        let shown: Vec<String> = self
+            .compared(primary)
             .map(|found| format!("{} {}", found.arm, amount(&primary.metric, found)))
             .collect();
-        let unstable = primary.comparisons.iter().any(|found| found.is_unstable);
+        let unstable = self.compared(primary).any(|found| found.is_unstable);
         let figures = format!(
-            "{}; {}.{}",
+            "{}; {}.{}{}",
             shown.join("; "),
             self.behind(primary),
-            if unstable { CONTRADICT } else { "" }
+            if unstable { CONTRADICT } else { "" },
+            self.doubts()
         );
         if all(&|found| found.finding == Finding::Worse) {
             return said(
@@ -404,7 +405,7 @@ impl Evidence<'_> {
             let ends = found.low.zip(found.high).zip(effect);
             ends.is_some_and(|((low, high), effect)| low > -effect && high < effect)
         };
-        if let Some(effect) = effect.filter(|_| all(&is_inside)) {
+        if let Some(effect) = effect.filter(|_| all(&is_inside) && !unstable) {
             return said(
                 VerdictState::NoMeaningfulDifference,
                 "No meaningful difference.",
@@ -424,7 +425,10 @@ impl Evidence<'_> {
         said(
             VerdictState::NoVerdict,
             "No verdict yet.",
-            format!("{figures} {}", self.outlook(primary)),
+            match self.are_any_compared() {
+                true => format!("{figures} {}", self.outlook(primary)),
+                false => figures,
+            },
             self.go_on(),
         )
     }
@@ -522,16 +526,27 @@ impl Evidence<'_> {
         } else {
             format!("Wait before promoting: {}.", missing.join("; "))
         };
+        // What a plan found at a look stays found, whatever came later.
+        let value = |name: &ArmName| {
+            let arm = primary.arms.iter().find(|arm| arm.arm == *name);
+            arm.and_then(|arm| arm.value)
+        };
+        let both = value(&found.arm).zip(value(&plan.control));
+        let has_turned = found.decided_on.is_some()
+            && both.is_some_and(|(own, control)| {
+                oriented(primary.metric.direction, own - control) < 0.0
+            });
         Verdict {
             state: VerdictState::Better,
             arm: Some(found.arm.clone()),
             headline: format!("{} is better.", found.arm),
             reason: format!(
-                "{} {}, {}.{}{caution}{}",
+                "{} {}, {}.{}{}{caution}{}",
                 primary.metric.name,
                 amount(&primary.metric, found),
                 units_of_look(found).unwrap_or_else(|| self.behind(primary)),
                 if found.is_unstable { CONTRADICT } else { "" },
+                if has_turned { TURNED } else { "" },
                 self.doubts()
             ),
             next,

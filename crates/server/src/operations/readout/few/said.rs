@@ -1,8 +1,8 @@
 //! Small counts in words.
 
-use flywheel_core::metric::{Direction, Metric};
+use flywheel_core::metric::Metric;
 
-use super::{CountedUnits, METHOD};
+use super::{CountedUnits, METHOD, is_failure};
 use crate::operations::readout::{Comparison, words};
 
 /// Puts small counts into words, once their p-value is final.
@@ -29,20 +29,24 @@ pub(in super::super) fn say(metric: &Metric, found: &mut Comparison) {
         };
         said.push_str(&format!(", p {} {when}, {METHOD}", words::p_value(p)));
     }
-    let failures = match metric.direction {
-        Direction::Lower => "share",
-        Direction::Higher => "share without",
+    let share = match counts.counted {
+        CountedUnits::WithEvent => "share",
+        CountedUnits::WithNone => "share without",
+    };
+    let whose = match is_failure(metric, counts.counted) {
+        true => "its",
+        false => "the control's",
     };
     match counts.highest {
         Some(highest) => {
             let highest = words::trimmed(highest * 100.0);
             counts.brief.push_str(&format!("; at most {highest}%"));
             said.push_str(&format!(
-                "; its {failures} is at most {highest}% at any time (one-sided .05)"
+                "; {whose} {share} is at most {highest}% at any time (one-sided .05)"
             ));
         }
         None if found.guardrail.is_some() => said.push_str(&format!(
-            "; its {failures} has no upper bound, because failures outnumber the units"
+            "; {whose} {share} has no upper bound, because those counted outnumber the units"
         )),
         None => {}
     }
