@@ -129,7 +129,12 @@ async fn totals_end_with_their_arm() {
     let rate = of(&said, "task_completed", "c");
     let until = |found: &Value| found["compared_until"]["day"].as_str().map(str::to_owned);
     assert!(until(&closed).unwrap() < until(&rate).unwrap(), "{closed}");
-    assert!(closed["note"].as_str().unwrap().contains("compared up to"));
+    assert!(
+        closed["note"]
+            .as_str()
+            .unwrap()
+            .contains("the last whole day on which both were served")
+    );
     assert_eq!(of(&said, "calls", "b")["compared_until"], Value::Null);
     // Beside it the others go on.
     assert_ne!(of(&said, "calls", "b")["units"], json!(0.0));

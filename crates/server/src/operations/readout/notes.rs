@@ -1,6 +1,6 @@
 //! What is to be known beside the numbers of a comparison, in a few words.
 
-use flywheel_core::metric::Metric;
+use flywheel_core::metric::{Metric, MetricKind};
 
 use super::{Comparison, Finding, few, is_quantile, words};
 
@@ -10,7 +10,7 @@ pub(super) fn say(metric: &Metric, found: &mut Comparison) {
     found.note = match (found.difference, &found.compared_until) {
         (Some(_), _) => Some(beside(metric, found)).filter(|note| !note.is_empty()),
         (None, Some(until)) if !is_quantile(metric) => Some(format!(
-            "no values until the end of {}, up to which it is compared",
+            "no values until {}, the last day that both were served",
             until.day
         )),
         (None, _) => found.undefined.clone(),
@@ -48,13 +48,19 @@ pub(crate) fn circumstances(metric: &Metric, found: &Comparison) -> Vec<String> 
     let compared = found.compared_until.as_ref().map(|until| {
         let day = &until.day;
         match until.is_served_again {
-            _ if is_quantile(metric) => format!(
-                "nobody was in one of the two after {day}; calls that the other's units made since are in it"
-            ),
-            true => format!("units from before it was served again are compared up to the end of {day}"),
-            false => format!(
-                "compared up to the end of {day}, because nobody is in one of the two any more; values are of now"
-            ),
+            _ if is_quantile(metric) => {
+                format!("both were served until {day}; calls of the other since are in it")
+            }
+            true => format!("units from before it was served again are compared as of {day}"),
+            false => {
+                // Totals grow while others are served on the day of the change.
+                let whole = if metric.kind == MetricKind::Count {
+                    "whole "
+                } else {
+                    ""
+                };
+                format!("as of {day}, the last {whole}day on which both were served")
+            }
         }
     });
     looked.into_iter().chain(compared).collect()
