@@ -15,6 +15,9 @@ use serde::Serialize;
 use super::compare::Comparing;
 use super::{MICROSECONDS_PER_DAY, few, words};
 
+/// Units that each of two arms needs for an epoch to be compared, of whatever kind the metric is.
+pub(super) const FEWEST_IN_EPOCH: i64 = 2;
+
 /// Which share of a plan's units is enough for the last of its planned looks: one just before the end would leave hardly any
 /// of the level for the end.
 const ENOUGH_TO_END: f64 = 0.95;
@@ -101,7 +104,7 @@ impl Comparing<'_> {
         })
     }
 
-    /// Sums of the control and of an arm, over epochs in which both have units, as far as they are compared.
+    /// Sums of the control and of an arm, over epochs in which both have units enough, as far as they are compared.
     pub(super) fn both_until(
         &self,
         reading: usize,
@@ -113,7 +116,7 @@ impl Comparing<'_> {
             let until = self.compared_until(epoch, reading, arm, until);
             let of = |place: usize| self.source(epoch, place, reading).sums(until);
             let found = [of(self.control), of(arm)];
-            if found.iter().all(|sums| sums.n > 0) {
+            if found.iter().all(|sums| sums.n >= FEWEST_IN_EPOCH) {
                 both[0].add(&found[0]);
                 both[1].add(&found[1]);
             }

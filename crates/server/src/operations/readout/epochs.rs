@@ -10,6 +10,7 @@ use flywheel_storage::statistics::UnitSums;
 
 use super::super::moments;
 use super::compare::Comparing;
+use super::days::FEWEST_IN_EPOCH;
 use super::{EpochComparison, is_quantile};
 
 const NOT_BOTH_IN: Undefined =
@@ -52,7 +53,7 @@ pub(super) fn difference(control: &UnitSums, own: &UnitSums) -> Defined<Estimate
 /// The difference of two ratios of sums, if there is one: where no value varies it has no standard error.
 pub(super) fn constant(control: &UnitSums, own: &UnitSums) -> Option<Constant> {
     let value = own.sum(0) / own.sum(1) - control.sum(0) / control.sum(1);
-    let is_there = control.n.min(own.n) > 0 && value.is_finite();
+    let is_there = control.n.min(own.n) >= FEWEST_IN_EPOCH && value.is_finite();
     is_there.then_some(Constant {
         value,
         units: (control.n + own.n) as f64,

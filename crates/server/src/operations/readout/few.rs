@@ -18,6 +18,7 @@ use serde::Serialize;
 pub(super) use said::say;
 
 use super::compare::Comparing;
+use super::days::FEWEST_IN_EPOCH;
 use super::looks::Seen;
 use super::{ArmValue, Comparison, Finding, GuardrailState, MetricRole, oriented, words};
 use crate::operations::moments;
@@ -294,8 +295,9 @@ impl Comparing<'_> {
             let of = |place: usize| unit_counts(&self.source(epoch, place, reading).sums(until));
             let (a, b) = (of(self.control)?, of(arm)?);
             let both = weight(self.control) + weight(arm);
-            // Where one of them got nobody there is nothing to compare.
-            if a.n.min(b.n) > 0.0 && weight(self.control).min(weight(arm)) > 0.0 {
+            // Where one of them got hardly anybody there is nothing to compare.
+            if a.n.min(b.n) >= FEWEST_IN_EPOCH as f64 && weight(self.control).min(weight(arm)) > 0.0
+            {
                 let share = weight(arm) / both;
                 log_e += randomisation::log_e_of_few(a, b, share)?;
             }
